@@ -1,0 +1,322 @@
+"""The StyleGAN2 generator: z -> w -> images, with skip (running RGB) architecture.
+
+    w   = mapping(z)                      [N, z_dim] -> [N, w_dim]
+    x   = const                           [C_0, 4, 4]
+    x   = lrelu(modconv(x, w) + noise + bias)          one or two per resolution
+    rgb = up(rgb) + torgb(x, w)                        [N, 3, R, R]
+
+Karras et al. 2020 (arXiv 1912.04958), section 2 and figure 7; the numbers are those of the public
+NVIDIA and rosinality networks, whose weights fit unchanged. Any widths are allowed, so a pruned
+network is an ordinary one with other numbers in `channels`. Chapter 2.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .ops import bias_act, modulated_conv2d, setup_filter, upsample2d
+
+MAPPING_LR_MULTIPLIER = 0.01
+NOISE_MODES = ("const", "random", "none")
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """What fixes a generator's shapes.
+
+    Args:
+        resolution: side of the square image, a power of two from 8 to 1024.
+        channels: the width of the 4x4 constant, then of every 3x3 convolution's output, from low
+            to high resolution: 2 * log2(resolution) - 2 numbers.
+        z_dim, w_dim: sizes of the two latent spaces.
+        mapping_layers: fully connected layers from z to w.
+        conv_clamp: largest magnitude of a layer's output, or None.
+    """
+
+    resolution: int
+    channels: tuple[int, ...]
+    z_dim: int = 512
+    w_dim: int = 512
+    mapping_layers: int = 8
+    conv_clamp: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "channels", tuple(self.channels))
+        if self.resolution not in [2**k for k in range(3, 11)]:
+            raise ValueError(
+                f"resolution: got {self.resolution!r}, expected a power of two from 8 to 1024"
+            )
+        expected = 2 * int(math.log2(self.resolution)) - 2
+        if len(self.channels) != expected:
+            raise ValueError(
+                f"channels: got {len(self.channels)} widths, expected {expected} "
+                f"for resolution {self.resolution}"
+            )
+        for name in ("z_dim", "w_dim", "mapping_layers"):
+            _check_positive(name, getattr(self, name))
+        for k, width in enumerate(self.channels):
+            _check_positive(f"channels[{k}]", width)
+        if self.conv_clamp is not None and not self.conv_clamp > 0:
+            raise ValueError(f"conv_clamp: got {self.conv_clamp!r}, expected None or a number > 0")
+
+    @property
+    def num_ws(self) -> int:
+        """How many w's one image takes: one per convolution and one for the last RGB layer."""
+        return len(self.channels)
+
+    @property
+    def num_convs(self) -> int:
+        """How many 3x3 convolutions there are, each with its noise map."""
+        return len(self.channels) - 1
+
+    def conv_resolution(self, k: int) -> int:
+        """Return the side of convolution k's output."""
+        return 4 * 2 ** ((k + 1) // 2)
+
+    def to_dict(self) -> dict:
+        """Return the fields as plain values, for JSON."""
+        return dataclasses.asdict(self) | {"channels": list(self.channels)}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "GeneratorConfig":
+        """Rebuild a config from `to_dict`'s values; an unknown or missing key is a ValueError."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        missing = sorted({"resolution", "channels"} - set(values))
+        if unknown or missing:
+            raise ValueError(
+                f"generator config: got unknown keys {unknown} and missing keys {missing}, "
+                f"expected {sorted(known)}"
+            )
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Where a pruned generator's channels come from.
+
+    Args:
+        keep: per width, the sorted indices of the teacher's channels that were kept.
+        source_channels: the teacher's widths.
+        source_sha256: hash of the teacher's file, or "" when it never was one.
+        rgb_gain: "recomputed" or "preserved" (see `pruning.prune`).
+    """
+
+    keep: tuple[torch.Tensor, ...]
+    source_channels: tuple[int, ...]
+    source_sha256: str = ""
+    rgb_gain: str = "recomputed"
+
+
+class FullyConnected(nn.Module):
+    """A linear layer with run-time gain (equalised learning rate), optionally leaky ReLU."""
+
+    def __init__(
+        self, inputs: int, outputs: int, act: str = "linear", lr_multiplier: float = 1.0,
+        bias_init: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.act = act
+        self.weight_gain = lr_multiplier / math.sqrt(inputs)
+        self.bias_gain = lr_multiplier
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / lr_multiplier)
+        self.bias = nn.Parameter(torch.full([outputs], bias_init / lr_multiplier))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map [N, inputs] to [N, outputs]."""
+        bias = self.bias * self.bias_gain if self.bias_gain != 1 else self.bias
+        y = F.linear(x, self.weight * self.weight_gain, bias)
+        return y if self.act == "linear" else bias_act(y, act=self.act)
+
+
+class MappingNetwork(nn.Module):
+    """z on the unit sphere -> w through fully connected layers."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        sizes = [config.z_dim] + [config.w_dim] * config.mapping_layers
+        self.num_layers = config.mapping_layers
+        for i, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
+            layer = FullyConnected(inputs, outputs, "lrelu", MAPPING_LR_MULTIPLIER)
+            self.add_module(f"fc{i}", layer)
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        """Map z [N, z_dim] to w [N, w_dim]."""
+        expected = self.fc0.weight.shape[1]
+        if z.ndim != 2 or z.shape[1] != expected:
+            raise ValueError(f"z: got shape {list(z.shape)}, expected [N, {expected}]")
+        x = z * (z.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+        for i in range(self.num_layers):
+            x = getattr(self, f"fc{i}")(x)
+        return x
+
+
+class StyledConv(nn.Module):
+    """One 3x3 modulated convolution with noise, bias and leaky ReLU; `up` is 1 or 2."""
+
+    def __init__(
+        self, inputs: int, outputs: int, w_dim: int, resolution: int, up: int,
+        clamp: float | None,
+    ) -> None:
+        super().__init__()
+        self.up = up
+        self.clamp = clamp
+        self.affine = FullyConnected(w_dim, inputs, bias_init=1.0)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.noise_strength = nn.Parameter(torch.zeros([]))
+        self.register_buffer("noise_const", torch.randn(resolution, resolution))
+
+    def forward(
+        self, x: torch.Tensor, w: torch.Tensor, noise: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Map x [N, I, H, W], w [N, w_dim] to [N, O, H * up, W * up]; noise [1 or N, 1, H', W']."""
+        x = modulated_conv2d(x, self.weight, self.affine(w), up=self.up)
+        noise = None if noise is None else noise * self.noise_strength
+        return bias_act(x, self.bias, clamp=self.clamp, noise=noise)
+
+
+class ToRGB(nn.Module):
+    """1x1 modulated convolution to RGB, not demodulated, so its gain depends on the width."""
+
+    def __init__(self, inputs: int, w_dim: int, clamp: float | None) -> None:
+        super().__init__()
+        self.clamp = clamp
+        self.gain = 1 / math.sqrt(inputs)
+        self.affine = FullyConnected(w_dim, inputs, bias_init=1.0)
+        self.weight = nn.Parameter(torch.randn(3, inputs, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(3))
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        """Map x [N, I, H, W], w [N, w_dim] to RGB [N, 3, H, W]."""
+        styles = self.affine(w) * self.gain
+        x = modulated_conv2d(x, self.weight, styles, demodulate=False)
+        return bias_act(x, self.bias, act="linear", clamp=self.clamp)
+
+
+class SynthesisNetwork(nn.Module):
+    """w -> image, from the 4x4 constant up to full resolution."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths, clamp = config.channels, config.conv_clamp
+        self.const = nn.Parameter(torch.randn(widths[0], 4, 4))
+        self.convs = nn.ModuleList(
+            StyledConv(
+                widths[k], widths[k + 1], config.w_dim, config.conv_resolution(k),
+                up=1 + k % 2, clamp=clamp,
+            )
+            for k in range(config.num_convs)
+        )
+        self.torgbs = nn.ModuleList(ToRGB(c, config.w_dim, clamp) for c in widths[1::2])
+        self.register_buffer("resample_filter", setup_filter(), persistent=False)
+
+    def forward(
+        self,
+        w: torch.Tensor,
+        noise: str | Sequence[torch.Tensor] = "const",
+        return_rgbs: bool = False,
+    ) -> torch.Tensor | list[torch.Tensor]:
+        """Render images.
+
+        Args:
+            w: [N, w_dim], or [N, num_ws, w_dim] with a w for every layer.
+            noise: "const" (the stored maps), "random" (new maps), "none", or a list of one tensor
+                [N or 1, 1, side, side] per convolution.
+            return_rgbs: return the running RGB sum after every resolution instead.
+
+        Returns:
+            [N, 3, R, R], in [-1, 1] for a trained network; or the list of RGB sums, 4x4 first.
+
+        Raises:
+            ValueError: a w or a noise of another form.
+        """
+        ws = self._per_layer(w)
+        maps = self._noise_maps(noise, len(w))
+        x = self.const.expand(len(w), -1, -1, -1)
+        rgb, rgbs = None, []
+        for k, conv in enumerate(self.convs):
+            x = conv(x, ws[k], maps[k])
+            if k % 2 == 0:
+                y = self.torgbs[k // 2](x, ws[k + 1])
+                rgb = y if rgb is None else upsample2d(rgb, self.resample_filter) + y
+                rgbs.append(rgb)
+        return rgbs if return_rgbs else rgb
+
+    def _per_layer(self, w: torch.Tensor) -> list[torch.Tensor]:
+        num_ws, w_dim = self.config.num_ws, self.config.w_dim
+        if w.ndim == 2 and w.shape[1] == w_dim:
+            return [w] * num_ws
+        if w.ndim == 3 and w.shape[1:] == (num_ws, w_dim):
+            return list(w.unbind(dim=1))
+        raise ValueError(
+            f"w: got shape {list(w.shape)}, expected [N, {w_dim}] or [N, {num_ws}, {w_dim}]"
+        )
+
+    def _noise_maps(
+        self, noise: str | Sequence[torch.Tensor], batch: int
+    ) -> list[torch.Tensor | None]:
+        if isinstance(noise, str):
+            if noise not in NOISE_MODES:
+                raise ValueError(f"noise: got {noise!r}, expected one of {', '.join(NOISE_MODES)}")
+            if noise == "none":
+                return [None] * len(self.convs)
+            if noise == "const":
+                return [conv.noise_const[None, None] for conv in self.convs]
+            return [
+                torch.randn(batch, 1, *c.noise_const.shape, device=c.bias.device).to(c.bias.dtype)
+                for c in self.convs
+            ]
+        sides = [self.config.conv_resolution(k) for k in range(len(self.convs))]
+        shapes = [tuple(m.shape) for m in noise]
+        for k, side in enumerate(sides):
+            if k >= len(shapes) or shapes[k] not in ((batch, 1, side, side), (1, 1, side, side)):
+                got = shapes[k] if k < len(shapes) else f"{len(shapes)} maps"
+                raise ValueError(
+                    f"noise[{k}]: got {got}, expected ({batch} or 1, 1, {side}, {side})"
+                )
+        if len(shapes) > len(sides):
+            raise ValueError(f"noise: got {len(shapes)} maps, expected {len(sides)}")
+        return list(noise)
+
+
+class Generator(nn.Module):
+    """Mapping and synthesis together.
+
+    Attributes:
+        config: the shapes.
+        lineage: None, or for a pruned network which of the teacher's channels it holds.
+        w_avg: [w_dim], the running mean of w that truncation pulls toward.
+    """
+
+    def __init__(self, config: GeneratorConfig, lineage: Lineage | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.lineage = lineage
+        self.mapping = MappingNetwork(config)
+        self.synthesis = SynthesisNetwork(config)
+        self.register_buffer("w_avg", torch.zeros(config.w_dim))
+
+    def forward(
+        self,
+        z: torch.Tensor,
+        truncation_psi: float = 1.0,
+        noise: str | Sequence[torch.Tensor] = "const",
+    ) -> torch.Tensor:
+        """Map z [N, z_dim] to images [N, 3, R, R]; psi < 1 pulls w toward `w_avg`."""
+        w = self.mapping(z)
+        if truncation_psi != 1:
+            w = self.w_avg.lerp(w, truncation_psi)
+        return self.synthesis(w, noise=noise)
+
+
+def _check_positive(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name}: got {value!r}, expected an integer >= 1")

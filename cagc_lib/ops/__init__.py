@@ -1,0 +1,17 @@
+"""StyleGAN2's operators: a PyTorch reference each, and room for its Triton twin beside it."""
+
+from .bias_act import bias_act
+from .dispatch import explain
+from .modulated_conv2d import demodulation_coefficients, modulated_conv2d
+from .upfirdn2d import downsample2d, setup_filter, upfirdn2d, upsample2d
+
+__all__ = [
+    "bias_act",
+    "demodulation_coefficients",
+    "downsample2d",
+    "explain",
+    "modulated_conv2d",
+    "setup_filter",
+    "upfirdn2d",
+    "upsample2d",
+]

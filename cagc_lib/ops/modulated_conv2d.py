@@ -1,0 +1,90 @@
+"""Modulated convolution: each sample scales the input channels of one shared kernel.
+
+    w'[n,o,i] = styles[n,i] * weight[o,i]                       modulation
+    d[n,o]    = rsqrt(sum over i and taps of w'^2 + 1e-8)       demodulation
+    y[n,o]    = sum over i of (d[n,o] * w'[n,o,i]) * x[n,i]     convolution
+
+(Karras et al. 2020, arXiv 1912.04958, section 2.2, equations 1-3.) The convolution is linear, so the
+per-sample kernel is never built: scale the input channels by the styles, convolve the batch with the
+one dense kernel, scale the output channels by d. x: [N, I, H, W], weight: [O, I, k, k],
+styles: [N, I], y: [N, O, H * up, W * up]. Chapter 3.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from .dispatch import explain, triton_function
+from .upfirdn2d import setup_filter, upfirdn2d
+
+EPSILON = 1e-8
+
+
+def modulated_conv2d(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    styles: torch.Tensor,
+    demodulate: bool = True,
+    up: int = 1,
+    impl: str = "auto",
+) -> torch.Tensor:
+    """Convolve with a kernel whose input channels each sample scales by its own styles.
+
+    Args:
+        x: [N, I, H, W], float.
+        weight: [O, I, k, k], k odd, used as given (no gain is applied).
+        styles: [N, I].
+        demodulate: scale every output channel so that its kernel has unit norm.
+        up: 1, or 2 for a transposed convolution of stride 2 followed by the [1, 3, 3, 1] filter.
+        impl: "auto", "reference" or "triton".
+
+    Returns:
+        [N, O, H * up, W * up], the dtype of x.
+
+    Raises:
+        ValueError: shapes that do not fit together, `up` other than 1 or 2, unknown `impl`.
+    """
+    if x.ndim != 4 or weight.ndim != 4 or weight.shape[1] != x.shape[1]:
+        raise ValueError(
+            f"weight: got shape {list(weight.shape)}, expected [O, I, k, k] "
+            f"for x of shape {list(x.shape)} = [N, I, H, W]"
+        )
+    if styles.shape != x.shape[:2]:
+        raise ValueError(f"styles: got {list(styles.shape)}, expected {list(x.shape[:2])}")
+    if up not in (1, 2):
+        raise ValueError(f"up: got {up}, expected 1 or 2")
+    chosen, _ = explain("modulated_conv2d", x, impl)
+    if chosen == "triton":
+        return triton_function("modulated_conv2d")(x, weight, styles, demodulate, up)
+    return _reference(x, weight, styles, demodulate, up)
+
+
+def demodulation_coefficients(weight: torch.Tensor, styles: torch.Tensor) -> torch.Tensor:
+    """Return d [N, O] = rsqrt(sum over i, taps of (styles * weight)^2 + 1e-8).
+
+    The sum over taps does not depend on the sample, so this is one small matrix product.
+    """
+    # half precision would lose the coefficients' third digit for nothing: the product is tiny
+    with torch.autocast(weight.device.type, enabled=False):
+        wide = torch.promote_types(torch.promote_types(weight.dtype, styles.dtype), torch.float32)
+        energy = weight.to(wide).square().sum(dim=(2, 3))  # [O, I]
+        return (styles.to(wide).square() @ energy.t() + EPSILON).rsqrt()
+
+
+def _reference(
+    x: torch.Tensor, weight: torch.Tensor, styles: torch.Tensor, demodulate: bool, up: int
+) -> torch.Tensor:
+    k = weight.shape[2]
+    x = x * styles.to(x.dtype)[:, :, None, None]
+    weight = weight.to(x.dtype)
+    if up == 1:
+        y = F.conv2d(x, weight, padding=k // 2)
+    else:
+        y = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+        f = setup_filter().to(x.device)
+        # the transposed convolution leaves k - 2 rows too many; the filter's own three
+        # neighbours cost the rest, so that exactly twice the input size remains
+        total = len(f) - 1 - (k - 2)
+        y = upfirdn2d(y, f, padding=((total + 1) // 2, total // 2), gain=4, impl="reference")
+    if demodulate:
+        y = y * demodulation_coefficients(weight, styles).to(y.dtype)[:, :, None, None]
+    return y
