@@ -1,0 +1,358 @@
+"""How much each channel matters to the content: the scores that pruning sorts by.
+
+    I   = G(z),   I_N = I with a share p of the content pixels set to -1 or +1 (salt and pepper)
+    L   = sum over the batch, channels and pixels of |I_N - I|
+    s_c = mean over outputs and taps of |dL / dW[:, c]|,   W: the raw weights that read channel c
+
+summed over batches of z. Width k is read by convolution k, the last width by the last ToRGB. A
+channel matters if its outgoing weights move the content's pixels a lot. Liu et al. 2021 (arXiv
+2104.02244) and the official code's Util/content_aware_pruning.py; the other methods are its
+baselines (Util/pruning_metrics.py). Scores are float32 [C_k], one vector per width. Chapter 6.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from tqdm import tqdm
+
+from .artefacts import atomic_write
+from .content import check_mask
+from .generator import Generator
+from .ops import demodulation_coefficients
+
+METHODS = ("content-aware", "l1-out", "l1-in", "activation", "random")
+Content = Callable[[Tensor], Tensor]
+
+# A pixel of a given noisy image counts as replaced when it differs from the image by more than this
+# share of the image's largest magnitude: the image is computed again here and differs from the
+# caller's by rounding (1e-6), whose sign must not enter the gradient of |I_N - I|.
+REPLACED = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelScores:
+    """One score per channel, and how it was made.
+
+    Attributes:
+        scores: one float32 [C_k] per width k; larger means more important.
+        method, num_samples, batch_size, noise_prob, seed, per_sample, noise: the arguments of
+            `score_channels`.
+    """
+
+    scores: tuple[Tensor, ...]
+    method: str
+    num_samples: int
+    batch_size: int
+    noise_prob: float
+    seed: int
+    per_sample: bool = False
+    noise: str = "random"
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """The widths of the network that was scored."""
+        return tuple(len(vector) for vector in self.scores)
+
+    def save(self, path: str | Path) -> None:
+        """Write the scores as safetensors with the settings as metadata, atomically."""
+        tensors = {f"scores.{k}": vector.cpu() for k, vector in enumerate(self.scores)}
+        settings = {k: str(v) for k, v in asdict(self).items() if k != "scores"}
+        atomic_write(path, safetensors.torch.save(tensors, settings))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "ChannelScores":
+        """Read scores that `save` wrote; a file of another kind is a one-line ValueError."""
+        kinds = {field.name: field.type for field in fields(cls) if field.name != "scores"}
+        try:
+            with safe_open(path, framework="pt") as file:
+                settings = file.metadata() or {}
+                vectors = [file.get_tensor(f"scores.{k}") for k in range(len(file.keys()))]
+            if settings.keys() != kinds.keys():
+                raise ValueError(f"settings {sorted(settings)}, expected {sorted(kinds)}")
+            typed = {k: kinds[k](settings[k]) for k in kinds if k != "per_sample"}
+        except (SafetensorError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"{path}: not channel scores ({reason})") from None
+        return cls(tuple(vectors), per_sample=settings["per_sample"] == "True", **typed)
+
+
+@torch.inference_mode(False)
+def score_channels(
+    g: Generator,
+    content: Content,
+    method: str = "content-aware",
+    num_samples: int = 400,
+    batch_size: int = 10,
+    noise_prob: float = 0.05,
+    seed: int = 0,
+    per_sample: bool = False,
+    noise: str = "random",
+    progress: bool = False,
+) -> ChannelScores:
+    """Score every channel of a generator.
+
+    What sample i draws (z, noise maps, salt and pepper) depends on (seed, i) alone: not on the
+    batch split, the device or torch's global generator. The network is left as it was found.
+
+    Args:
+        g: the generator to be pruned, usually the teacher's moving average.
+        content: images [N, 3, R, R] in [-1, 1] -> bool mask [N, 1, R, R]; sees g's own images.
+            Only "content-aware" calls it.
+        method: one of `METHODS`. "l1-out" and "l1-in" take the 1-norm of the outgoing or incoming
+            weights, modulated, demodulated and averaged over z; "activation" the mean magnitude
+            of the channel; "random" a uniform number.
+        num_samples: how many z, >= 1.
+        batch_size: images per backward pass, >= 1.
+        noise_prob: share of the content's pixels that is replaced, in (0, 1].
+        seed: any integer.
+        per_sample: False takes the absolute value of each batch's summed gradient, as the official
+            code does, so the batch size is part of the method. True takes it sample by sample, the
+            expectation over z; batch_size then changes nothing, to the bit.
+        noise: noise maps of the images, "random" (new ones per sample) or "const".
+        progress: show a progress bar.
+
+    Returns:
+        The scores, on the CPU.
+
+    Raises:
+        ValueError: an argument out of range, a mask of another shape or type, or content so small
+            that not one pixel was replaced.
+    """
+    settings = {
+        "method": method, "num_samples": num_samples, "batch_size": batch_size,
+        "noise_prob": noise_prob, "seed": seed, "per_sample": per_sample, "noise": noise,
+    }
+    _check_settings(**settings)
+    step = 1 if per_sample else batch_size
+    batches = tqdm(
+        [range(i, min(i + step, num_samples)) for i in range(0, num_samples, step)],
+        desc=f"scoring ({method})", disable=not progress,
+    )
+    if method == "content-aware":
+        totals = _content_aware(g, content, batches, noise_prob, seed, noise)
+    elif method == "activation":
+        totals = _activation(g, batches, seed, noise)
+    elif method == "random":
+        totals = [torch.rand(c, generator=_draws(seed, k)) for k, c in enumerate(g.config.channels)]
+    else:
+        totals = _weight_norms(g, batches, seed, outgoing=method == "l1-out")
+    return ChannelScores(tuple(t.detach().float().cpu() for t in totals), **settings)
+
+
+@torch.inference_mode(False)
+def gradient_scores(
+    g: Generator, w: Tensor, noisy: Tensor, noise: str | Sequence[Tensor] = "const"
+) -> list[Tensor]:
+    """Score the channels by one batch of noisy images: |gradient of the batch's summed loss|.
+
+    A pixel counts as replaced where a channel of `noisy` differs from the image by more than
+    `REPLACED` times the image's largest magnitude; only replaced pixels enter the loss.
+
+    Args:
+        g: the generator; its flags, gradients and mode are left alone.
+        w: [N, w_dim] or [N, num_ws, w_dim].
+        noisy: [N, 3, R, R], g.synthesis(w, noise) with some pixels replaced.
+        noise: "const", "none" or the noise maps that made the image ("random" would not).
+
+    Returns:
+        One [C_k] per width k, in g's dtype.
+
+    Raises:
+        ValueError: `noisy` of another shape, or noise that cannot be repeated.
+    """
+    if isinstance(noise, str) and noise == "random":
+        raise ValueError('noise: got "random", expected the noise that made the noisy images')
+    image, weights = _differentiable_image(g, w, noise)
+    if not isinstance(noisy, Tensor) or noisy.shape != image.shape:
+        got = list(noisy.shape) if isinstance(noisy, Tensor) else type(noisy).__name__
+        raise ValueError(f"noisy: got {got}, expected images of shape {list(image.shape)}")
+    return _mean_gradients(image, noisy.to(image), weights)
+
+
+def salt_and_pepper(
+    images: Tensor, mask: Tensor, prob: float, generator: torch.Generator | None = None
+) -> Tensor:
+    """Set a random share of the masked pixels to black (-1) or white (+1).
+
+    Args:
+        images: [N, C, H, W] in [-1, 1]; not changed.
+        mask: [N, 1, H, W], bool; pixels outside never change.
+        prob: chance that a masked pixel is replaced, by either value with equal chance.
+        generator: draws one number per pixel on its own device; None is torch's global one.
+
+    Returns:
+        [N, C, H, W]; a replaced pixel has one value in all channels.
+    """
+    check_mask(mask, images)
+    device = images.device if generator is None else generator.device
+    draw = torch.rand(mask.shape, generator=generator, device=device).to(images.device)
+    value = torch.where(draw < prob / 2, 1.0, -1.0).to(images.dtype)
+    return torch.where(mask & (draw < prob), value, images)
+
+
+def _content_aware(
+    g: Generator, content: Content, batches: Iterable[range], prob: float, seed: int, noise: str
+) -> list[Tensor]:
+    totals, replaced = _zeros(g), False
+    for batch in batches:
+        z, maps, draws = _samples(g, batch, seed, noise)
+        with torch.no_grad():
+            w = g.mapping(z)
+        image, weights = _differentiable_image(g, w, maps)
+        clean = image.detach()
+        with torch.no_grad():
+            mask = check_mask(content(clean), clean)
+        noisy = torch.cat([
+            salt_and_pepper(clean[i : i + 1], mask[i : i + 1], prob, draw)
+            for i, draw in enumerate(draws)
+        ])
+        replaced = replaced or bool((noisy != clean).any())
+        for total, score in zip(totals, _mean_gradients(image, noisy, weights), strict=True):
+            total += score
+    if not replaced:
+        raise ValueError("content: its masks left no pixel to replace, expected some content")
+    return totals
+
+
+def _differentiable_image(
+    g: Generator, w: Tensor, noise: str | Sequence[Tensor]
+) -> tuple[Tensor, list[Tensor]]:
+    """Return the image and, per width, the weights that read it: leaves of the image's graph."""
+    # stand-ins that share the weights' memory: the network's own flags and .grad stay untouched
+    state = {name: p.detach() for name, p in g.synthesis.named_parameters()}
+    weights = [state[name].requires_grad_() for name in _readers(g)]
+    with torch.enable_grad():
+        image = torch.func.functional_call(
+            g.synthesis, state, (w.detach().clone(),), {"noise": noise}
+        )
+    return image, weights
+
+
+def _mean_gradients(image: Tensor, noisy: Tensor, weights: list[Tensor]) -> list[Tensor]:
+    difference = noisy - image.detach()
+    bound = REPLACED * image.detach().abs().amax()
+    replaced = (difference.abs() > bound).any(dim=1, keepdim=True)
+    # dL/dI of L = sum |I_N - I|, with I_N held constant
+    upstream = torch.where(replaced, -difference.sign(), 0.0)
+    gradients = torch.autograd.grad(image, weights, upstream)
+    return [gradient.abs().mean(dim=(0, 2, 3)) for gradient in gradients]
+
+
+def _readers(g: Generator) -> list[str]:
+    names = [f"convs.{k}.weight" for k in range(g.config.num_convs)]
+    return [*names, f"torgbs.{len(g.synthesis.torgbs) - 1}.weight"]
+
+
+def _weight_norms(
+    g: Generator, batches: Iterable[range], seed: int, outgoing: bool
+) -> list[Tensor]:
+    """1-norms of the effective weights, averaged over z before the norm (the official order).
+
+    The effective kernel of sample n is W[o, i] * style[n, i] * demodulation[n, o], so its average
+    over z is W times an [O, I] matrix, and no per-sample kernel is built.
+    """
+    modules = [g.synthesis.get_submodule(name.removesuffix(".weight")) for name in _readers(g)]
+    factors = [torch.zeros_like(m.weight[:, :, 0, 0], dtype=torch.float64) for m in modules]
+    samples = 0
+    with torch.no_grad():
+        for batch in batches:
+            w = g.mapping(_samples(g, batch, seed, noise="const")[0])
+            samples += len(w)
+            for module, factor in zip(modules, factors, strict=True):
+                styles = module.affine(w).double()
+                if module is modules[-1]:
+                    # ToRGB: run-time gain, no demodulation
+                    factor += (styles * module.gain).sum(dim=0)
+                else:
+                    demodulation = demodulation_coefficients(module.weight, styles)
+                    factor += demodulation.t() @ styles
+        effective = [
+            (m.weight.double().abs() * f.abs()[:, :, None, None]) / samples
+            for m, f in zip(modules, factors, strict=True)
+        ]
+    if outgoing:
+        return [e.sum(dim=(0, 2, 3)) for e in effective]
+    # nothing writes into the constant: the official code scores it at random
+    first = torch.rand(g.config.channels[0], generator=_draws(seed, 0))
+    return [first, *(e.sum(dim=(1, 2, 3)) for e in effective[:-1])]
+
+
+def _activation(g: Generator, batches: Iterable[range], seed: int, noise: str) -> list[Tensor]:
+    totals = _zeros(g)
+
+    def record(k: int) -> Callable:
+        def hook(module: torch.nn.Module, inputs: tuple, output: Tensor) -> None:
+            totals[k + 1] += output.abs().mean(dim=(2, 3)).sum(dim=0)
+        return hook
+
+    handles = [m.register_forward_hook(record(k)) for k, m in enumerate(g.synthesis.convs)]
+    samples = 0
+    try:
+        with torch.no_grad():
+            for batch in batches:
+                z, maps, _ = _samples(g, batch, seed, noise)
+                g.synthesis(g.mapping(z), noise=maps)
+                samples += len(z)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [g.synthesis.const.abs().mean(dim=(1, 2)), *(total / samples for total in totals[1:])]
+
+
+def _samples(
+    g: Generator, batch: range, seed: int, noise: str
+) -> tuple[Tensor, str | list[Tensor], list[torch.Generator]]:
+    """Return z [N, z_dim], noise maps and, for what follows, each sample's own generator."""
+    draws = [_draws(seed, index) for index in batch]
+    like = g.synthesis.const
+    z = torch.stack([torch.randn(g.config.z_dim, generator=draw) for draw in draws]).to(like)
+    if noise == "const":
+        return z, noise, draws
+    maps = [[_noise_map(g, k, draw) for draw in draws] for k in range(g.config.num_convs)]
+    return z, [torch.stack(layer).to(like) for layer in maps], draws
+
+
+def _noise_map(g: Generator, k: int, draw: torch.Generator) -> Tensor:
+    side = g.config.conv_resolution(k)
+    return torch.randn(1, side, side, generator=draw)
+
+
+def _draws(seed: int, index: int) -> torch.Generator:
+    """A CPU generator for one sample, seeded by a hash so that neighbours are unrelated."""
+    digest = hashlib.blake2b(f"{seed}/{index}".encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "big"))
+
+
+def _zeros(g: Generator) -> list[Tensor]:
+    # float64: 400 float32 terms added in float32 would lose the last digit that breaks ties
+    device = g.synthesis.const.device
+    return [torch.zeros(c, dtype=torch.float64, device=device) for c in g.config.channels]
+
+
+def _check_settings(
+    method: str, num_samples: int, batch_size: int, noise_prob: float, seed: int,
+    per_sample: bool, noise: str,
+) -> None:
+    if method not in METHODS:
+        raise ValueError(f"method: got {method!r}, expected one of {', '.join(METHODS)}")
+    for name, value in (("num_samples", num_samples), ("batch_size", batch_size)):
+        if type(value) is not int or value < 1:
+            raise ValueError(f"{name}: got {value!r}, expected an integer >= 1")
+    if type(seed) is not int:
+        raise ValueError(f"seed: got {seed!r}, expected an integer")
+    if isinstance(noise_prob, bool) or not isinstance(noise_prob, int | float):
+        raise ValueError(f"noise_prob: got {noise_prob!r}, expected a number in (0, 1]")
+    if not 0 < noise_prob <= 1:
+        raise ValueError(f"noise_prob: got {noise_prob!r}, expected a number in (0, 1]")
+    if noise not in ("random", "const"):
+        raise ValueError(f"noise: got {noise!r}, expected random or const")
+    if type(per_sample) is not bool:
+        raise ValueError(f"per_sample: got {per_sample!r}, expected True or False")
+    if per_sample and method != "content-aware":
+        raise ValueError(f"per_sample: got True for {method}, expected the content-aware method")

@@ -1,0 +1,251 @@
+"""From channel scores to a plan, from a plan to a smaller, ordinary generator.
+
+    removed_k = int(C_k * ratio)        the official rounding: a float64 product, truncated
+    keep_k    = the C_k - removed_k channels with the largest scores, in ascending order
+
+scores: one [C_k] per width k (k = 0 the 4x4 constant, then every convolution's output). A channel
+is removed from what writes it and from the layers that read it: the next convolution (with the rows
+of its affine layer) and, on every second width, a ToRGB. The generator has no residual sums, so
+nothing else is tied to it. Liu et al. 2021 (arXiv 2104.02244) and the official code's
+Util/pruning_util.py, Util/mask_util.py. Chapter 7.
+"""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+
+from .artefacts import atomic_write
+from .generator import Generator, GeneratorConfig, Lineage
+from .importance import ChannelScores
+
+RGB_GAINS = ("recomputed", "preserved")
+
+# state name -> the axes to slice, each with the width whose kept channels index it; {k} and {j} are
+# the numbers of the convolution and of the ToRGB
+_CONV_AXES = {"weight": ((0, 1), (1, 0)), "bias": ((0, 1),), "affine": ((0, 0),), "noise": ()}
+_NAME = re.compile(r"synthesis\.(convs|torgbs)\.(\d+)\.(weight|bias|affine|noise)")
+
+
+@dataclass(frozen=True, eq=False)
+class PruningPlan:
+    """Which channels of every width stay.
+
+    Attributes:
+        keep: one ascending int64 tensor of kept channel numbers per width.
+        source_channels: widths of the network that the plan is for.
+        ratio: share of channels removed, one for all widths or one per width, in [0, 1).
+        round_to: kept widths were rounded up to a multiple of this, or None.
+        method, seed, num_samples: where the scores came from; None where unknown.
+    """
+
+    keep: tuple[torch.Tensor, ...]
+    source_channels: tuple[int, ...]
+    ratio: float | tuple[float, ...]
+    round_to: int | None = None
+    method: str | None = None
+    seed: int | None = None
+    num_samples: int | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.keep) != len(self.source_channels):
+            raise ValueError(
+                f"keep: got {len(self.keep)} widths, expected {len(self.source_channels)}"
+            )
+        for k, (keep, width) in enumerate(zip(self.keep, self.source_channels, strict=True)):
+            if keep.dtype != torch.int64 or keep.ndim != 1 or len(keep) == 0:
+                raise ValueError(
+                    f"keep[{k}]: got {keep.dtype} of shape {list(keep.shape)}, "
+                    "expected a non-empty int64 vector"
+                )
+            if keep[0] < 0 or keep[-1] >= width or not bool((keep.diff() > 0).all()):
+                raise ValueError(
+                    f"keep[{k}]: expected ascending, distinct channel numbers in [0, {width})"
+                )
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """The widths after pruning."""
+        return tuple(len(keep) for keep in self.keep)
+
+    def save(self, path: str | Path) -> None:
+        """Write the plan as JSON, atomically."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values["keep"] = [keep.tolist() for keep in self.keep]
+        atomic_write(path, (json.dumps(values) + "\n").encode())
+
+    @classmethod
+    def load(cls, path: str | Path) -> "PruningPlan":
+        """Read a plan that `save` wrote.
+
+        Raises:
+            ValueError: not such a file; the message is one line.
+        """
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+            values["keep"] = tuple(torch.tensor(k, dtype=torch.int64) for k in values["keep"])
+            values["source_channels"] = tuple(values["source_channels"])
+            if isinstance(values["ratio"], list):
+                values["ratio"] = tuple(values["ratio"])
+            return cls(**values)
+        except (UnicodeDecodeError, TypeError, KeyError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"{path}: not a pruning plan ({reason})") from None
+
+
+def plan_pruning(
+    scores: ChannelScores | Sequence[torch.Tensor],
+    ratio: float | Sequence[float],
+    round_to: int | None = None,
+) -> PruningPlan:
+    """Decide which channels stay: every width loses the same share of its lowest scores.
+
+    The number removed is `int(C * ratio)` in float64, as the official code computes it
+    (Util/pruning_util.py): a product that falls short by rounding loses one channel less, for
+    example int(100 * 0.29) is 28. Equal scores lose the lower channel number first. At least one
+    channel stays.
+
+    Args:
+        scores: from `score_channels` or `gradient_scores`: one [C_k] per width, finite.
+        ratio: share removed, in [0, 1); or one per width.
+        round_to: round every kept width up to a multiple of this, never above C_k; None keeps the
+            official number.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ValueError: a ratio outside [0, 1), a wrong number of them, scores that are not finite.
+    """
+    vectors = scores.scores if isinstance(scores, ChannelScores) else tuple(scores)
+    _check_vectors(vectors)
+    ratios = _ratio_per_width(ratio, len(vectors))
+    if round_to is not None and (type(round_to) is not int or round_to < 1):
+        raise ValueError(f"round_to: got {round_to!r}, expected an integer >= 1 or None")
+    keep = []
+    for vector, share in zip(vectors, ratios, strict=True):
+        kept = kept_channels(len(vector), share, round_to)
+        order = torch.argsort(vector.detach().cpu(), stable=True)
+        keep.append(order[len(vector) - kept :].sort().values)
+    scored = isinstance(scores, ChannelScores)
+    return PruningPlan(
+        keep=tuple(keep),
+        source_channels=tuple(len(vector) for vector in vectors),
+        ratio=float(ratio) if isinstance(ratio, int | float) else tuple(ratios),
+        round_to=round_to,
+        method=scores.method if scored else None,
+        seed=scores.seed if scored else None,
+        num_samples=scores.num_samples if scored else None,
+    )
+
+
+def kept_channels(channels: int, ratio: float, round_to: int | None = None) -> int:
+    """Return how many of `channels` a ratio leaves: C - int(C * ratio), rounded up, at least 1."""
+    kept = max(1, channels - int(channels * ratio))
+    if round_to is not None:
+        kept = min(channels, -(-kept // round_to) * round_to)
+    return kept
+
+
+def prune(
+    g: Generator, plan: PruningPlan, rgb_gain: str = "recomputed", source_sha256: str = ""
+) -> Generator:
+    """Build the smaller generator that a plan describes.
+
+    Args:
+        g: the source; not changed. May itself be the result of pruning.
+        plan: made for a network with g's widths.
+        rgb_gain: a ToRGB scales its weights by 1/sqrt(C) and is not demodulated, so fewer channels
+            mean more contrast: by sqrt(512/154) = 1.82 at ratio 0.7. "recomputed" leaves that to
+            re-training, as the official code does; "preserved" multiplies the ToRGB weights by
+            sqrt(C_new / C_old), so that every kept channel paints as strongly as before.
+        source_sha256: hash of g's file for the lineage; ignored if g has been pruned before.
+
+    Returns:
+        An ordinary generator on g's device with g's dtype and mode; its parameters require
+        gradients. `lineage` holds the kept channels as numbers of the first, unpruned source, and
+        the `rgb_gain` of this call.
+
+    Raises:
+        ValueError: a plan for other widths, an unknown `rgb_gain`.
+    """
+    if rgb_gain not in RGB_GAINS:
+        raise ValueError(f"rgb_gain: got {rgb_gain!r}, expected one of {', '.join(RGB_GAINS)}")
+    if plan.source_channels != tuple(g.config.channels):
+        raise ValueError(
+            f"plan: made for widths {list(plan.source_channels)}, "
+            f"expected this network's {list(g.config.channels)}"
+        )
+    config = GeneratorConfig.from_dict({**g.config.to_dict(), "channels": plan.channels})
+    state = {}
+    for name, tensor in g.state_dict().items():
+        for axis, width in sliced_axes(name):
+            tensor = tensor.index_select(axis, plan.keep[width].to(tensor.device))
+        if rgb_gain == "preserved" and re.fullmatch(r"synthesis\.torgbs\.\d+\.weight", name):
+            (_, width), = sliced_axes(name)
+            tensor = tensor * math.sqrt(plan.channels[width] / plan.source_channels[width])
+        state[name] = tensor
+    student = Generator(config, lineage=_compose_lineage(g, plan, rgb_gain, source_sha256))
+    reference = g.synthesis.const
+    student.to(device=reference.device, dtype=reference.dtype).load_state_dict(state)
+    return student.train(g.training)
+
+
+def sliced_axes(name: str) -> tuple[tuple[int, int], ...]:
+    """Say which axes of a generator's state tensor run over channels.
+
+    Args:
+        name: a key of `Generator.state_dict()`.
+
+    Returns:
+        Pairs (axis, k): the axis is indexed by the channels of width k. Empty for the mapping
+        network, w_avg, noise and the ToRGB biases, which pruning leaves alone.
+    """
+    if name == "synthesis.const":
+        return ((0, 0),)
+    match = _NAME.match(name)
+    if match is None:
+        return ()
+    kind, number, part = match.group(1), int(match.group(2)), match.group(3)
+    if kind == "convs":
+        return tuple((axis, number + offset) for axis, offset in _CONV_AXES[part])
+    reads = 2 * number + 1
+    return {"weight": ((1, reads),), "affine": ((0, reads),)}.get(part, ())
+
+
+def _compose_lineage(
+    g: Generator, plan: PruningPlan, rgb_gain: str, source_sha256: str
+) -> Lineage:
+    if g.lineage is None:
+        return Lineage(plan.keep, plan.source_channels, source_sha256, rgb_gain)
+    first = g.lineage
+    keep = tuple(old.cpu()[new] for old, new in zip(first.keep, plan.keep, strict=True))
+    return Lineage(keep, first.source_channels, first.source_sha256, rgb_gain)
+
+
+def _check_vectors(vectors: Sequence[torch.Tensor]) -> None:
+    for k, vector in enumerate(vectors):
+        if not isinstance(vector, torch.Tensor) or vector.ndim != 1 or len(vector) == 0:
+            got = list(vector.shape) if isinstance(vector, torch.Tensor) else type(vector).__name__
+            raise ValueError(f"scores[{k}]: got {got}, expected a tensor of shape [C]")
+        if not bool(vector.isfinite().all()):
+            raise ValueError(f"scores[{k}]: got NaN or infinity, expected finite scores")
+
+
+def _ratio_per_width(ratio: float | Sequence[float], widths: int) -> list[float]:
+    if isinstance(ratio, Sequence) and not isinstance(ratio, str):
+        if len(ratio) != widths:
+            raise ValueError(f"ratio: got {len(ratio)} numbers, expected one per width ({widths})")
+        ratios = list(ratio)
+    else:
+        ratios = [ratio] * widths
+    for value in ratios:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"ratio: got {value!r}, expected a number in [0, 1)")
+        if not 0 <= value < 1:
+            raise ValueError(f"ratio: got {value}, expected a number in [0, 1)")
+    return [float(value) for value in ratios]
