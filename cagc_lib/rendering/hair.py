@@ -1,0 +1,167 @@
+"""Hair and beard: a mass behind, locks at the sides, a cap in front, all with strands.
+
+A style is a row of measures; nothing else differs between styles, so a batch of mixed styles is
+drawn by one pass. The hairline is a curve y = h(x) over the forehead, swept from the parting.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+
+from .anatomy import Columns, choose
+from .canvas import Canvas, blob, ellipse, ramp
+from .face import head_distance, lambert
+
+STYLES = ("bald", "buzz", "short", "side-parted", "quiff", "curly", "bob", "long straight",
+          "long wavy", "bun", "fringe")
+# top, side volume; hairline at the parting; sweep; parting; fringe teeth; lock length; bumps; bun
+TABLE = (
+    (-0.30, -0.30, -1.60, 0.0, 0.0, 0.00, -1.0, 0.00, 0.0),
+    (0.035, 0.015, -0.66, 0.25, 0.0, 0.00, -1.0, 0.00, 0.0),
+    (0.100, 0.050, -0.58, 0.30, 0.3, 0.03, -1.0, 0.01, 0.0),
+    (0.140, 0.060, -0.62, 0.95, 0.9, 0.01, -1.0, 0.00, 0.0),
+    (0.240, 0.030, -0.64, 0.20, 0.2, 0.03, -1.0, 0.02, 0.0),
+    (0.260, 0.240, -0.56, 0.35, 0.0, 0.05, 0.25, 0.05, 0.0),
+    (0.130, 0.130, -0.50, 0.80, 0.6, 0.01, 0.85, 0.00, 0.0),
+    (0.110, 0.085, -0.62, 0.90, 0.4, 0.00, 1.75, 0.00, 0.0),
+    (0.150, 0.170, -0.60, 0.95, 0.7, 0.01, 1.60, 0.03, 0.0),
+    (0.070, 0.020, -0.60, 0.40, 0.4, 0.00, -1.0, 0.00, 1.0),
+    (0.130, 0.110, -0.30, 0.05, 0.0, 0.03, 1.30, 0.00, 0.0),
+)
+WEIGHTS_LOW = (1.0, 1.3, 2.4, 2.2, 1.8, 1.2, 0.2, 0.5, 0.3, 0.2, 0.2)
+WEIGHTS_HIGH = (0.1, 0.2, 0.5, 0.5, 0.2, 1.3, 1.8, 2.0, 2.2, 1.5, 1.7)
+
+
+def measure_hair(c: Columns, m: SimpleNamespace) -> SimpleNamespace:
+    """The style's row, varied by the hair columns."""
+    low, high = choose(c("hair_style"), WEIGHTS_LOW), choose(c("hair_style"), WEIGHTS_HIGH)
+    style = torch.where(m.fem < 0.5, low, high)
+    row = torch.tensor(TABLE, device=m.fem.device)[style.flatten()]
+    top, side, line, sweep, part, teeth, length, bumps, bun = (
+        row[:, i, None, None].contiguous() for i in range(9))
+    h = SimpleNamespace(style=style, bun=bun, teeth=teeth)
+    volume = c("hair_volume", 0.75, 1.35)
+    h.top = torch.where(top > 0, top * volume, top)
+    h.side = torch.where(side > 0, side * volume, side)
+    h.line = line - 0.14 * (c("hairline") - 0.5) - 0.10 * (m.age - 0.5).clamp(min=0) * (m.fem < 0.5)
+    h.sweep = sweep * (0.8 + 0.4 * c("hair_wave"))
+    h.part = part * (c("hair_part") - 0.5) * 0.9
+    h.length = torch.where(length > 0, length * c("hair_length", 0.8, 1.25), length)
+    h.bumps = bumps * (0.6 + 0.8 * c("hair_wave"))
+    h.wave = 0.2 + 2.2 * c("hair_wave") * (bumps > 0.015) + 0.5 * c("hair_wave")
+    h.phase = 6.3 * c("hair_part")
+    h.x = -0.09 * m.pose.sin_yaw
+    h.shown = (style > 0).float()
+    return h
+
+
+def mass_distance(m, h, x: Tensor, y: Tensor) -> Tensor:
+    """Signed distance to the hair around the skull."""
+    d = ellipse(x - h.x, y + 0.17, m.width + h.side, 0.86 + h.top)
+    return d - h.bumps * ((x * 13.0 + h.phase).sin() * (y * 12.0).sin())
+
+
+def curtain_distance(m, h, x: Tensor, y: Tensor) -> Tensor:
+    """Signed distance to hair hanging to `length`."""
+    sway = (0.015 + h.bumps) * (y * 7.5 + h.phase).sin()
+    low = y.clamp(min=-0.2)
+    half = m.width + h.side + 0.05 * low - 0.18 * (y - h.length + 0.35).clamp(min=0.0).square() * 4
+    return torch.maximum((x - h.x + sway).abs() - half, torch.maximum(y - h.length, -0.2 - y))
+
+
+def hair_colour(light: Tensor, k: SimpleNamespace) -> Tensor:
+    """Hair under a light field."""
+    return ramp(light, k.hair_shadow, k.hair, k.hair_glow)
+
+
+def draw_hair_back(canvas: Canvas, m, h, k) -> None:
+    """What is behind the neck: the mass, the hanging part, the bun."""
+    w = canvas.box(-1.3, -1.75, 1.3, 2.2)
+    x, y = w.x, w.y
+    d = torch.minimum(mass_distance(m, h, x, y), curtain_distance(m, h, x, y))
+    bun_x = h.x - 0.25 * m.pose.sin_yaw
+    bun = ellipse(x - bun_x, y + 1.16, 0.34, 0.27)
+    d = torch.minimum(d, bun + 3.0 * (1.0 - h.bun))
+    light = 0.24 + 0.10 * (x * 30.0 + h.wave * (y * 7.0 + h.phase).sin()).sin() + 0.1 * m.pose.lx * x
+    light += h.bun * 0.75 * blob(x, y, bun_x + 0.1 * m.pose.lx, -1.24, 0.36, 0.28)
+    w.paint(hair_colour(light, k), h.shown * w.cover(d), 17)
+
+
+def draw_locks(canvas: Canvas, m, h, k) -> None:
+    """Locks that fall before the shoulders, beside the face."""
+    w = canvas.box(-1.3, -0.45, 1.3, 2.2)
+    x, y = w.x, w.y
+    inner = m.width * (0.93 - 0.20 * (y - 0.45).clamp(min=0.0)) + 0.02 * (y * 7.5 + h.phase).sin()
+    d = torch.maximum(curtain_distance(m, h, x, y), inner - (x - m.shear * y).abs())
+    strand = (x * 34.0 + h.wave * 1.4 * (y * 7.5 + h.phase).sin()).sin()
+    strand += 0.6 * (x * 57.0 - h.wave * (y * 5.0).sin()).sin()
+    light = 0.62 + 0.13 * strand + 0.30 * m.pose.lx * x.sign() - 0.18 * (y - 0.3)
+    light += 0.35 * blob(y, y, 0.55, 0.0, 0.4, 1e6) * (0.6 + 0.4 * strand)
+    w.paint(hair_colour(light, k), h.shown * w.cover(d), 17)
+
+
+def draw_hair_front(canvas: Canvas, m, h, k) -> None:
+    """The cap over the forehead, down to the hairline."""
+    w = canvas.box(-1.15, -1.55, 1.15, 0.55)
+    x, y = w.x, w.y
+    centre = m.shear * y * 0.5 + 0.16 * m.pose.sin_yaw
+    cx = x - centre
+    off = (cx - h.part).abs()
+    pitch = 0.35 * m.pose.sin_pitch
+    line = h.line + pitch + h.sweep * off.square() / (1.0 + 0.8 * off)
+    line += 15.0 * (cx.abs() - 0.76 * m.width).clamp_(min=0.0).square()
+    line += h.teeth * (x * 19.0 + h.phase).sin()
+    slope = 1.0 + 0.9 * h.sweep * off
+    d = torch.maximum(mass_distance(m, h, x, y), (y - line) / slope)
+    # short hair ends at the sideburns
+    d = torch.maximum(d, y - torch.where(h.length > 0, 0.5, 0.16))
+    root = (cx - h.part) / (y + 2.0)
+    strand = (root * 62.0 + h.wave * (y * 6.0 + h.phase).sin()).sin()
+    strand += 0.6 * (root * 105.0 + h.wave * (y * 9.0).sin()).sin()
+    light = 0.15 + 0.78 * lambert(m, x - h.x, y + 0.17, m.width + h.side + 0.12, 1.02 + 0.0)
+    gloss = blob(x, y + 0.22 * x.square(), h.x + 0.35 * m.pose.lx, -0.86, 0.75, 0.17)
+    light += (0.10 + 0.20 * gloss) * strand + 0.42 * gloss
+    light -= 0.22 * blob(y - line, y, 0.0, 0.0, 0.10, 1e6)
+    # the fringe shades the forehead
+    shade = w.cover(torch.maximum(d - 0.07, head_distance(m, x, y)), 0.12)
+    w.paint(k.skin_shadow, 0.30 * h.shown * shade * (w.labels == 1))
+    w.paint(hair_colour(light, k), h.shown * w.cover(d), 17)
+
+
+def measure_beard(c: Columns, m: SimpleNamespace) -> SimpleNamespace:
+    """Kind of beard: 0 none, 1 stubble, 2 moustache, 3 goatee, 4 full."""
+    kind = choose(c("beard"), (0.42, 0.2, 0.11, 0.11, 0.16))
+    kind = torch.where(m.fem < 0.5, kind, 0)
+    b = SimpleNamespace(kind=kind, length=c("beard_length", 0.01, 0.15) * (kind >= 3))
+    b.moustache = (kind >= 2).float()
+    return b
+
+
+def draw_beard(canvas: Canvas, m, b, k) -> None:
+    """Stubble and beard on the jaw, moustache under the nose. They keep the skin's label inside
+    the head, as CelebAMask-HQ does, and beyond the chin they are hair."""
+    w = canvas.box(-1.0, -0.05, 1.0, 1.35)
+    x, y = w.x, w.y
+    mx, my = m.mouth[0], m.mouth[1]
+    jaw = head_distance(m, x, y - b.length * 0.6 * blob(x, x, m.shear, 0.0, 0.8, 1e6), b.length * 0.35)
+    cx = x - mx
+    line = my - 0.13 - 1.15 * cx.square() + 0.30 * blob(x, x, mx, 0.0, 0.24, 1e6) * 0.9
+    beard = torch.maximum(jaw, line - y)
+    goatee = torch.maximum(jaw, ellipse(cx, y - my - 0.25, m.mouth_w * 0.78, 0.26))
+    d = torch.where(b.kind == 3, goatee, beard)
+    present = torch.where(b.kind == 1, 0.30, torch.where(b.kind >= 3, 0.94, 0.0))
+    strand = (x * 40.0 + 2.0 * (y * 9.0).sin()).sin() + 0.6 * (x * 66.0 - (y * 12.0).sin()).sin()
+    light = 0.15 + 0.62 * lambert(m, x, y, m.width * 1.1, 1.15) + 0.09 * strand
+    colour = hair_colour(light, k)
+    soft = torch.where(b.kind == 1, 0.12, 0.03)
+    cover = w.cover(d, soft)
+    outside = (b.kind >= 3) & (cover >= 0.5) & (w.labels != 1)
+    w.paint(colour, present * cover)
+    w.labels.masked_fill_(outside, 17)
+    droop = my - 0.075 - 0.05 * m.smile + (0.5 + 0.4 * b.length) * cx.square()
+    thick = 0.062 * (1.0 - (cx / (m.mouth_w * 1.12)).square())
+    tache = (y - droop).abs() - thick
+    w.paint(colour, 0.94 * b.moustache * w.cover(tache, 0.02))
