@@ -1,0 +1,148 @@
+"""The named files in `data/`, their manifest, and the one way this project writes a file.
+
+`data/manifest.json` lists every artefact the repository ships: name, file, SHA-256, size, the exact
+command that made it, licence. A name is looked up with `artefact_path`, which returns the file only
+if its hash is the manifest's. `atomic_write` writes beside the target and renames, so that a file
+is either the old one or the whole new one. Chapter 12.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+MANIFEST = "manifest.json"
+_ENTRY_KEYS = {"name": str, "file": str, "sha256": str, "bytes": int, "how": str, "licence": str}
+
+
+def data_dir() -> Path:
+    """The folder of shipped artefacts: inside an installed package, else beside it in a clone."""
+    package = Path(__file__).resolve().parent
+    installed = package / "data"
+    return installed if installed.is_dir() else package.parent / "data"
+
+
+def file_sha256(path: str | Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def atomic_write(path: str | Path, data: bytes | Callable[[BinaryIO], object]) -> None:
+    """Write a file so that nobody ever sees half of it.
+
+    The content goes to a temporary file in the same folder, to the disk, and then under its name.
+
+    Args:
+        path: the target; its folder must exist.
+        data: the content, or a function that writes it to the open file it is given.
+
+    Raises:
+        FileNotFoundError: the folder does not exist.
+        OSError: the disk is full or the folder cannot be written to; the old file is untouched.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: no folder {path.parent}, expected an existing one")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            if callable(data):
+                data(file)
+            else:
+                file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
+
+
+def manifest() -> dict[str, dict[str, Any]]:
+    """The shipped artefacts: name -> {"name", "file", "sha256", "bytes", "how", "licence", ...}.
+
+    Raises:
+        ValueError: the manifest is not what this file writes.
+    """
+    path = data_dir() / MANIFEST
+    if not path.exists():
+        return {}
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))["artefacts"]
+        for entry in entries:
+            wrong = [key for key, kind in _ENTRY_KEYS.items() if type(entry.get(key)) is not kind]
+            if wrong:
+                raise ValueError(f"entry {entry.get('name')!r} lacks a proper {wrong[0]}")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path}: not an artefact manifest: {error}") from None
+    return {entry["name"]: entry for entry in entries}
+
+
+def artefact_path(name: str) -> Path:
+    """Find a shipped artefact and check that it is the one the manifest describes.
+
+    Args:
+        name: "portraits", "portraits-11x", "portraits-parser", ...
+
+    Returns:
+        The file's path.
+
+    Raises:
+        ValueError: unknown name, or a file whose hash is not the manifest's.
+        FileNotFoundError: the file is absent.
+    """
+    entries = manifest()
+    if name not in entries:
+        known = ", ".join(sorted(entries)) or "none"
+        raise ValueError(f"artefact: got {name!r}, expected one of: {known}")
+    path = data_dir() / entries[name]["file"]
+    if not path.is_file():
+        raise FileNotFoundError(f"artefact {name!r}: no file {path}")
+    digest, expected = file_sha256(path), entries[name]["sha256"]
+    if digest != expected:
+        raise ValueError(f"artefact {name!r}: {path} has SHA-256 {digest}, expected {expected}")
+    return path
+
+
+def write_manifest_entry(
+    file: str | Path, how: str, licence: str = "CC-BY-4.0", **extra: Any
+) -> dict[str, Any]:
+    """Record a file of `data/` in the manifest under its stem, replacing an older record.
+
+    Args:
+        file: the artefact; it must lie directly in `data_dir()`.
+        how: the exact command that made it.
+        licence: an SPDX identifier.
+        extra: further JSON values, such as a measured quality.
+
+    Returns:
+        The entry written.
+
+    Raises:
+        ValueError: the file lies elsewhere.
+        FileNotFoundError: no such file.
+    """
+    path = Path(file).resolve()
+    if path.parent != data_dir().resolve():
+        raise ValueError(f"artefact: got {file}, expected a file in {data_dir()}")
+    entry = {
+        "name": path.stem,
+        "file": path.name,
+        "sha256": file_sha256(path),
+        "bytes": path.stat().st_size,
+        "how": how,
+        "licence": licence,
+    }
+    clash = sorted(set(extra) & set(entry))
+    if clash:
+        raise ValueError(f"artefact: got {clash} as extra values, expected other names")
+    entries = manifest() | {path.stem: entry | extra}
+    listing = {"artefacts": [entries[name] for name in sorted(entries)]}
+    atomic_write(data_dir() / MANIFEST, (json.dumps(listing, indent=2) + "\n").encode())
+    return entry | extra

@@ -1,0 +1,307 @@
+"""Reads and writes networks: our safetensors, rosinality/CAGC `.pt`, NVIDIA `.pkl`.
+
+    load_checkpoint(file) -> Checkpoint(generator, discriminator or None, format, sha256, meta)
+
+The format is told from the content, never from the file's name. Widths, resolution and mapping
+depth are read off the tensors; a tensor too many or too few is an error that names it; what a file
+lacks and had to be made up (stored noise, the average w) is said in `meta`. This is the one file
+that calls `torch.load`, always with `weights_only=True`; pickles go through `pickle_reader`, which
+executes nothing. Everything is written atomically, as float32 unless asked for float16. Chapter 12.
+"""
+
+import argparse
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .artefacts import artefact_path, atomic_write, file_sha256, manifest
+from .discriminator import Discriminator, DiscriminatorConfig
+from .formats import native, nvidia, rosinality
+from .formats.layouts import State, assemble, expected_shapes
+from .formats.native import load_network, save_network
+from .generator import Generator, GeneratorConfig
+from .pickle_reader import PersistentObject, module_tensors, read_nvidia_pickle, submodules
+
+W_AVG_SAMPLES = 10_000
+_LEGACY_TORCH = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
+__all__ = [
+    "Checkpoint", "file_sha256", "load_checkpoint", "load_generator", "load_network",
+    "load_training_state", "save_checkpoint", "save_generator", "save_network",
+    "save_training_state",
+]  # fmt: skip
+_EXPECTED = "a safetensors file of this project, a rosinality/CAGC .pt or an NVIDIA .pkl"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file held.
+
+    Args:
+        generator: in eval mode, float32, on the CPU.
+        discriminator: the same, or None where the file has none.
+        format: "safetensors", "rosinality" or "nvidia".
+        sha256: hash of the file.
+        meta: what the loader made up ("noises", "w_avg"), and the file's own remarks.
+    """
+
+    generator: Generator
+    discriminator: Discriminator | None
+    format: str
+    sha256: str
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+def load_generator(path_or_name: str | Path) -> Generator:
+    """Load a generator from a file of any known format, or a shipped one by name.
+
+    Args:
+        path_or_name: a file, or an artefact's name such as "portraits".
+
+    Returns:
+        The generator, in eval mode, float32, on the CPU.
+
+    Raises:
+        FileNotFoundError: neither a file nor an artefact.
+        ValueError: not a generator's file, damaged, or hostile; the message is one line.
+    """
+    return load_checkpoint(path_or_name).generator
+
+
+def load_checkpoint(path_or_name: str | Path) -> Checkpoint:
+    """Load everything a file holds: see `load_generator` for arguments and errors."""
+    path = _find(path_or_name)
+    kind = _kind_of(path)
+    with torch.random.fork_rng(devices=[]):
+        try:
+            if kind == "safetensors":
+                (generator, discriminator), meta = native.read_networks(path), {}
+            elif kind == "torch":
+                generator, discriminator, meta = _read_rosinality(path)
+            else:
+                generator, discriminator, meta = _read_nvidia(path)
+        except ValueError as error:
+            text = str(error)
+            raise ValueError(text if text.startswith(f"{path}:") else f"{path}: {text}") from None
+    name = {"torch": "rosinality", "pickle": "nvidia"}.get(kind, kind)
+    return Checkpoint(generator, discriminator, name, file_sha256(path), meta)
+
+
+def save_generator(generator: Generator, path: str | Path) -> None:
+    """Save a generator: see `save_checkpoint`."""
+    save_checkpoint(generator, None, path)
+
+
+def save_checkpoint(
+    generator: Generator,
+    discriminator: Discriminator | None,
+    path: str | Path,
+    half: bool = False,
+) -> None:
+    """Save a generator and, if given, its discriminator.
+
+    Args:
+        generator: any generator; its lineage (kept indices, source hash) goes into safetensors.
+        discriminator: one for the same resolution, or None.
+        path: ending in .safetensors, or in .pt for the layout that the rosinality and CAGC code
+            loads (which has no place for lineage or conv_clamp).
+        half: store float16, half the size, loaded as float32; safetensors only.
+
+    Raises:
+        ValueError: another extension, or a network the format cannot express.
+        FileNotFoundError: the folder does not exist.
+    """
+    path = Path(path)
+    if discriminator is not None and (
+        discriminator.config.resolution != generator.config.resolution
+    ):
+        got, expected = discriminator.config.resolution, generator.config.resolution
+        raise ValueError(f"discriminator: got resolution {got}, expected {expected}")
+    if path.suffix == ".safetensors":
+        native.write_file(path, *native.pack(generator, discriminator), half=half)
+    elif path.suffix == ".pt":
+        if half:
+            raise ValueError(f"{path}: float16 is for .safetensors, a .pt file stores float32")
+        weights = rosinality.write_generator(generator)
+        # as the official pruning writes it, g and g_ema are the same tensors, stored once
+        content: dict[str, Any] = {"g": weights, "g_ema": weights}
+        if discriminator is not None:
+            content["d"] = rosinality.write_discriminator(discriminator)
+        content["latent_avg"] = generator.w_avg.detach().cpu().clone()
+        atomic_write(path, lambda file: torch.save(content, file))
+    else:
+        raise ValueError(f"{path}: got extension {path.suffix!r}, expected .safetensors or .pt")
+
+
+def save_training_state(state: dict[str, Any], path: str | Path) -> None:
+    """Save a nest of dicts, lists, tensors, numbers, strings and None, for exact resume.
+
+    Raises:
+        ValueError: a value of another type, which `load_training_state` would refuse; names it.
+    """
+    _check_plain(state, "state")
+    atomic_write(path, lambda file: torch.save(state, file))
+
+
+def load_training_state(path: str | Path) -> dict[str, Any]:
+    """Load what `save_training_state` wrote, on the CPU.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a damaged file or one of another kind.
+    """
+    path = Path(path)
+    if _kind_of(path) != "torch":
+        raise ValueError(f"{path}: got a file of another format, expected a training state")
+    return _torch_load(path)
+
+
+def _find(path_or_name: str | Path) -> Path:
+    if isinstance(path_or_name, str) and path_or_name in manifest():
+        return artefact_path(path_or_name)
+    path = Path(path_or_name)
+    if not path.exists():
+        known = ", ".join(sorted(manifest())) or "none"
+        raise FileNotFoundError(f"{path}: no such file, nor a shipped artefact (known: {known})")
+    return path
+
+
+def _kind_of(path: Path) -> str:
+    """Tell "safetensors", "torch" or "pickle" from a file's first bytes."""
+    if path.is_dir():
+        raise ValueError(f"{path}: got a folder, expected {_EXPECTED}")
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file")
+    with path.open("rb") as file:
+        head = file.read(16)
+    if head[:4] == b"PK\x03\x04" or head[: len(_LEGACY_TORCH)] == _LEGACY_TORCH:
+        return "torch"
+    if head[:1] == b"\x80":
+        return "pickle"
+    if head[8:9] == b"{":
+        return "safetensors"
+    got = f"a file that starts with {head[:8]!r}" if head else "an empty file"
+    raise ValueError(f"{path}: got {got}, expected {_EXPECTED}")
+
+
+def _complete(config: GeneratorConfig, state: State) -> tuple[Generator, dict[str, Any]]:
+    """Add what a foreign file may lack, drawn with seed 0 and noted: stored noise, the mean w."""
+    meta = {}
+    random = torch.Generator().manual_seed(0)
+    shapes = expected_shapes(config)
+    maps = [name for name in shapes if name.endswith("noise_const") and name not in state]
+    if maps:
+        state = state | {name: torch.randn(shapes[name], generator=random) for name in maps}
+        meta["noises"] = "absent, drawn with seed 0"
+    if "w_avg" in state:
+        return assemble(config, state, "generator"), meta
+    generator = assemble(config, state | {"w_avg": torch.zeros(config.w_dim)}, "generator")
+    z = torch.randn(W_AVG_SAMPLES, config.z_dim, generator=random)
+    with torch.no_grad():
+        generator.w_avg.copy_(generator.mapping(z).mean(dim=0))
+    return generator, meta | {"w_avg": f"absent, mean of {W_AVG_SAMPLES} mapped z with seed 0"}
+
+
+def _torch_load(path: Path) -> Any:
+    """`torch.load` with weights only, of a file whose archive holds nothing but what it weighs."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                entries = archive.infolist()
+            # a compressed entry could unfold to any size; torch.save never compresses
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+                raise ValueError("got a compressed archive, expected one of torch.save")
+            if sum(entry.file_size for entry in entries) > path.stat().st_size:
+                raise ValueError("got an archive of overlapping entries, expected separate ones")
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # torch raises many types for damaged files, with advice to load them unsafely
+        refused = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it names {refused[1]}, which is not allowed" if refused else error
+        reason = str(reason).partition("\n")[0][:200]
+        raise ValueError(f"{path}: not a readable torch file: {reason}") from None
+
+
+def _read_rosinality(path: Path) -> tuple[Generator, Discriminator | None, dict[str, Any]]:
+    content = _torch_load(path)
+    if isinstance(content, Mapping) and any(isinstance(v, Tensor) for v in content.values()):
+        bare = "g_ema" not in content
+        content = {"g_ema": content} if bare else content
+    if not isinstance(content, Mapping) or "g_ema" not in content:
+        got = list(content)[:8] if isinstance(content, Mapping) else type(content).__name__
+        raise ValueError(f"got a torch file of {got}, expected a dict with g_ema")
+    limit = path.stat().st_size
+    state = _foreign_state(content["g_ema"], "g_ema", limit)
+    config, ours = rosinality.read_generator(state)
+    if "latent_avg" in content:
+        ours["w_avg"] = _foreign_state({"latent_avg": content["latent_avg"]}, "", limit)[
+            "latent_avg"
+        ]
+    generator, meta = _complete(config, ours)
+    if content.get("d") is None:
+        return generator, None, meta
+    d_state = _foreign_state(content["d"], "d", limit)
+    d_config, d_ours = rosinality.read_discriminator(d_state)
+    _check_pair(config, d_config)
+    return generator, assemble(d_config, d_ours, "discriminator"), meta
+
+
+def _foreign_state(value: Any, what: str, limit: int) -> State:
+    """Check that a value is a state dict no bigger than its file; strip DataParallel's prefix."""
+    if not isinstance(value, Mapping) or not value:
+        raise ValueError(f"{what}: got {type(value).__name__}, expected a dict of tensors")
+    for name, tensor in value.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise ValueError(f"{what}: got {name!r}: {type(tensor).__name__}, expected a tensor")
+    # a view can repeat one stored number any number of times
+    if sum(t.numel() * t.element_size() for t in value.values()) > limit:
+        raise ValueError(f"{what}: got tensors larger than the file, expected stored numbers")
+    prefixed = all(name.startswith("module.") for name in value)
+    return {name.removeprefix("module.") if prefixed else name: t for name, t in value.items()}
+
+
+def _check_pair(config: GeneratorConfig, d_config: DiscriminatorConfig) -> None:
+    if d_config.resolution != config.resolution:
+        raise ValueError(
+            f"discriminator: got resolution {d_config.resolution}, expected {config.resolution}"
+        )
+
+
+def _read_nvidia(path: Path) -> tuple[Generator, Discriminator | None, dict[str, Any]]:
+    root = read_nvidia_pickle(path)
+    source = root.get("G_ema")
+    if type(source) is not PersistentObject:
+        raise ValueError(f"got a pickle with {list(root)[:8]}, expected a network G_ema")
+    config, ours = nvidia.read_generator(module_tensors(source), _attributes(source))
+    generator, meta = _complete(config, ours)
+    meta["source_code_sha256"] = source.source_sha256
+    if root.get("D") is None:
+        return generator, None, meta
+    d_config, d_ours = nvidia.read_discriminator(
+        module_tensors(root["D"]), _attributes(root["D"])
+    )
+    _check_pair(config, d_config)
+    return generator, assemble(d_config, d_ours, "discriminator"), meta
+
+
+def _attributes(module: PersistentObject) -> dict[str, dict[str, Any]]:
+    return {path: part.state for path, part in submodules(module).items()}
+
+
+def _check_plain(value: Any, where: str) -> None:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str | int):
+                raise ValueError(f"{where}: got key {key!r}, expected a string or an integer")
+            _check_plain(item, f"{where}[{key!r}]")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            _check_plain(item, f"{where}[{index}]")
+    elif type(value) not in (str, int, float, bool, type(None)) and not isinstance(value, Tensor):
+        raise ValueError(f"{where}: got {type(value).__name__}, expected tensors and plain values")

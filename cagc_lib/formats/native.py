@@ -1,0 +1,169 @@
+"""This project's own files: safetensors with one JSON header.
+
+    network: "generator.*", "discriminator.*", "lineage.keep.{k}" tensors and both configurations
+    other:   any state dict with a `meta` that names its kind (the parser, the feature network)
+
+safetensors holds numbers and nothing that could run. The header, `{"format", "version", ...}`, sits
+in the file's metadata under "cagc". Floating point is stored as float32, or as float16 for files
+that are shipped, and read back as float32. Chapter 12.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from ..artefacts import atomic_write
+from ..discriminator import Discriminator, DiscriminatorConfig
+from ..generator import Generator, GeneratorConfig, Lineage
+from .layouts import State, assemble, check_names
+
+VERSION = 1
+
+def write_file(path: Path, tensors: State, header: dict[str, Any], half: bool) -> None:
+    """Write tensors and header; a ValueError, and no file, where a number cannot be stored."""
+    stored = {}
+    for name, tensor in tensors.items():
+        value = tensor.detach().cpu()
+        if half and value.is_floating_point():
+            value = value.half()
+        if value.is_floating_point() and not value.isfinite().all():
+            kind = "float16" if half else "a finite number"
+            raise ValueError(f"{name}: got values beyond {kind}, nothing written")
+        stored[name] = value.contiguous()
+    # one key: safetensors does not keep the order of several, and equal content is equal bytes
+    metadata = {"cagc": json.dumps(header, allow_nan=False)}
+    atomic_write(path, safetensors.torch.save(stored, metadata))
+
+
+def read_file(path: Path, expected: str) -> tuple[State, dict[str, Any]]:
+    """Read tensors and header of a file whose header gives `expected` as its format."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header = json.loads(metadata.get("cagc", "null"))
+    except (safetensors.SafetensorError, ValueError, RuntimeError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{path}: not a readable safetensors file: {reason}") from None
+    got = header.get("format") if isinstance(header, dict) else None
+    if got != expected:
+        raise ValueError(f"{path}: got safetensors of format {got!r}, expected {expected!r}")
+    if header.get("version") != VERSION:
+        raise ValueError(f"{path}: got version {header.get('version')!r}, expected {VERSION}")
+    return tensors, header
+
+
+def pack(
+    generator: Generator, discriminator: Discriminator | None
+) -> tuple[State, dict[str, Any]]:
+    """The tensors and the header of a file that holds these networks."""
+    tensors = {f"generator.{name}": t for name, t in generator.state_dict().items()}
+    header: dict[str, Any] = {
+        "format": "cagc-checkpoint",
+        "version": VERSION,
+        "generator": generator.config.to_dict(),
+        "discriminator": None,
+        "lineage": None,
+    }
+    if discriminator is not None:
+        tensors |= {f"discriminator.{name}": t for name, t in discriminator.state_dict().items()}
+        header["discriminator"] = discriminator.config.to_dict()
+    lineage = generator.lineage
+    if lineage is not None:
+        tensors |= {f"lineage.keep.{k}": keep.long() for k, keep in enumerate(lineage.keep)}
+        header["lineage"] = {
+            "source_channels": list(lineage.source_channels),
+            "source_sha256": lineage.source_sha256,
+            "rgb_gain": lineage.rgb_gain,
+        }
+    return tensors, header
+
+
+def read_networks(path: Path) -> tuple[Generator, Discriminator | None]:
+    """Read what `pack` and `write_file` wrote; a ValueError for anything else."""
+    tensors, header = read_file(path, "cagc-checkpoint")
+    parts: dict[str, State] = {"generator": {}, "discriminator": {}, "lineage": {}}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        if part not in parts:
+            raise ValueError(f"{name}: got an unexpected tensor, expected one of {list(parts)}")
+        parts[part][rest] = tensor
+    try:
+        config = GeneratorConfig.from_dict(header["generator"])
+        d_config = header["discriminator"] and DiscriminatorConfig.from_dict(
+            header["discriminator"]
+        )
+        lineage = _read_lineage(config, header["lineage"], parts["lineage"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"malformed header: {type(error).__name__} {error}") from None
+    generator = assemble(config, parts["generator"], "generator")
+    generator.lineage = lineage
+    if not d_config:
+        check_names(parts["discriminator"], [], "discriminator")
+        return generator, None
+    return generator, assemble(d_config, parts["discriminator"], "discriminator")
+
+
+def _read_lineage(
+    config: GeneratorConfig, header: dict[str, Any] | None, tensors: State
+) -> Lineage | None:
+    if header is None:
+        check_names(tensors, [], "lineage")
+        return None
+    check_names(tensors, [f"keep.{k}" for k in range(len(config.channels))], "lineage")
+    keep = tuple(tensors[f"keep.{k}"] for k in range(len(config.channels)))
+    source = tuple(header["source_channels"])
+    if len(source) != len(keep):
+        raise ValueError(f"lineage: got {len(source)} source widths, expected {len(keep)}")
+    for k, (indices, width, total) in enumerate(zip(keep, config.channels, source, strict=True)):
+        ok = indices.dtype == torch.int64 and tuple(indices.shape) == (width,)
+        if not ok or indices[0] < 0 or indices[-1] >= total or (indices.diff() <= 0).any():
+            raise ValueError(f"keep.{k}: expected {width} ascending int64 indices below {total}")
+    return Lineage(keep, source, str(header["source_sha256"]), str(header["rgb_gain"]))
+
+
+def save_network(
+    net_state: Mapping[str, Tensor], meta: Mapping[str, Any], path: str | Path, half: bool = True
+) -> None:
+    """Save a small network that is neither generator nor discriminator.
+
+    Args:
+        net_state: its state dict.
+        meta: JSON values; `meta["kind"]` names the kind of network for `load_network`.
+        path: ends in .safetensors.
+        half: store float16; loaded as float32.
+
+    Raises:
+        ValueError: no kind, another extension, or a number float16 cannot hold.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"{path}: got extension {path.suffix!r}, expected .safetensors")
+    if not isinstance(meta.get("kind"), str):
+        raise ValueError(f"meta: got kind {meta.get('kind')!r}, expected the network's kind")
+    header = {"format": "cagc-network", "version": VERSION, "meta": dict(meta)}
+    write_file(path, dict(net_state), header, half)
+
+
+def load_network(path: str | Path, kind: str) -> tuple[State, dict[str, Any]]:
+    """Load what `save_network` wrote: the state dict in float32, and meta.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a file of another format, another kind, or damaged.
+    """
+    path = Path(path)
+    tensors, header = read_file(path, "cagc-network")
+    meta = header.get("meta")
+    if not isinstance(meta, dict) or meta.get("kind") != kind:
+        got = meta.get("kind") if isinstance(meta, dict) else None
+        raise ValueError(f"{path}: got a network of kind {got!r}, expected {kind!r}")
+    return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}, meta

@@ -1,0 +1,117 @@
+"""The layout of NVIDIA's stylegan2-ada-pytorch and of the StyleGAN2 in its stylegan3 repository.
+
+    (tensors, modules) -> (config, our state dict)
+
+Tensors and modules come from `cagc_lib.pickle_reader`. Shapes give the widths; the attributes that
+the pickled layers carry give the clamp and the minibatch group, and must otherwise be those of an
+unconditional skip generator and a residual discriminator. Numbers are checked by golden vectors.
+Chapter 12.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ..discriminator import DiscriminatorConfig
+from ..generator import MAPPING_LR_MULTIPLIER, GeneratorConfig
+from .layouts import State, check_filters, check_names, count, put, rename, width
+
+Modules = Mapping[str, Mapping[str, Any]]
+_PLAIN = {"weight": "weight", "bias": "bias"}
+_LAYER = {name: name for name in ("weight", "bias", "affine.weight", "affine.bias")}
+_NOISE = {"noise_strength": "noise_strength", "noise_const": "noise_const"}
+
+
+def read_generator(state: State, modules: Modules) -> tuple[GeneratorConfig, State]:
+    """Translate an NVIDIA generator.
+
+    Args:
+        state: its tensors by dotted name.
+        modules: the attributes of each of its layers by dotted path.
+
+    Raises:
+        ValueError: a tensor too many, too few or of another shape, or a network of another kind.
+    """
+    _require(modules, {"c_dim": 0, "img_channels": 3, "architecture": "skip", "use_noise": True})
+    _require({"": modules.get("mapping.fc0", {})}, {"bias_gain": MAPPING_LR_MULTIPLIER})
+    _require({"": modules.get("synthesis.b4.conv1", {})}, {"activation": "lrelu"})
+    side, widths = 4, [width(state, "synthesis.b4.const", 0)]
+    widths.append(width(state, "synthesis.b4.conv1.weight", 0))
+    while f"synthesis.b{side * 2}.conv0.weight" in state:
+        side *= 2
+        widths += [width(state, f"synthesis.b{side}.conv{i}.weight", 0) for i in (0, 1)]
+    config = GeneratorConfig(
+        resolution=side,
+        channels=tuple(widths),
+        z_dim=width(state, "mapping.fc0.weight", 1),
+        w_dim=width(state, "mapping.fc0.weight", 0),
+        mapping_layers=count(state, r"mapping\.fc\d+\.weight"),
+        conv_clamp=_conv_clamp(modules),
+    )
+    table = {"synthesis.b4.const": "synthesis.const", "mapping.w_avg": "w_avg"}
+    filters = []
+    for i in range(config.mapping_layers):
+        put(table, f"mapping.fc{i}", f"mapping.fc{i}", _PLAIN)
+    for k in range(config.num_convs):
+        theirs = f"synthesis.b{config.conv_resolution(k)}.conv{0 if k % 2 else 1}"
+        put(table, f"synthesis.convs.{k}", theirs, _LAYER | _NOISE)
+        filters.append(f"{theirs}.resample_filter")
+    for j in range(len(widths) // 2):
+        put(table, f"synthesis.torgbs.{j}", f"synthesis.b{4 * 2**j}.torgb", _LAYER)
+        filters.append(f"synthesis.b{4 * 2**j}.resample_filter")
+    # the 4x4 layers store a filter that they never use, and not every version stores them all
+    filters = [name for name in filters if name in state or "conv0" in name]
+    check_names(state, [*table, *filters], "G_ema")
+    check_filters(state, filters, 1.0)
+    return config, rename(state, table, config)
+
+
+def read_discriminator(state: State, modules: Modules) -> tuple[DiscriminatorConfig, State]:
+    """Translate an NVIDIA discriminator: arguments and errors as for the generator."""
+    _require(modules, {"c_dim": 0, "img_channels": 3, "architecture": "resnet", "num_channels": 1})
+    sides = [int(m[1]) for name in state if (m := re.fullmatch(r"b(\d{1,4})\.skip\.weight", name))]
+    sides.sort(reverse=True)
+    if not sides:
+        raise ValueError("D: tensor b8.skip.weight is missing")
+    widths = [width(state, f"b{sides[0]}.fromrgb.weight", 0)]
+    widths += [width(state, f"b{side}.conv1.weight", 0) for side in sides]
+    config = DiscriminatorConfig(
+        resolution=sides[0],
+        channels=tuple(widths),
+        mbstd_group=_common(modules, "group_size"),
+        conv_clamp=_conv_clamp(modules),
+    )
+    table: dict[str, str] = {}
+    put(table, "fromrgb", f"b{sides[0]}.fromrgb", _PLAIN)
+    for i, side in enumerate(sides):
+        for layer in ("conv0", "conv1"):
+            put(table, f"blocks.{i}.{layer}", f"b{side}.{layer}", _PLAIN)
+        table[f"b{side}.skip.weight"] = f"blocks.{i}.skip.weight"
+    for layer in ("conv", "fc", "out"):
+        put(table, layer, f"b4.{layer}", _PLAIN)
+    filters = [name for name in state if name.endswith("resample_filter")]
+    check_names(state, [*table, *filters], "D")
+    check_filters(state, filters, 1.0)
+    return config, rename(state, table, config)
+
+
+def _common(modules: Modules, key: str) -> Any:
+    """The one value that every pickled module with this attribute gives it."""
+    values = {repr(m[key]): m[key] for m in modules.values() if key in m}
+    if len(values) != 1:
+        raise ValueError(f"{key}: got values {sorted(values)[:4]}, expected one for all layers")
+    return next(iter(values.values()))
+
+
+def _require(modules: Modules, expected: Mapping[str, Any]) -> None:
+    for key, value in expected.items():
+        got = _common(modules, key)
+        if got != value or type(got) is not type(value):
+            raise ValueError(f"{key}: got {got!r}, expected {value!r}")
+
+
+def _conv_clamp(modules: Modules) -> float | None:
+    clamp = _common(modules, "conv_clamp")
+    if clamp is not None and type(clamp) not in (int, float):
+        raise ValueError(f"conv_clamp: got {clamp!r}, expected a number or None")
+    return clamp

@@ -1,0 +1,272 @@
+"""A stack machine that interprets pickle opcodes over inert values and runs nothing.
+
+A pickle is a program that may import and call anything. `Machine` reads that program byte by byte:
+an opcode off its allow-list, a global name off its table, a read past the end, or more opcodes,
+memo entries or text than the caps allow is a ValueError. A name stands for a function of this
+project that checks its arguments and builds a plain value; nothing the file names is imported.
+`cagc_lib.pickle_reader` holds the lists for StyleGAN2 snapshots. Chapter 12.
+"""
+
+import inspect
+import pickletools
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+MAX_OPCODES = 200_000  # a 32x32 snapshot has 24,000, inner pickles included
+MAX_MEMO = 100_000
+MAX_TEXT_BYTES = 8 * 2**20
+MAX_LINE_BYTES = 256
+
+_CONSTANTS: dict[str, Callable[[], Any]] = {
+    "NONE": lambda: None, "NEWTRUE": lambda: True, "NEWFALSE": lambda: False,
+    "EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_SET": set, "EMPTY_TUPLE": tuple,
+}  # fmt: skip
+_NUMBERS = {"BININT": "<i", "BININT1": "<B", "BININT2": "<H", "BINFLOAT": ">d"}
+_TEXTS = {"SHORT_BINUNICODE": "<B", "BINUNICODE": "<I"}
+_BYTES = {"SHORT_BINBYTES": "<B", "BINBYTES": "<I", "BINBYTES8": "<Q"}
+_GETS = {"BINGET": "<B", "LONG_BINGET": "<I"}
+_PUTS = {"BINPUT": "<B", "LONG_BINPUT": "<I"}
+_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+
+
+@dataclass(frozen=True)
+class Global:
+    """A name the file used where pickle would import; here it is only the name."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """What one kind of pickle may contain.
+
+    Args:
+        opcodes: names of the allowed opcodes, as `pickletools` spells them.
+        calls: what REDUCE may name -> a function of (budget, *arguments) that checks its arguments
+            and returns an inert value; None for a name that may be mentioned but not called.
+        instances: what NEWOBJ may name -> the same.
+        build: BUILD, as a function of (target, state).
+        persistent: BINPERSID, as a function of the persistent id.
+    """
+
+    opcodes: frozenset[str]
+    calls: dict[str, Callable[..., Any] | None]
+    instances: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    build: Callable[[Any, Any], Any] | None = None
+    persistent: Callable[[Any], Any] | None = None
+
+
+class Budget:
+    """What one file may still use; the pickles nested inside it draw on the same account."""
+
+    def __init__(self, file_bytes: int) -> None:
+        # every number of a tensor lies in the file, so views of more than that are an attack
+        self.limits = {
+            "opcodes": MAX_OPCODES,
+            "bytes of text": MAX_TEXT_BYTES,
+            "bytes of tensors": file_bytes,
+        }
+        self.used = dict.fromkeys(self.limits, 0)
+        self.hashes: dict[str, str] = {}  # of source texts, most of which come many times
+
+    def spend(self, what: str, amount: int) -> None:
+        """Book `amount` more of one resource; a ValueError where the limit is passed."""
+        self.used[what] += amount
+        if self.used[what] > self.limits[what]:
+            raise ValueError(f"got more {what} than expected, at most {self.limits[what]}")
+
+
+class Cursor:
+    """A position in a buffer; every read is checked against the buffer's end."""
+
+    def __init__(self, data: memoryview) -> None:
+        self.data = data
+        self.position = 0
+
+    def left(self) -> int:
+        """Bytes between here and the end."""
+        return len(self.data) - self.position
+
+    def take(self, count: int, what: str) -> memoryview:
+        """The next `count` bytes, not copied."""
+        if count > self.left():
+            raise ValueError(f"got {self.left()} bytes, expected {count} for {what}")
+        self.position += count
+        return self.data[self.position - count : self.position]
+
+    def number(self, layout: str) -> Any:
+        """The next number, in one of struct's layouts."""
+        return struct.unpack(layout, self.take(struct.calcsize(layout), "a number"))[0]
+
+    def line(self) -> str:
+        """The next ASCII line, without its end."""
+        head = bytes(self.data[self.position : self.position + MAX_LINE_BYTES])
+        end = head.find(b"\n")
+        if end < 0:
+            raise ValueError(f"got no end of line, expected one within {MAX_LINE_BYTES} bytes")
+        self.position += end + 1
+        return head[:end].decode("ascii")
+
+
+class Machine:
+    """The stack machine: a stack, marks into it, and a memo."""
+
+    def __init__(self, cursor: Cursor, budget: Budget, grammar: Grammar) -> None:
+        self.cursor = cursor
+        self.budget = budget
+        self.grammar = grammar
+        self.at = cursor.position  # of the opcode being interpreted, for messages
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
+
+    def run(self) -> Any:
+        """Interpret one pickle, from its PROTO to its STOP, and return the value it leaves."""
+        self.stack, self.marks, self.memo = [], [], {}
+        start = self.cursor.position
+        while True:
+            self.at = self.cursor.position
+            self.budget.spend("opcodes", 1)
+            code = self.cursor.take(1, "an opcode")[0]
+            known = pickletools.code2op.get(chr(code))
+            name = known.name if known else f"0x{code:02x}"
+            if name not in self.grammar.opcodes:
+                raise ValueError(f"got opcode {name}, expected one of the allowed ones")
+            if (name == "PROTO") != (self.at == start):
+                raise ValueError(f"got opcode {name}, expected PROTO first and only there")
+            if name == "STOP":
+                value = self.pop()
+                if self.stack or self.marks:
+                    raise ValueError("got values left over at STOP, expected one value")
+                return value
+            self.step(name)
+
+    def step(self, name: str) -> None:
+        """Carry out one opcode."""
+        if name in _CONSTANTS:
+            self.stack.append(_CONSTANTS[name]())
+        elif name in _NUMBERS:
+            self.stack.append(self.cursor.number(_NUMBERS[name]))
+        elif name in _TEXTS:
+            count = self.cursor.number(_TEXTS[name])
+            self.budget.spend("bytes of text", count)
+            text = self.cursor.take(count, "a string")
+            self.stack.append(str(text, "utf-8", "surrogatepass"))
+        elif name in _BYTES:
+            self.stack.append(self.cursor.take(self.cursor.number(_BYTES[name]), "a byte string"))
+        elif name in _GETS:
+            index = self.cursor.number(_GETS[name])
+            if index not in self.memo:
+                raise ValueError(f"got memo index {index}, expected one stored before")
+            self.stack.append(self.memo[index])
+        elif name in _PUTS:
+            self.put(self.cursor.number(_PUTS[name]))
+        elif name in _TUPLES:
+            items = [self.pop() for _ in range(_TUPLES[name])]
+            self.stack.append(tuple(reversed(items)))
+        else:
+            _ACTIONS[name](self)
+
+    def pop(self) -> Any:
+        """Take the top value; those below the last mark are out of reach."""
+        if len(self.stack) <= (self.marks[-1] if self.marks else 0):
+            raise ValueError("got an empty stack, expected a value")
+        return self.stack.pop()
+
+    def pop_to_mark(self) -> list[Any]:
+        """Take every value above the last mark, and the mark."""
+        if not self.marks:
+            raise ValueError("got no MARK on the stack, expected one")
+        start = self.marks.pop()
+        items = self.stack[start:]
+        del self.stack[start:]
+        return items
+
+    def put(self, index: int) -> None:
+        """Remember the top value."""
+        if len(self.memo) >= MAX_MEMO:
+            raise ValueError(f"got more than {MAX_MEMO} memo entries, expected fewer")
+        value = self.pop()
+        self.stack.append(value)
+        self.memo[index] = value
+
+    def push_global(self, module: Any, attribute: Any) -> None:
+        """Push a name if it is on the lists; it is never imported."""
+        if type(module) is not str or type(attribute) is not str:
+            raise ValueError("got a global named by other things, expected two strings")
+        name = f"{module}.{attribute}"
+        allowed = sorted({*self.grammar.calls, *self.grammar.instances})
+        if name not in allowed:
+            raise ValueError(f"got global {name[:120]!r}, expected one of {', '.join(allowed)}")
+        self.stack.append(Global(name))
+
+    def set_items(self, items: list[Any]) -> None:
+        """Put keys and values into the dict on top of the stack."""
+        keys, target = items[::2], self.pop()
+        if type(target) is not dict or len(items) % 2 or any(type(key) is not str for key in keys):
+            raise ValueError("got items of another kind, expected a dict and its string keys")
+        target.update(zip(keys, items[1::2], strict=True))
+        self.stack.append(target)
+
+    def extend(self, items: list[Any]) -> None:
+        """Append to the list on top of the stack."""
+        target = self.pop()
+        if type(target) is not list:
+            raise ValueError(f"got {type(target).__name__} to append to, expected a list")
+        target.extend(items)
+        self.stack.append(target)
+
+    def call(self, table: dict[str, Callable[..., Any] | None]) -> None:
+        """REDUCE and NEWOBJ: the project's own function for the name, on checked arguments."""
+        arguments, callee = self.pop(), self.pop()
+        if type(callee) is not Global or type(arguments) is not tuple:
+            raise ValueError(f"got a call of {type(callee).__name__}, expected an allowed global")
+        rebuild = table.get(callee.name)
+        if rebuild is None:
+            raise ValueError(f"got a call of {callee.name}, which is not called this way")
+        try:
+            inspect.signature(rebuild).bind(self.budget, *arguments)
+        except TypeError as error:
+            raise ValueError(f"got arguments of {callee.name} with {error}") from None
+        self.stack.append(rebuild(self.budget, *arguments))
+
+    def build(self) -> None:
+        """BUILD, by the grammar's own function."""
+        state, target = self.pop(), self.pop()
+        self.stack.append(self.grammar.build(target, state))
+
+    def proto(self) -> None:
+        """Protocols 2 to 5 share the opcodes that are allowed here."""
+        version = self.cursor.number("<B")
+        if not 2 <= version <= 5:
+            raise ValueError(f"got protocol {version}, expected 2 to 5")
+
+    def frame(self) -> None:
+        """A frame only promises its length."""
+        size = self.cursor.number("<Q")
+        if size > self.cursor.left():
+            raise ValueError(f"got a frame of {size} bytes, expected <= {self.cursor.left()}")
+
+
+_ACTIONS: dict[str, Callable[[Machine], None]] = {
+    "PROTO": Machine.proto,
+    "FRAME": Machine.frame,
+    "MARK": lambda m: m.marks.append(len(m.stack)),
+    "MEMOIZE": lambda m: m.put(len(m.memo)),
+    "TUPLE": lambda m: m.stack.append(tuple(m.pop_to_mark())),
+    "APPEND": lambda m: m.extend([m.pop()]),
+    "APPENDS": lambda m: m.extend(m.pop_to_mark()),
+    "SETITEM": lambda m: m.set_items([m.pop(), m.pop()][::-1]),
+    "SETITEMS": lambda m: m.set_items(m.pop_to_mark()),
+    "GLOBAL": lambda m: m.push_global(m.cursor.line(), m.cursor.line()),
+    "STACK_GLOBAL": lambda m: m.push_global(*[m.pop(), m.pop()][::-1]),
+    "REDUCE": lambda m: m.call(m.grammar.calls),
+    "NEWOBJ": lambda m: m.call(m.grammar.instances),
+    "BUILD": Machine.build,
+    "LONG1": lambda m: m.stack.append(
+        int.from_bytes(m.cursor.take(m.cursor.number("<B"), "a long"), "little", signed=True)
+    ),
+    "BINPERSID": lambda m: m.stack.append(m.grammar.persistent(m.pop())),
+}

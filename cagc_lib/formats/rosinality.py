@@ -1,0 +1,151 @@
+"""The layout of rosinality/stylegan2-pytorch, the official CAGC code, DCP-GAN and StyleKD.
+
+    their state dict -> (config, our state dict), and back
+
+Nothing but tensors is stored: widths, resolution and mapping depth are read off the shapes. Noise
+maps may be absent (older files); the resampling filters are stored and must be that of 1, 3, 3, 1.
+The sources are those projects' public code; numbers are checked by golden vectors. Chapter 12.
+"""
+
+from ..discriminator import Discriminator, DiscriminatorConfig
+from ..generator import Generator, GeneratorConfig
+from .layouts import State, check_filters, check_names, count, filter_4x4, put, rename, width
+
+_AFFINE = {"affine.weight": "conv.modulation.weight", "affine.bias": "conv.modulation.bias"}
+_PLAIN = {"weight": "weight", "bias": "bias"}
+
+
+def generator_config(state: State) -> GeneratorConfig:
+    """Read widths, resolution and mapping depth off a rosinality generator's tensors.
+
+    Raises:
+        ValueError: the tensors this needs are absent or disagree; names one.
+    """
+    convs = count(state, r"convs\.\d+\.conv\.weight")
+    if convs % 2 or not convs:
+        raise ValueError(f"convs.*.conv.weight: got {convs} tensors, expected two per resolution")
+    widths = [width(state, "input.input", 1), width(state, "conv1.conv.weight", 1)]
+    widths += [width(state, f"convs.{i}.conv.weight", 1) for i in range(convs)]
+    return GeneratorConfig(
+        resolution=4 * 2 ** (convs // 2),
+        channels=tuple(widths),
+        z_dim=width(state, "style.1.weight", 1),
+        w_dim=width(state, "style.1.weight", 0),
+        mapping_layers=count(state, r"style\.\d+\.weight"),
+    )
+
+
+def generator_table(config: GeneratorConfig) -> dict[str, str]:
+    """rosinality's tensor names, stored noise included -> ours, `w_avg` aside."""
+    table = {"input.input": "synthesis.const"}
+    for i in range(config.mapping_layers):
+        put(table, f"mapping.fc{i}", f"style.{i + 1}", _PLAIN)
+    for k in range(config.num_convs):
+        conv = {"weight": "conv.weight", "bias": "activate.bias", "noise_strength": "noise.weight"}
+        theirs = f"convs.{k - 1}" if k else "conv1"
+        put(table, f"synthesis.convs.{k}", theirs, conv | _AFFINE)
+        table[f"noises.noise_{k}"] = f"synthesis.convs.{k}.noise_const"
+    for j in range(len(config.channels) // 2):
+        theirs = f"to_rgbs.{j - 1}" if j else "to_rgb1"
+        rgb = {"weight": "conv.weight", "bias": "bias"}
+        put(table, f"synthesis.torgbs.{j}", theirs, rgb | _AFFINE)
+    return table
+
+
+def generator_filters(config: GeneratorConfig) -> list[str]:
+    """The constant 4x4 filters, each summing to 4, that rosinality's generator stores."""
+    blurs = [f"convs.{i}.conv.blur.kernel" for i in range(0, config.num_convs - 1, 2)]
+    return blurs + [f"to_rgbs.{j}.upsample.kernel" for j in range(len(config.channels) // 2 - 1)]
+
+
+def read_generator(state: State) -> tuple[GeneratorConfig, State]:
+    """Translate a rosinality generator; `w_avg`, and noise maps it lacks, stay absent.
+
+    Raises:
+        ValueError: a tensor too many, too few or of another shape; names it.
+    """
+    config = generator_config(state)
+    table = generator_table(config)
+    if not any(name.startswith("noises.") for name in state):
+        table = {a: b for a, b in table.items() if not a.startswith("noises.")}
+    filters = generator_filters(config)
+    check_names(state, [*table, *filters], "generator")
+    check_filters(state, filters, 4.0)
+    return config, rename(state, table, config)
+
+
+def write_generator(generator: Generator) -> State:
+    """Write a generator in rosinality's names and shapes; `w_avg` has no place in it.
+
+    Raises:
+        ValueError: the layout cannot express the network: clamped, or z and w of two sizes.
+    """
+    config = generator.config
+    if config.conv_clamp is not None:
+        raise ValueError(f"conv_clamp: got {config.conv_clamp}, expected None for a .pt file")
+    if config.z_dim != config.w_dim:
+        raise ValueError(f"z_dim: got {config.z_dim}, expected w_dim {config.w_dim} for a .pt file")
+    ours = generator.state_dict()
+    state = {}
+    for theirs, name in generator_table(config).items():
+        value = ours[name].detach().cpu()
+        if theirs.endswith("conv.weight") or theirs == "input.input":
+            value = value[None]
+        elif theirs.startswith("noises."):
+            value = value[None, None]
+        elif theirs.endswith("noise.weight"):
+            value = value.reshape(1)
+        elif theirs.startswith("to_rgb") and theirs.count(".bias") and "conv" not in theirs:
+            value = value.reshape(1, 3, 1, 1)
+        state[theirs] = value.contiguous()
+    filters = generator_filters(config)
+    return state | {name: filter_4x4(4.0) for name in filters}
+
+
+def _discriminator_names(config: DiscriminatorConfig) -> tuple[dict[str, str], list]:
+    table: dict[str, str] = {}
+    put(table, "fromrgb", "convs.0", {"weight": "0.weight", "bias": "1.bias"})
+    filters = []
+    block = {
+        "conv0.weight": "conv1.0.weight", "conv0.bias": "conv1.1.bias",
+        "conv1.weight": "conv2.1.weight", "conv1.bias": "conv2.2.bias",
+        "skip.weight": "skip.1.weight",
+    }  # fmt: skip
+    for i in range(len(config.channels) - 1):
+        put(table, f"blocks.{i}", f"convs.{i + 1}", block)
+        filters += [f"convs.{i + 1}.conv2.0.kernel", f"convs.{i + 1}.skip.0.kernel"]
+    put(table, "conv", "final_conv", {"weight": "0.weight", "bias": "1.bias"})
+    put(table, "fc", "final_linear.0", _PLAIN)
+    put(table, "out", "final_linear.1", _PLAIN)
+    return table, filters
+
+
+def read_discriminator(state: State) -> tuple[DiscriminatorConfig, State]:
+    """Translate a rosinality discriminator.
+
+    Raises:
+        ValueError: a tensor too many, too few or of another shape; names it.
+    """
+    blocks = count(state, r"convs\.\d+\.conv2\.1\.weight")
+    widths = [width(state, "convs.0.0.weight", 0)]
+    widths += [width(state, f"convs.{i + 1}.conv2.1.weight", 0) for i in range(blocks)]
+    config = DiscriminatorConfig(resolution=4 * 2**blocks, channels=tuple(widths))
+    table, filters = _discriminator_names(config)
+    check_names(state, [*table, *filters], "discriminator")
+    check_filters(state, filters, 1.0)
+    return config, rename(state, table, config)
+
+
+def write_discriminator(discriminator: Discriminator) -> State:
+    """Write a discriminator in rosinality's names; shapes are the same.
+
+    Raises:
+        ValueError: the layout cannot express it: clamped, or another minibatch group.
+    """
+    config = discriminator.config
+    if config.conv_clamp is not None or config.mbstd_group != 4:
+        raise ValueError("discriminator: expected no conv_clamp and mbstd_group 4 for a .pt file")
+    table, filters = _discriminator_names(config)
+    ours = discriminator.state_dict()
+    state = {a: ours[b].detach().cpu().contiguous() for a, b in table.items()}
+    return state | {name: filter_4x4(1.0) for name in filters}
