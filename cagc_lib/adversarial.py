@@ -1,0 +1,114 @@
+"""StyleGAN2's adversarial losses and regularisers, as functions without state.
+
+    discriminator   softplus(D(fake)) + softplus(-D(real))            non-saturating logistic loss
+    generator       softplus(-D(fake))
+    path length     (|J_w^T y| - a)^2, a a running mean, y white noise per pixel
+
+(Goodfellow et al. 2014; Karras et al. 2020, arXiv 1912.04958, sections 3.1-3.2 and appendix B.)
+R1 lives beside the discriminator. Latents are [N, z_dim], ws [N, num_ws, w_dim], images
+[N, 3, R, R] in [-1, 1], logits [N, 1]. Whatever is drawn at random is drawn from an explicit `rng`,
+so that a step is a function of its seed. Chapter 8.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+
+def generator_loss(fake_logits: torch.Tensor) -> torch.Tensor:
+    """Non-saturating logistic loss of the generator, a scalar."""
+    return F.softplus(-fake_logits.float()).mean()
+
+
+def discriminator_loss(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.Tensor:
+    """Logistic loss of the discriminator, a scalar."""
+    return F.softplus(-real_logits.float()).mean() + F.softplus(fake_logits.float()).mean()
+
+
+def path_lengths(
+    images: torch.Tensor, ws: torch.Tensor, rng: torch.Generator | None = None
+) -> torch.Tensor:
+    """Length of J_w^T y per image, differentiable once more.
+
+    Args:
+        images: [N, 3, R, R], computed from `ws` with the graph kept.
+        ws: [N, num_ws, w_dim], one style vector per layer.
+        rng: source of y.
+
+    Returns:
+        [N], the root mean square over layers of the gradient's norm.
+    """
+    y = torch.randn(images.shape, generator=rng, device=images.device)
+    # 1 / sqrt(pixels) makes the length independent of the resolution
+    y = y / (images.shape[2] * images.shape[3]) ** 0.5
+    (gradient,) = torch.autograd.grad((images.float() * y).sum(), ws, create_graph=True)
+    return gradient.float().square().sum(2).mean(1).sqrt()
+
+
+@dataclass(frozen=True)
+class Latents:
+    """What one generated batch is drawn from; teacher and student may share it.
+
+    Attributes:
+        z: [2, N, z_dim], two latents an image: the second takes over at layer `crossover`.
+        crossover: 1..num_ws; num_ws means no mixing.
+    """
+
+    z: torch.Tensor
+    crossover: int
+
+    def ws(self, mapping: torch.nn.Module, num_ws: int) -> torch.Tensor:
+        """Map and mix: [N, num_ws, w_dim]."""
+        n = self.z.shape[1]
+        w = mapping(self.z.flatten(0, 1))  # one call maps both: [2N, w_dim]
+        first = torch.arange(num_ws, device=w.device) < self.crossover
+        return torch.where(first[None, :, None], w[:n, None], w[n:, None])
+
+
+def draw_latents(
+    n: int, z_dim: int, num_ws: int, mixing: float, rng: torch.Generator
+) -> Latents:
+    """Draw a batch of latents with style mixing.
+
+    Args:
+        n: batch size.
+        z_dim: width of a latent.
+        num_ws: number of style vectors an image takes.
+        mixing: probability in [0, 1] that the batch is mixed, at one layer for the whole batch.
+        rng: source of the draws, on the device wanted.
+    """
+    z = torch.randn(2, n, z_dim, generator=rng, device=rng.device)
+    chance = torch.rand((), generator=rng, device=rng.device).item()
+    layer = torch.randint(1, num_ws, (), generator=rng, device=rng.device).item()
+    return Latents(z, int(layer) if chance < mixing else num_ws)
+
+
+def draw_noise(n: int, num_layers: int, rng: torch.Generator) -> list[torch.Tensor]:
+    """Draw one noise map per convolution: [N, 1, s, s] with s = 4, 8, 8, 16, 16, ..."""
+    sides = [2 ** ((layer + 5) // 2) for layer in range(num_layers)]
+    return [torch.randn(n, 1, s, s, generator=rng, device=rng.device) for s in sides]
+
+
+@torch.no_grad()
+def update_average(average: torch.nn.Module, source: torch.nn.Module, decay: float) -> None:
+    """Move every parameter of `average` by 1 - decay toward `source`."""
+    torch._foreach_lerp_(list(average.parameters()), list(source.parameters()), 1 - decay)
+
+
+def average_decay(batch_size: int, half_life: float) -> float:
+    """Decay per step of an average whose half-life is counted in images."""
+    return 0.5 ** (batch_size / max(half_life, 1e-8))
+
+
+def lazy_adam(
+    parameters: Iterable[torch.nn.Parameter], lr: float, interval: int
+) -> torch.optim.Adam:
+    """Adam(betas 0, 0.99) corrected for a regulariser that runs every `interval` steps.
+
+    The regulariser's own step makes interval + 1 steps of interval; rate and decay shrink by that
+    ratio (Karras et al. 2020, appendix B). `interval` 0 means no regulariser.
+    """
+    ratio = interval / (interval + 1) if interval else 1.0
+    return torch.optim.Adam(parameters, lr=lr * ratio, betas=(0.0, 0.99**ratio), fused=True)

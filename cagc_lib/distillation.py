@@ -1,0 +1,144 @@
+"""What the student learns from its teacher: losses on the content, from the same latents.
+
+    l1         = mean over all pixels of |m T - m S|
+    perceptual = mean over images of d(m T, m S), d from the feature network
+    rgb        = sum over the smaller resolutions r of mean |m_r T_r - m_r S_r|
+
+T, S: the images [N, 3, R, R] of teacher and student, m: the content mask [N, 1, R, R] of the
+teacher's image, T_r: the running RGB sum after resolution r, m_r: the mask averaged over r's
+pixels. Liu et al. 2021 (arXiv 2104.02244), section 3.3; weights 3 and 3 as in the public code,
+whose intermediate mode forgets the mask where this one keeps it. Chapter 8.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from .content import check_mask
+from .features import FeatureNetwork, perceptual_distance
+
+LARGEST_PERCEPTUAL = 256
+LOSSES = ("l1", "perceptual", "rgb")
+
+
+@dataclass(frozen=True)
+class DistillationConfig:
+    """Which losses tie the student to its teacher.
+
+    Args:
+        l1: weight of the pixel loss.
+        perceptual: weight of the feature loss.
+        rgb: weight of the pixel loss on the RGB sums below full resolution; equal to `l1`, the
+            two together are the public code's intermediate mode.
+        adversarial: weight of the generator's adversarial loss.
+        mask_content: compare inside the content only, or (False) everywhere.
+        noise: "independent" draws noise maps for teacher and student apart, as the public code
+            does; "shared" gives both the same.
+        init: "inherited" starts from the teacher's kept weights, "fresh" from new weights in a
+            network of the same widths.
+    """
+
+    l1: float = 3.0
+    perceptual: float = 3.0
+    rgb: float = 0.0
+    adversarial: float = 1.0
+    mask_content: bool = True
+    noise: str = "independent"
+    init: str = "inherited"
+
+    def __post_init__(self) -> None:
+        for name in (*LOSSES, "adversarial"):
+            value = getattr(self, name)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not 0 <= value < float("inf"):
+                raise ValueError(f"{name}: got {value!r}, expected a number >= 0")
+        if not isinstance(self.mask_content, bool):
+            raise ValueError(f"mask_content: got {self.mask_content!r}, expected True or False")
+        for name, known in (("noise", ("independent", "shared")), ("init", ("inherited", "fresh"))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}: got {getattr(self, name)!r}, expected one of {known}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "DistillationConfig":
+        """Rebuild a config from `to_dict`'s values; an unknown key is a ValueError."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ValueError(f"distillation config: got unknown keys {unknown}, expected {known}")
+        return cls(**values)
+
+
+def distillation_losses(
+    teacher_rgbs: list[torch.Tensor],
+    student_rgbs: list[torch.Tensor],
+    mask: torch.Tensor | None,
+    config: DistillationConfig,
+    features: FeatureNetwork | None = None,
+) -> dict[str, torch.Tensor]:
+    """Compare a student's images to its teacher's.
+
+    Args:
+        teacher_rgbs: running RGB sums [N, 3, r, r], smallest first, the image last; or only the
+            image, where `config.rgb` is 0. Not differentiated.
+        student_rgbs: the same of the student.
+        mask: content of the teacher's image, bool [N, 1, R, R]; None compares every pixel.
+        config: losses of weight 0 are not computed; `mask_content=False` ignores the mask.
+        features: the feature network, needed where `config.perceptual` is not 0.
+
+    Returns:
+        Name -> unweighted scalar, for the losses whose weight is not 0.
+
+    Raises:
+        ValueError: shapes that do not fit, a mask that is not a content mask, features missing.
+    """
+    shapes = [[list(x.shape) for x in rgbs] for rgbs in (teacher_rgbs, student_rgbs)]
+    if not teacher_rgbs or shapes[0] != shapes[1]:
+        raise ValueError(f"student_rgbs: got shapes {shapes[1]}, expected {shapes[0]}")
+    teacher = [x.detach().float() for x in teacher_rgbs]
+    student = [x.float() for x in student_rgbs]
+    if mask is None or not config.mask_content:
+        weight = torch.ones_like(teacher[-1][:, :1])
+    else:
+        weight = check_mask(mask, teacher[-1]).float()
+
+    losses = {}
+    if config.l1:
+        losses["l1"] = _masked_l1(teacher[-1], student[-1], weight)
+    if config.perceptual:
+        if features is None:
+            raise ValueError("features: got None, expected a network, as perceptual is not 0")
+        a, b = _reduce(weight * teacher[-1]), _reduce(weight * student[-1])
+        losses["perceptual"] = perceptual_distance(features, a, b).mean()
+    if config.rgb:
+        pairs = list(zip(teacher[:-1], student[:-1], strict=True))
+        if not pairs:
+            raise ValueError("teacher_rgbs: got one image, expected all RGB sums, as rgb is not 0")
+        # area averaging keeps the share of content in every coarse pixel
+        small = [F.adaptive_avg_pool2d(weight, a.shape[2:]) for a, _ in pairs]
+        terms = [_masked_l1(a, b, m) for (a, b), m in zip(pairs, small, strict=True)]
+        losses["rgb"] = torch.stack(terms).sum()
+    return losses
+
+
+def weighted_sum(losses: dict[str, torch.Tensor], config: DistillationConfig) -> torch.Tensor:
+    """Add the losses of `distillation_losses` with the config's weights."""
+    terms = [getattr(config, name) * value for name, value in losses.items()]
+    return torch.stack(terms).sum() if terms else torch.zeros(())
+
+
+def _masked_l1(a: torch.Tensor, b: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Mean over all pixels, masked ones included, as in the public code."""
+    return (weight * (a - b)).abs().mean()
+
+
+def _reduce(images: torch.Tensor) -> torch.Tensor:
+    """Bring images over 256 px down to 256 before the feature network."""
+    if images.shape[-1] <= LARGEST_PERCEPTUAL:
+        return images
+    return F.interpolate(images, size=[LARGEST_PERCEPTUAL] * 2, mode="bilinear")

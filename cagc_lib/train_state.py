@@ -1,0 +1,227 @@
+"""What a training run is told, and what it is at a moment: config and state.
+
+A run has two phases. Steps below `warm_start` regress the generator onto rendered portraits; the
+rest are adversarial. Everything random in step s is drawn from one generator seeded with
+(seed, s), and real images are a function of their position, so config, step, weights, optimiser
+moments and the running path length are the whole state: a resumed run continues bit for bit on the
+same machine. Chapter 8.
+"""
+
+import copy
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .adversarial import lazy_adam
+from .discriminator import Discriminator, DiscriminatorConfig
+from .generator import Generator, GeneratorConfig
+from .images import mixed_seed
+
+KIND = "cagc-training-state"
+W_AVG_SAMPLES = 10_000
+_AT_LEAST_ONE = ("batch_size", "path_shrink", "log_every", "sample_every", "checkpoint_every")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train; everything but the networks and the teacher.
+
+    Args:
+        images: real images shown in the adversarial phase, rounded up to whole batches.
+        batch_size: images per step.
+        g_lr, d_lr: Adam's rates in the adversarial phase, before the correction for lazy
+            regularisation.
+        r1_gamma, r1_interval: weight of R1 and every how many steps it runs; 0 for never.
+        path_weight, path_interval, path_shrink, path_decay: path length regularisation: weight,
+            every how many steps (0 for never), divisor of its batch, decay of the mean length.
+        style_mixing: probability that a batch mixes two latents.
+        average_half_life: half-life in images of the generator's moving average.
+        average_rampup: the half-life is at most this share of the images seen so far.
+        d_head_start: adversarial steps at the start in which the generator is left alone.
+        warm_start: steps of regression onto portraits before the adversarial phase.
+        warm_start_lr, warm_start_mapping_lr: Adam's rates there, cosine to zero.
+        warm_start_perceptual: weight of the perceptual distance beside the L1 there.
+        data: "portraits" or a folder of images.
+        first_seed, pool: which portraits, see `images.RenderedPortraits`.
+        flip: mirror every other real image.
+        autocast: "off" or "bfloat16"; the regularisers always run in float32.
+        compile: run the networks through torch.compile, except in the regularisers.
+        seed: decides every random draw.
+        log_every, sample_every, checkpoint_every: in steps.
+    """
+
+    images: int = 200_000
+    batch_size: int = 16
+    g_lr: float = 0.002
+    d_lr: float = 0.002
+    r1_gamma: float = 10.0
+    r1_interval: int = 16
+    path_weight: float = 2.0
+    path_interval: int = 4
+    path_shrink: int = 2
+    path_decay: float = 0.01
+    style_mixing: float = 0.9
+    average_half_life: float = 10_000.0
+    average_rampup: float = 0.05
+    d_head_start: int = 0
+    warm_start: int = 0
+    warm_start_lr: float = 0.002
+    warm_start_mapping_lr: float = 0.02
+    warm_start_perceptual: float = 0.0
+    data: str = "portraits"
+    first_seed: int = 0
+    pool: int = 0
+    flip: bool = False
+    autocast: str = "off"
+    compile: bool = False
+    seed: int = 0
+    log_every: int = 20
+    sample_every: int = 500
+    checkpoint_every: int = 500
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type in (bool, str):
+                if type(value) is not field.type:
+                    name = field.type.__name__
+                    raise ValueError(f"{field.name}: got {value!r}, expected a {name}")
+                continue
+            low = 1 if field.name in _AT_LEAST_ONE else 0
+            number = type(value) is int or (field.type is float and type(value) is float)
+            if not number or not low <= value < math.inf:
+                kind = "an integer" if field.type is int else "a number"
+                raise ValueError(f"{field.name}: got {value!r}, expected {kind} >= {low}")
+        if self.autocast not in ("off", "bfloat16"):
+            raise ValueError(f"autocast: got {self.autocast!r}, expected off or bfloat16")
+        for name in ("style_mixing", "path_decay"):
+            if getattr(self, name) > 1:
+                raise ValueError(f"{name}: got {getattr(self, name)!r}, expected 0 to 1")
+
+    @property
+    def steps(self) -> int:
+        """All steps of the run, warm start included."""
+        return self.warm_start + math.ceil(self.images / self.batch_size)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "TrainConfig":
+        """Rebuild a config from `to_dict`'s values; an unknown key is a ValueError."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ValueError(f"training config: got unknown keys {unknown}, expected {known}")
+        return cls(**values)
+
+
+def matching_discriminator(config: GeneratorConfig) -> DiscriminatorConfig:
+    """Give the discriminator the generator's widths: at every size that of its last convolution."""
+    # one width per resolution, 4x4 first, then the discriminator's order: full size first
+    return DiscriminatorConfig(config.resolution, config.channels[1::2][::-1])
+
+
+class TrainState:
+    """Everything that changes while training.
+
+    Attributes:
+        generator, discriminator: in training, on `device`.
+        average: the generator's moving average, the one to show and to save.
+        g_optimiser, d_optimiser: Adam; the first has other rates in the warm start.
+        mean_path: running mean of the path length, a scalar tensor.
+        step: steps done, warm start included.
+        seconds: time spent in them, over all resumptions.
+    """
+
+    def __init__(
+        self, generator: Generator, discriminator: Discriminator, config: TrainConfig,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        sides = generator.config.resolution, discriminator.config.resolution
+        if sides[0] != sides[1]:
+            raise ValueError(f"discriminator: got resolution {sides[1]}, expected {sides[0]}")
+        self.config = config
+        self.device = torch.device(device)
+        # channels-last is what the convolutions of both CPU and GPU are fastest in
+        place = {"device": self.device, "memory_format": torch.channels_last}
+        self.generator = copy.deepcopy(generator).to(**place).train().requires_grad_(True)
+        self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        self.discriminator = copy.deepcopy(discriminator).to(**place).train().requires_grad_(True)
+        self.mean_path = torch.zeros([], device=self.device)
+        self.step = 0
+        self.seconds = 0.0
+        self.make_optimisers()
+
+    @property
+    def warming(self) -> bool:
+        """Whether the next step belongs to the warm start."""
+        return self.step < self.config.warm_start
+
+    @property
+    def images(self) -> int:
+        """Real images shown in the adversarial phase so far; also the stream's position."""
+        return max(0, self.step - self.config.warm_start) * self.config.batch_size
+
+    def rng(self) -> torch.Generator:
+        """The source of everything random in the next step."""
+        draw = torch.Generator(self.device)
+        return draw.manual_seed(mixed_seed(self.config.seed, 0, self.step))
+
+    def make_optimisers(self) -> None:
+        """Start the phase's optimisers with empty moments."""
+        config, g = self.config, self.generator
+        self.d_optimiser = lazy_adam(
+            self.discriminator.parameters(), config.d_lr, config.r1_interval
+        )
+        if self.warming:
+            groups = [
+                {"params": list(g.synthesis.parameters()), "lr": config.warm_start_lr},
+                {"params": list(g.mapping.parameters()), "lr": config.warm_start_mapping_lr},
+            ]
+            self.g_optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True)
+        else:
+            self.g_optimiser = lazy_adam(g.parameters(), config.g_lr, config.path_interval)
+
+    @torch.no_grad()
+    def update_w_avg(self) -> None:
+        """Set the average generator's w_avg to the mean of 10,000 mapped latents."""
+        draw = torch.Generator().manual_seed(mixed_seed(self.config.seed, 3))
+        z = torch.randn(W_AVG_SAMPLES, self.average.config.z_dim, generator=draw)
+        self.average.w_avg.copy_(self.average.mapping(z.to(self.device)).mean(0))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything as tensors and plain values, for `save_training_state`."""
+        return {
+            "kind": KIND,
+            "config": self.config.to_dict(),
+            "generator_config": self.generator.config.to_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "mean_path": self.mean_path,
+            "generator": dict(self.generator.state_dict()),
+            "average": dict(self.average.state_dict()),
+            "discriminator": dict(self.discriminator.state_dict()),
+            "g_optimiser": self.g_optimiser.state_dict(),
+            "d_optimiser": self.d_optimiser.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned.
+
+        Raises:
+            ValueError: a state of other networks, or not a training state.
+        """
+        if state.get("kind") != KIND:
+            raise ValueError(f"training state: got kind {state.get('kind')!r}, expected {KIND!r}")
+        if state["generator_config"] != self.generator.config.to_dict():
+            got, expected = state["generator_config"], self.generator.config.to_dict()
+            raise ValueError(f"training state: made for {got}, expected {expected}")
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.mean_path.copy_(state["mean_path"])
+        self.make_optimisers()
+        for name in ("generator", "average", "discriminator", "g_optimiser", "d_optimiser"):
+            getattr(self, name).load_state_dict(state[name])

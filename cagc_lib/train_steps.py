@@ -1,0 +1,243 @@
+"""One training step of either phase, on a `TrainState`.
+
+    warm start     G(z) toward the portrait that z stands for: L1 at full, 1/2, 1/4, 1/8 resolution
+    adversarial    D on real and generated images, then G on the same generated images; every few
+                   steps R1 on D and path length on G, as steps of their own
+
+One generated batch serves both networks, which saves a fifth of the step. With a teacher the
+generator's loss gains the distillation losses, from the same latents and the same mixing layer.
+Karras et al. 2020 (arXiv 1912.04958), Liu et al. 2021 (arXiv 2104.02244), section 3.3. Chapter 8.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from .adversarial import (
+    Latents,
+    average_decay,
+    discriminator_loss,
+    draw_latents,
+    draw_noise,
+    generator_loss,
+    path_lengths,
+    update_average,
+)
+from .content import ContentSource
+from .discriminator import r1_penalty
+from .distillation import DistillationConfig, distillation_losses, weighted_sum
+from .features import FeatureNetwork, perceptual_distance
+from .generator import Generator
+from .images import ImageSource
+from .portraits import parameters_from_latents, render_parameters
+from .train_state import TrainState
+
+Losses = dict[str, torch.Tensor]
+WARM_START_SCALES = 4
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a student learns from.
+
+    Args:
+        teacher: frozen, of the student's resolution, z_dim and number of w's.
+        config: the losses.
+        content: images -> content mask; None compares everywhere.
+        features: the feature network, where the perceptual loss is used.
+    """
+
+    teacher: Generator
+    config: DistillationConfig
+    content: ContentSource | None = None
+    features: FeatureNetwork | None = None
+
+
+class Steps:
+    """The two kinds of step, bound to a state.
+
+    Args:
+        state: advanced in place.
+        source: the stream of real images.
+        lesson: for a student; None trains without a teacher.
+        features: for the warm start's perceptual loss; needed only where its weight is not 0.
+    """
+
+    def __init__(
+        self, state: TrainState, source: ImageSource, lesson: Lesson | None = None,
+        features: FeatureNetwork | None = None,
+    ) -> None:
+        self.state, self.source, self.lesson, self.features = state, source, lesson, features
+        self.synthesis: Callable = state.generator.synthesis
+        self.discriminator: Callable = state.discriminator
+        self.teach: Callable | None = lesson and lesson.teacher.synthesis
+        if state.config.compile:
+            self.synthesis = torch.compile(self.synthesis, dynamic=False)
+            self.discriminator = torch.compile(self.discriminator, dynamic=False)
+            self.teach = self.teach and torch.compile(self.teach, dynamic=False)
+
+    def __call__(self) -> Losses:
+        """Do the state's next step and count it; return the losses, name -> scalar."""
+        state = self.state
+        losses = self._warm_start() if state.warming else self._adversarial()
+        state.step += 1
+        if state.step == state.config.warm_start:
+            # what follows starts from the smoother of the two, with fresh moments
+            state.generator.load_state_dict(state.average.state_dict())
+            state.make_optimisers()
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _autocast(self) -> torch.autocast:
+        half = self.state.config.autocast == "bfloat16"
+        return torch.autocast(self.state.device.type, dtype=torch.bfloat16, enabled=half)
+
+    def _warm_start(self) -> Losses:
+        state, config = self.state, self.state.config
+        rng, g = state.rng(), state.generator
+        z = torch.randn(config.batch_size, g.config.z_dim, generator=rng, device=state.device)
+        parameters = parameters_from_latents(z)
+        target = render_parameters(parameters, g.config.resolution, state.device).images
+        with self._autocast():
+            ws = g.mapping(z)[:, None].expand(-1, g.config.num_ws, -1)
+            # noise could only hurt here: its strength stays at the zero it starts from
+            image = self.synthesis(ws, "none").float()
+        losses = {"l1": multiscale_l1(image, target)}
+        if config.warm_start_perceptual:
+            with self._autocast():
+                distance = perceptual_distance(self.features, image, target)
+            losses["perceptual"] = distance.mean()
+        total = losses["l1"] + config.warm_start_perceptual * losses.get("perceptual", 0)
+
+        fade = 0.5 + 0.5 * math.cos(math.pi * state.step / config.warm_start)
+        rates = (config.warm_start_lr, config.warm_start_mapping_lr)
+        for group, rate in zip(state.g_optimiser.param_groups, rates, strict=True):
+            group["lr"] = rate * fade
+        _descend(total, state.g_optimiser)
+        self._update_average(state.step * config.batch_size)
+        return losses
+
+    def _adversarial(self) -> Losses:
+        state, config = self.state, self.state.config
+        rng = state.rng()
+        real = self.source(state.images, config.batch_size).to(
+            state.device, memory_format=torch.channels_last
+        )
+        place = state.step - config.warm_start
+        training_g = place >= config.d_head_start
+        latents = self._latents(config.batch_size, rng)
+        noise = draw_noise(config.batch_size, state.generator.config.num_convs, rng)
+        with torch.set_grad_enabled(training_g), self._autocast():
+            ws = latents.ws(state.generator.mapping, state.generator.config.num_ws)
+            rgbs = self._images(self.synthesis, ws, noise)
+        fake = rgbs[-1].float()
+
+        losses = {"d": self._train_discriminator(real, fake.detach())}
+        if _due(place, config.r1_interval, config.r1_gamma):
+            losses["r1"] = self._regularise_discriminator(real)
+        if training_g:
+            losses |= self._train_generator(latents, rgbs, fake, noise, rng)
+            if _due(place, config.path_interval, config.path_weight):
+                losses["path"] = self._regularise_generator(rng)
+            self._update_average(state.images)
+        return losses
+
+    def _latents(self, n: int, rng: torch.Generator) -> Latents:
+        config = self.state.generator.config
+        return draw_latents(n, config.z_dim, config.num_ws, self.state.config.style_mixing, rng)
+
+    def _images(self, synthesis: Callable, ws: torch.Tensor, noise: list) -> list[torch.Tensor]:
+        """Return the RGB sums where a loss wants them, else the image alone."""
+        if self.lesson is not None and self.lesson.config.rgb:
+            return synthesis(ws, noise, return_rgbs=True)
+        return [synthesis(ws, noise)]
+
+    def _train_discriminator(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+        state = self.state
+        with self._autocast():
+            loss = discriminator_loss(self.discriminator(real), self.discriminator(fake))
+        _descend(loss, state.d_optimiser)
+        return loss
+
+    def _regularise_discriminator(self, real: torch.Tensor) -> torch.Tensor:
+        state, config = self.state, self.state.config
+        real = real.detach().requires_grad_()
+        penalty = r1_penalty(state.discriminator(real), real).mean()
+        _descend(config.r1_gamma / 2 * config.r1_interval * penalty, state.d_optimiser)
+        return penalty
+
+    def _train_generator(
+        self, latents: Latents, rgbs: list[torch.Tensor], fake: torch.Tensor, noise: list,
+        rng: torch.Generator,
+    ) -> Losses:
+        state = self.state
+        # without gradients of D's weights the backward pass through D costs half
+        state.discriminator.requires_grad_(False)
+        with self._autocast():
+            adversarial = generator_loss(self.discriminator(fake))
+        losses, total = {"g": adversarial}, adversarial
+        if self.lesson is not None:
+            lessons = self._distil(latents, rgbs, noise, rng)
+            weights = self.lesson.config
+            total = weights.adversarial * adversarial + weighted_sum(lessons, weights)
+            losses |= lessons
+        _descend(total, state.g_optimiser)
+        state.discriminator.requires_grad_(True)
+        return losses
+
+    def _distil(
+        self, latents: Latents, rgbs: list[torch.Tensor], noise: list, rng: torch.Generator
+    ) -> Losses:
+        lesson = self.lesson
+        teacher = lesson.teacher
+        if lesson.config.noise == "independent":
+            noise = draw_noise(len(rgbs[-1]), teacher.config.num_convs, rng)
+        with torch.no_grad(), self._autocast():
+            targets = self._images(self.teach, latents.ws(teacher.mapping, len(noise) + 1), noise)
+        mask = None
+        if lesson.content is not None and lesson.config.mask_content:
+            mask = lesson.content(targets[-1].float())
+        with self._autocast():
+            return distillation_losses(targets, rgbs, mask, lesson.config, lesson.features)
+
+    def _regularise_generator(self, rng: torch.Generator) -> torch.Tensor:
+        state, config = self.state, self.state.config
+        n = max(1, config.batch_size // config.path_shrink)
+        g = state.generator
+        ws = self._latents(n, rng).ws(g.mapping, g.config.num_ws)
+        image = g.synthesis(ws, draw_noise(n, g.config.num_convs, rng))
+        lengths = path_lengths(image, ws, rng)
+        state.mean_path.lerp_(lengths.detach().mean(), config.path_decay)
+        penalty = (lengths - state.mean_path).square().mean()
+        _descend(config.path_weight * config.path_interval * penalty, state.g_optimiser)
+        return penalty
+
+    def _update_average(self, seen: int) -> None:
+        state, config = self.state, self.state.config
+        half_life = min(config.average_half_life, config.average_rampup * seen)
+        decay = average_decay(config.batch_size, half_life)
+        update_average(state.average, state.generator, decay)
+
+
+def multiscale_l1(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Mean absolute difference at full, 1/2, 1/4 and 1/8 resolution, averaged; a scalar.
+
+    The coarse terms pull colours and large shapes into place where the fine ones only see noise.
+    """
+    total = (a - b).abs().mean()
+    for _ in range(WARM_START_SCALES - 1):
+        a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
+        total = total + (a - b).abs().mean()
+    return total / WARM_START_SCALES
+
+
+def _due(place: int, interval: int, weight: float) -> bool:
+    return bool(interval and weight) and place % interval == 0
+
+
+def _descend(loss: torch.Tensor, optimiser: torch.optim.Optimizer) -> None:
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    optimiser.step()

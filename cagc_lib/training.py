@@ -1,0 +1,295 @@
+"""The training loop, one for teacher and student, in a run folder.
+
+    config.json               what was asked for
+    log.csv                   step, images, seconds, images/s, mean losses since the last row
+    samples-00001000.png      fixed latents; for a student under its teacher's images
+    checkpoint.safetensors    the averaged generator and the discriminator, for `load_checkpoint`
+    state.pt                  everything needed to continue bit for bit
+
+Every file is replaced whole or not at all. A first SIGINT or SIGTERM finishes the step, writes a
+checkpoint and stops; whatever comes harder leaves the last checkpoint. Chapter 8.
+"""
+
+import csv
+import io
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from .artefacts import atomic_write
+from .checkpoints import load_training_state, save_checkpoint, save_training_state
+from .content import ContentSource
+from .discriminator import Discriminator, DiscriminatorConfig
+from .distillation import DistillationConfig
+from .features import FeatureNetwork
+from .generator import Generator, GeneratorConfig
+from .images import image_source, mixed_seed, save_sheet
+from .train_state import TrainConfig, TrainState, matching_discriminator
+from .train_steps import Lesson, Losses, Steps
+
+LOSS_COLUMNS = ("d", "g", "l1", "perceptual", "rgb", "r1", "path")
+COLUMNS = ("step", "images", "seconds", "images_per_second", *LOSS_COLUMNS)
+# these may differ between a run and its resumption without changing what was computed so far
+CHANGEABLE = ("images", "log_every", "sample_every", "checkpoint_every", "compile")
+SHEET = 64
+
+
+def train_teacher(
+    config: TrainConfig,
+    generator: GeneratorConfig,
+    out: str | Path,
+    discriminator: DiscriminatorConfig | None = None,
+    features: FeatureNetwork | None = None,
+    resume: bool = False,
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+) -> TrainState:
+    """Train a generator and its discriminator from new weights.
+
+    Args:
+        config: how to train.
+        generator: the generator's shapes.
+        out: the run folder; made if absent.
+        discriminator: its shapes; None matches the generator's widths.
+        features: needed where `config.warm_start_perceptual` is not 0.
+        resume: continue from the folder's last checkpoint, or start if there is none.
+        device: where to train.
+        progress: show a progress bar.
+
+    Returns:
+        The final state; `state.average` is the network to use.
+
+    Raises:
+        ValueError: settings that do not fit, a folder that holds a run already, a loss that is no
+            longer finite.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(mixed_seed(config.seed, 4))
+        g = Generator(generator)
+        d = Discriminator(discriminator or matching_discriminator(generator))
+    state = TrainState(g, d, config, device)
+    described = {"generator": generator.to_dict(), "discriminator": d.config.to_dict()}
+    return _train(state, None, features, Path(out), described, resume, progress)
+
+
+def train_student(
+    config: TrainConfig,
+    distillation: DistillationConfig,
+    student: Generator,
+    teacher: Generator,
+    out: str | Path,
+    discriminator: Discriminator | None = None,
+    content: ContentSource | None = None,
+    features: FeatureNetwork | None = None,
+    resume: bool = False,
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+) -> TrainState:
+    """Train a pruned generator against its teacher.
+
+    Args:
+        config: how to train; its warm start must be 0.
+        distillation: the losses, and whether `student`'s weights are kept or drawn anew.
+        student: the pruned generator; not changed.
+        teacher: the full-size generator; not changed.
+        out: the run folder; made if absent.
+        discriminator: the teacher's; a copy is trained. None starts a new one.
+        content: images -> content mask; None compares everywhere.
+        features: needed where `distillation.perceptual` is not 0.
+        resume, device, progress: as for `train_teacher`.
+
+    Returns:
+        The final state; `state.average` is the network to use.
+
+    Raises:
+        ValueError: as `train_teacher`, or networks that do not fit together.
+    """
+    if config.warm_start:
+        raise ValueError(f"warm_start: got {config.warm_start}, expected 0 for a student")
+    for name in ("resolution", "z_dim"):
+        got, expected = getattr(teacher.config, name), getattr(student.config, name)
+        if got != expected:
+            raise ValueError(f"teacher: got {name} {got}, expected the student's {expected}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(mixed_seed(config.seed, 4))
+        if distillation.init == "fresh":
+            student = Generator(student.config, lineage=student.lineage)
+        if discriminator is None:
+            discriminator = Discriminator(matching_discriminator(teacher.config))
+    state = TrainState(student, discriminator, config, device)
+    # a copy of its own: the caller's teacher stays where and as it is
+    teacher = TrainState(teacher, discriminator, config, device).average
+    lesson = Lesson(teacher, distillation, content, features)
+    described = {
+        "generator": student.config.to_dict(),
+        "discriminator": discriminator.config.to_dict(),
+        "distillation": distillation.to_dict(),
+    }
+    return _train(state, lesson, features, Path(out), described, resume, progress)
+
+
+def _train(
+    state: TrainState, lesson: Lesson | None, features: FeatureNetwork | None, out: Path,
+    described: dict[str, Any], resume: bool, progress: bool,
+) -> TrainState:
+    config = state.config
+    resolution = state.generator.config.resolution
+    source = image_source(
+        config.data, resolution, config.first_seed, config.pool, config.flip, config.seed
+    )
+    folder = RunFolder(out, {"training": config.to_dict(), **described}, state, lesson, resume)
+    steps = Steps(state, source, lesson, features)
+    bar = tqdm(total=config.steps, initial=state.step, disable=not progress, unit="step")
+    with bar, _deferred_signals() as received:
+        while state.step < config.steps and not received:
+            start = time.perf_counter()
+            losses = steps()
+            folder.note(losses, time.perf_counter() - start)
+            bar.update()
+            if state.step % config.log_every == 0 or state.step == config.steps:
+                bar.set_postfix(folder.log(), refresh=False)
+            last = state.step == config.steps or received
+            if state.step % config.sample_every == 0 or last:
+                folder.sample()
+            if state.step % config.checkpoint_every == 0 or last:
+                folder.checkpoint()
+    if received:
+        raise KeyboardInterrupt(f"stopped at step {state.step}, checkpoint in {out}")
+    return state
+
+
+class RunFolder:
+    """What a run leaves on disk.
+
+    Args:
+        out: the folder.
+        described: written to config.json.
+        state: the run's state; loaded from the folder where there is one and `resume` is set.
+        lesson: gives the teacher for the sample sheets.
+        resume: continue what is there; otherwise a folder with a run is an error.
+    """
+
+    def __init__(
+        self, out: Path, described: dict[str, Any], state: TrainState, lesson: Lesson | None,
+        resume: bool,
+    ) -> None:
+        self.out, self.state, self.lesson = out, state, lesson
+        self._sums: dict[str, list[float]] = {}
+        self._seconds = 0.0
+        self._since = state.step
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"out: {out} is not a folder to write to ({error})") from error
+        saved = out / "state.pt"
+        rows: list[dict[str, str]] = []
+        if saved.exists() and not resume:
+            raise ValueError(f"out: {out} holds a run already; resume it or choose another folder")
+        if saved.exists():
+            _check_same(json.loads((out / "config.json").read_text()), described)
+            state.load_state_dict(load_training_state(saved))
+            self._since = state.step
+            with (out / "log.csv").open(newline="") as file:
+                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= state.step]
+        atomic_write(out / "config.json", (json.dumps(described, indent=2) + "\n").encode())
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+        atomic_write(out / "log.csv", text.getvalue().encode())
+        draw = torch.Generator().manual_seed(mixed_seed(state.config.seed, 5))
+        z = torch.randn(SHEET, state.generator.config.z_dim, generator=draw)
+        self._z = z.to(state.device)
+
+    def note(self, losses: Losses, seconds: float) -> None:
+        """Take in one step's losses; a loss that is not finite is a ValueError."""
+        self.state.seconds += seconds
+        self._seconds += seconds
+        for name, value in losses.items():
+            number = float(value)
+            if not math.isfinite(number):
+                raise ValueError(
+                    f"loss {name} became {number} at step {self.state.step}; "
+                    f"the last checkpoint is in {self.out}"
+                )
+            self._sums.setdefault(name, []).append(number)
+
+    def log(self) -> dict[str, str]:
+        """Append one row to log.csv; return its numbers for the progress bar."""
+        state = self.state
+        steps = max(1, state.step - self._since)
+        rate = steps * state.config.batch_size / max(self._seconds, 1e-9)
+        means = {name: sum(values) / len(values) for name, values in self._sums.items()}
+        row = {
+            "step": state.step,
+            "images": state.images,
+            "seconds": f"{state.seconds:.1f}",
+            "images_per_second": f"{rate:.2f}",
+            **{name: f"{value:.6g}" for name, value in means.items()},
+        }
+        with (self.out / "log.csv").open("a", newline="") as file:
+            csv.DictWriter(file, COLUMNS).writerow(row)
+        self._sums, self._seconds, self._since = {}, 0.0, state.step
+        return {"img/s": f"{rate:.1f}", **{name: f"{value:.3f}" for name, value in means.items()}}
+
+    @torch.no_grad()
+    def sample(self) -> None:
+        """Write a sheet of 64 images; for a student 32 under those of its teacher."""
+        self.state.update_w_avg()
+        networks = [self.state.average]
+        if self.lesson is not None:
+            networks.insert(0, self.lesson.teacher)
+        z = self._z[: SHEET // len(networks)]
+        # rows of eight: teacher, student, teacher, ...
+        rows = [network(part) for part in z.split(8) for network in networks]
+        save_sheet(torch.cat(rows), self.out / f"samples-{self.state.step:08d}.png")
+
+    def checkpoint(self) -> None:
+        """Write the networks and the state."""
+        state = self.state
+        state.update_w_avg()
+        save_checkpoint(state.average, state.discriminator, self.out / "checkpoint.safetensors")
+        save_training_state(state.state_dict(), self.out / "state.pt")
+
+
+def _check_same(old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Refuse to resume a run under other settings than it was started with."""
+    for part in sorted(old.keys() | new.keys()):
+        before, now = old.get(part) or {}, new.get(part) or {}
+        for key in sorted(before.keys() | now.keys()):
+            if before.get(key) != now.get(key) and key not in CHANGEABLE:
+                raise ValueError(
+                    f"resume: {part} {key} is {now.get(key)!r}, but the run was started with "
+                    f"{before.get(key)!r}"
+                )
+
+
+@contextmanager
+def _deferred_signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM instead of dying of the first; a second one acts at once."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, _frame: object) -> None:
+        received.append(number)
+        signal.signal(number, old[number])
+
+    for number in old:
+        signal.signal(number, note)
+    try:
+        yield received
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
