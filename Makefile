@@ -1,0 +1,49 @@
+# make book   set up, run chapter 1, build the pages
+# make test   set up, run the tests, re-run every notebook and compare
+# make lab    set up, open the notebooks
+# make lint   check style
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: book test lab lint
+.DEFAULT_GOAL := book
+
+book: $(READY)
+	@echo "Running chapter 1 ..."
+	@$(BIN)/python book/_tools/execute.py 01 --out _build/executed
+	@echo "Building the book ..."
+	@$(BIN)/jupyter-book build . --all -W -n --keep-going --quiet
+	@echo
+	@echo "The book is ready. Open $(CURDIR)/_build/html/index.html"
+
+# Both runs happen even if the first one fails. In the second, notebooks run with every connection
+# other than to this machine refused (tests/book/no_network).
+test: $(READY)
+	@status=0; \
+	$(BIN)/python -m pytest || status=1; \
+	PYTHONPATH=tests/book/no_network $(BIN)/python -m pytest \
+		--nbval --nbval-current-env --nbval-cell-timeout 120 book || status=1; \
+	exit $$status
+
+lab: $(READY)
+	$(BIN)/jupyter lab --notebook-dir book
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# The stamp makes every later run start at once; a changed requirements.txt installs again. Debian's
+# Python cannot fill a new environment without python3-venv, unless its own pip does.
+$(READY): requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
+		echo "Python 3.11 to 3.13 is needed; try: make PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/pip || \
+		{ $(PYTHON) -c 'import ensurepip' 2>/dev/null && $(PYTHON) -m venv .venv; } || \
+		{ $(PYTHON) -m pip --version >/dev/null 2>&1 && $(PYTHON) -m venv --without-pip .venv && \
+			$(PYTHON) -m pip --python .venv/bin/python install --quiet pip; } || \
+		{ echo "Python cannot create .venv here; on Debian: apt-get install python3-venv"; exit 1; }
+	@echo "Installing the requirements into .venv: about 3 GB, some minutes ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@

@@ -1,0 +1,194 @@
+"""The rendered book in a real browser: quiet, complete and alive without a network.
+
+The book is built once into a temporary folder, warnings as errors, and opened in headless
+Chromium both from a server on 127.0.0.1 and from the disk. Every request that would leave the
+machine is refused and reported. Without Chromium these tests are skipped, except in CI, where that
+is an error.
+"""
+
+import http.server
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+LOCAL = ("http://127.0.0.1:", "file://", "data:", "blob:", "about:")
+CHAPTERS = sorted(path.stem for path in (ROOT / "book").glob("*.ipynb"))
+
+
+@pytest.fixture(scope="session")
+def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the book and return the folder with its pages."""
+    out = tmp_path_factory.mktemp("book")
+    program = str(Path(sys.executable).with_name("jupyter-book"))
+    options = ["-W", "-n", "--keep-going", "--quiet", "--path-output", str(out)]
+    result = subprocess.run(
+        [program, "build", str(ROOT), *options], capture_output=True, text=True, timeout=300
+    )
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return out / "_build" / "html"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Start Chromium."""
+    if not shutil.which(CHROMIUM):
+        reason = f"no browser at {CHROMIUM}: apt-get install chromium, or set CHROMIUM"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    """Serve files without a line for each on stderr."""
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="session", params=["http", "file"])
+def address(request: pytest.FixtureRequest, html: Path) -> Iterator[str]:
+    """Return where the pages are: on a local server, then on the disk."""
+    if request.param == "file":
+        yield html.as_uri()
+        return
+    handler = partial(QuietHandler, directory=str(html))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture
+def watched(browser: Browser) -> Iterator[tuple[Page, list[str]]]:
+    """Return a fresh page and the list of everything that goes wrong on it."""
+    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    context.set_default_timeout(15_000)
+    page = context.new_page()
+    problems: list[str] = []
+
+    def gate(route: Any) -> None:
+        if route.request.url.startswith(LOCAL):
+            route.continue_()
+        else:
+            problems.append(f"asked for {route.request.url}")
+            route.abort()
+
+    page.route("**/*", gate)
+    page.on("pageerror", lambda error: problems.append(f"script error: {error}"))
+    page.on("requestfailed", lambda request: problems.append(f"failed: {request.url}"))
+    page.on(
+        "console",
+        lambda message: (
+            problems.append(f"console: {message.text}") if message.type == "error" else None
+        ),
+    )
+    page.on(
+        "response",
+        lambda response: (
+            problems.append(f"status {response.status}: {response.url}")
+            if response.status >= 400
+            else None
+        ),
+    )
+    yield page, problems
+    context.close()
+
+
+def every(outer: str, inner: str) -> str:
+    """Return a script: does every `outer` element of the page hold an `inner` one?"""
+    return f"[...document.querySelectorAll('{outer}')].every(e => e.querySelector('{inner}'))"
+
+
+def test_every_page_opens_quietly(
+    html: Path, address: str, watched: tuple[Page, list[str]]
+) -> None:
+    page, problems = watched
+    pages = sorted(str(path.relative_to(html)) for path in html.rglob("*.html"))
+    pages = [name for name in pages if not name.startswith("_")]
+    assert {f"book/{stem}.html" for stem in CHAPTERS} <= set(pages)
+    found = []
+    for name in pages:
+        page.goto(f"{address}/{name}", wait_until="load")
+        page.wait_for_load_state("networkidle")
+        # plotly and MathJax go on working after the load event
+        page.wait_for_function(every("div.plotly-mime", ".main-svg"))
+        page.wait_for_function(every(".math.notranslate", "mjx-container"))
+        found += [f"{name}: {problem}" for problem in problems]
+        problems.clear()
+    assert found == []
+
+
+@pytest.mark.parametrize("stem", CHAPTERS)
+def test_figures_pictures_and_download_are_there(
+    html: Path, address: str, watched: tuple[Page, list[str]], stem: str
+) -> None:
+    page, _ = watched
+    page.goto(f"{address}/book/{stem}.html", wait_until="load")
+    broken = page.evaluate(
+        "[...document.images].filter(i => i.complete && i.naturalWidth === 0).map(i => i.src)"
+    )
+    assert broken == []
+    href = page.get_attribute("a.download", "href")
+    assert href and (html / "book" / href).resolve().is_file()
+    assert page.locator(".cell_output").count() >= 1
+    for figure in page.locator(".plotly-mime").all():
+        figure.locator(".js-plotly-plot .main-svg").first.wait_for(state="attached")
+        box = figure.locator(".js-plotly-plot").bounding_box()
+        assert box and box["height"] > 100 and box["width"] > 200
+
+
+@pytest.mark.parametrize("stem", [stem for stem in CHAPTERS if stem[:2] in ("01", "07")])
+def test_static_slider_moves_its_picture(
+    address: str, watched: tuple[Page, list[str]], stem: str
+) -> None:
+    page, problems = watched
+    page.goto(f"{address}/book/{stem}.html", wait_until="load")
+    figure = page.locator(".cagc-slider").first
+    slider, picture = figure.locator("input[type=range]"), figure.locator("img")
+    slider.scroll_into_view_if_needed()
+
+    def state() -> tuple[bytes, str | None, str]:
+        return picture.screenshot(), slider.get_attribute("aria-valuetext"), readouts()
+
+    def readouts() -> str:
+        return figure.locator("dl").inner_text()
+
+    slider.focus()
+    page.keyboard.press("Home")
+    first = state()
+    page.keyboard.press("ArrowRight")
+    second = state()
+    assert all(a != b for a, b in zip(first, second, strict=True)), "the arrow key changed nothing"
+
+    box = slider.bounding_box()
+    assert box
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + 8, middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 4, middle, steps=8)
+    page.mouse.up()
+    last = state()
+    assert slider.input_value() == slider.get_attribute("max")
+    assert all(a != b for a, b in zip(second, last, strict=True)), "dragging changed nothing"
+    assert problems == []
