@@ -86,8 +86,7 @@ def load_checkpoint(path_or_name: str | Path) -> Checkpoint:
             else:
                 generator, discriminator, meta = _read_nvidia(path)
         except ValueError as error:
-            text = str(error)
-            raise ValueError(text if text.startswith(f"{path}:") else f"{path}: {text}") from None
+            raise ValueError(_one_line(path, error)) from None
     name = {"torch": "rosinality", "pickle": "nvidia"}.get(kind, kind)
     return Checkpoint(generator, discriminator, name, file_sha256(path), meta)
 
@@ -161,10 +160,19 @@ def load_training_state(path: str | Path) -> dict[str, Any]:
     return _torch_load(path)
 
 
+def _one_line(path: Path, error: object) -> str:
+    """Prefix the path; names out of a file may hold line ends or control characters."""
+    text = str(error)
+    text = text if text.startswith(f"{path}:") else f"{path}: {text}"
+    return "".join(c if c.isprintable() else " " for c in text)[: len(str(path)) + 400]
+
+
 def _find(path_or_name: str | Path) -> Path:
-    if isinstance(path_or_name, str) and path_or_name in manifest():
-        return artefact_path(path_or_name)
     path = Path(path_or_name)
+    # a name is a bare word: "./portraits" is a file even where an artefact has that name
+    bare = isinstance(path_or_name, str) and re.fullmatch(r"[\w-]+", path_or_name)
+    if bare and path_or_name in manifest():
+        return artefact_path(path_or_name)
     if not path.exists():
         known = ", ".join(sorted(manifest())) or "none"
         raise FileNotFoundError(f"{path}: no such file, nor a shipped artefact (known: {known})")
@@ -177,6 +185,8 @@ def _kind_of(path: Path) -> str:
         raise ValueError(f"{path}: got a folder, expected {_EXPECTED}")
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
+    if not path.is_file():
+        raise ValueError(f"{path}: got a pipe or a device, expected {_EXPECTED}")
     with path.open("rb") as file:
         head = file.read(16)
     if head[:4] == b"PK\x03\x04" or head[: len(_LEGACY_TORCH)] == _LEGACY_TORCH:
@@ -210,7 +220,9 @@ def _complete(config: GeneratorConfig, state: State) -> tuple[Generator, dict[st
 def _torch_load(path: Path) -> Any:
     """`torch.load` with weights only, of a file whose archive holds nothing but what it weighs."""
     try:
-        if zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            zipped = file.read(2) == b"PK"
+        if zipped:
             with zipfile.ZipFile(path) as archive:
                 entries = archive.infolist()
             # a compressed entry could unfold to any size; torch.save never compresses
@@ -223,26 +235,25 @@ def _torch_load(path: Path) -> Any:
     except Exception as error:
         # torch raises many types for damaged files, with advice to load them unsafely
         refused = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it names {refused[1]}, which is not allowed" if refused else error
-        reason = str(reason).partition("\n")[0][:200]
-        raise ValueError(f"{path}: not a readable torch file: {reason}") from None
+        reason = str(error).partition("\n")[0][:200]
+        if refused:
+            reason = f"got the name {refused[1][:80]}, expected tensors and plain values only"
+        raise ValueError(_one_line(path, f"not a readable torch file: {reason}")) from None
 
 
 def _read_rosinality(path: Path) -> tuple[Generator, Discriminator | None, dict[str, Any]]:
     content = _torch_load(path)
-    if isinstance(content, Mapping) and any(isinstance(v, Tensor) for v in content.values()):
-        bare = "g_ema" not in content
-        content = {"g_ema": content} if bare else content
+    if isinstance(content, Mapping) and all(isinstance(v, Tensor) for v in content.values()):
+        content = {"g_ema": content}  # a generator's state dict by itself
     if not isinstance(content, Mapping) or "g_ema" not in content:
-        got = list(content)[:8] if isinstance(content, Mapping) else type(content).__name__
-        raise ValueError(f"got a torch file of {got}, expected a dict with g_ema")
+        keys = [k for k in content if isinstance(k, str)] if isinstance(content, Mapping) else []
+        raise ValueError(f"got a torch file with keys {keys[:8]}, expected a dict with g_ema")
     limit = path.stat().st_size
     state = _foreign_state(content["g_ema"], "g_ema", limit)
     config, ours = rosinality.read_generator(state)
     if "latent_avg" in content:
-        ours["w_avg"] = _foreign_state({"latent_avg": content["latent_avg"]}, "", limit)[
-            "latent_avg"
-        ]
+        average = {"latent_avg": content["latent_avg"]}
+        ours["w_avg"] = _foreign_state(average, "checkpoint", limit)["latent_avg"]
     generator, meta = _complete(config, ours)
     if content.get("d") is None:
         return generator, None, meta
@@ -258,7 +269,11 @@ def _foreign_state(value: Any, what: str, limit: int) -> State:
         raise ValueError(f"{what}: got {type(value).__name__}, expected a dict of tensors")
     for name, tensor in value.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise ValueError(f"{what}: got {name!r}: {type(tensor).__name__}, expected a tensor")
+            raise ValueError(f"{what}: got a {type(tensor).__name__}, expected names and tensors")
+        if tensor.layout is not torch.strided or tensor.device.type != "cpu":
+            raise ValueError(f"{what}.{name}: got a sparse or meta tensor, expected stored numbers")
+        if not tensor.is_floating_point():
+            raise ValueError(f"{what}.{name}: got {tensor.dtype}, expected floating point")
     # a view can repeat one stored number any number of times
     if sum(t.numel() * t.element_size() for t in value.values()) > limit:
         raise ValueError(f"{what}: got tensors larger than the file, expected stored numbers")
@@ -283,9 +298,7 @@ def _read_nvidia(path: Path) -> tuple[Generator, Discriminator | None, dict[str,
     meta["source_code_sha256"] = source.source_sha256
     if root.get("D") is None:
         return generator, None, meta
-    d_config, d_ours = nvidia.read_discriminator(
-        module_tensors(root["D"]), _attributes(root["D"])
-    )
+    d_config, d_ours = nvidia.read_discriminator(module_tensors(root["D"]), _attributes(root["D"]))
     _check_pair(config, d_config)
     return generator, assemble(d_config, d_ours, "discriminator"), meta
 

@@ -25,13 +25,14 @@ from .layouts import State, assemble, check_names
 
 VERSION = 1
 
+
 def write_file(path: Path, tensors: State, header: dict[str, Any], half: bool) -> None:
     """Write tensors and header; a ValueError, and no file, where a number cannot be stored."""
     stored = {}
     for name, tensor in tensors.items():
         value = tensor.detach().cpu()
-        if half and value.is_floating_point():
-            value = value.half()
+        if value.is_floating_point():
+            value = value.half() if half else value.float()
         if value.is_floating_point() and not value.isfinite().all():
             kind = "float16" if half else "a finite number"
             raise ValueError(f"{name}: got values beyond {kind}, nothing written")
@@ -61,9 +62,7 @@ def read_file(path: Path, expected: str) -> tuple[State, dict[str, Any]]:
     return tensors, header
 
 
-def pack(
-    generator: Generator, discriminator: Discriminator | None
-) -> tuple[State, dict[str, Any]]:
+def pack(generator: Generator, discriminator: Discriminator | None) -> tuple[State, dict[str, Any]]:
     """The tensors and the header of a file that holds these networks."""
     tensors = {f"generator.{name}": t for name, t in generator.state_dict().items()}
     header: dict[str, Any] = {

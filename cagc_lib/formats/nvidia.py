@@ -33,8 +33,9 @@ def read_generator(state: State, modules: Modules) -> tuple[GeneratorConfig, Sta
         ValueError: a tensor too many, too few or of another shape, or a network of another kind.
     """
     _require(modules, {"c_dim": 0, "img_channels": 3, "architecture": "skip", "use_noise": True})
-    _require({"": modules.get("mapping.fc0", {})}, {"bias_gain": MAPPING_LR_MULTIPLIER})
-    _require({"": modules.get("synthesis.b4.conv1", {})}, {"activation": "lrelu"})
+    _require(_select(modules, r"synthesis\..*\.conv[01]"), {"activation": "lrelu"})
+    mapping = {"activation": "lrelu", "bias_gain": MAPPING_LR_MULTIPLIER}
+    _require(_select(modules, r"mapping\.fc\d+"), mapping)
     side, widths = 4, [width(state, "synthesis.b4.const", 0)]
     widths.append(width(state, "synthesis.b4.conv1.weight", 0))
     while f"synthesis.b{side * 2}.conv0.weight" in state:
@@ -59,8 +60,6 @@ def read_generator(state: State, modules: Modules) -> tuple[GeneratorConfig, Sta
     for j in range(len(widths) // 2):
         put(table, f"synthesis.torgbs.{j}", f"synthesis.b{4 * 2**j}.torgb", _LAYER)
         filters.append(f"synthesis.b{4 * 2**j}.resample_filter")
-    # the 4x4 layers store a filter that they never use, and not every version stores them all
-    filters = [name for name in filters if name in state or "conv0" in name]
     check_names(state, [*table, *filters], "G_ema")
     check_filters(state, filters, 1.0)
     return config, rename(state, table, config)
@@ -96,11 +95,17 @@ def read_discriminator(state: State, modules: Modules) -> tuple[DiscriminatorCon
 
 
 def _common(modules: Modules, key: str) -> Any:
-    """The one value that every pickled module with this attribute gives it."""
-    values = {repr(m[key]): m[key] for m in modules.values() if key in m}
-    if len(values) != 1:
-        raise ValueError(f"{key}: got values {sorted(values)[:4]}, expected one for all layers")
-    return next(iter(values.values()))
+    """The one plain value that every pickled module with this attribute gives it."""
+    values = [m[key] for m in modules.values() if key in m]
+    if not values or any(type(v) not in (int, float, bool, str, type(None)) for v in values):
+        raise ValueError(f"{key}: got no plain value, expected one for all layers")
+    if any(value != values[0] for value in values):
+        raise ValueError(f"{key}: got layers with different values, expected one for all")
+    return values[0]
+
+
+def _select(modules: Modules, pattern: str) -> Modules:
+    return {path: m for path, m in modules.items() if re.fullmatch(pattern, path)}
 
 
 def _require(modules: Modules, expected: Mapping[str, Any]) -> None:

@@ -88,7 +88,7 @@ def write_generator(generator: Generator) -> State:
     ours = generator.state_dict()
     state = {}
     for theirs, name in generator_table(config).items():
-        value = ours[name].detach().cpu()
+        value = ours[name].detach().cpu().float()
         if theirs.endswith("conv.weight") or theirs == "input.input":
             value = value[None]
         elif theirs.startswith("noises."):
@@ -147,5 +147,5 @@ def write_discriminator(discriminator: Discriminator) -> State:
         raise ValueError("discriminator: expected no conv_clamp and mbstd_group 4 for a .pt file")
     table, filters = _discriminator_names(config)
     ours = discriminator.state_dict()
-    state = {a: ours[b].detach().cpu().contiguous() for a, b in table.items()}
+    state = {a: ours[b].detach().cpu().float().contiguous() for a, b in table.items()}
     return state | {name: filter_4x4(1.0) for name in filters}
