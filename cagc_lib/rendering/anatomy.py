@@ -39,15 +39,16 @@ COLUMNS = (
 
 SKIN = ((1.0, 0.86, 0.76), (0.98, 0.80, 0.67), (0.93, 0.72, 0.56), (0.85, 0.62, 0.45),
         (0.72, 0.49, 0.34), (0.57, 0.37, 0.25), (0.42, 0.27, 0.19))
-HAIR = ((0.10, 0.08, 0.09), (0.17, 0.11, 0.09), (0.30, 0.18, 0.12), (0.45, 0.27, 0.15),
-        (0.55, 0.24, 0.12), (0.75, 0.38, 0.16), (0.78, 0.57, 0.30), (0.92, 0.77, 0.49))
+HAIR = ((0.11, 0.09, 0.10), (0.16, 0.11, 0.10), (0.27, 0.17, 0.12), (0.38, 0.24, 0.15),
+        (0.44, 0.25, 0.15), (0.62, 0.31, 0.16), (0.64, 0.46, 0.27), (0.84, 0.68, 0.42),
+        (0.92, 0.80, 0.56))
 EYES = ((0.20, 0.11, 0.07), (0.36, 0.20, 0.10), (0.45, 0.33, 0.15), (0.33, 0.42, 0.22),
         (0.25, 0.45, 0.48), (0.30, 0.48, 0.66), (0.50, 0.56, 0.60))
 CLOTH = ((0.16, 0.22, 0.36), (0.13, 0.42, 0.46), (0.28, 0.45, 0.32), (0.88, 0.66, 0.24),
          (0.82, 0.40, 0.25), (0.62, 0.18, 0.20), (0.85, 0.55, 0.53), (0.93, 0.87, 0.75),
          (0.46, 0.34, 0.48), (0.24, 0.23, 0.25))
 METAL = ((0.95, 0.78, 0.36), (0.90, 0.90, 0.92), (0.90, 0.60, 0.50), (0.93, 0.90, 0.84))
-FRAMES = ((0.10, 0.09, 0.10), (0.35, 0.19, 0.12), (0.60, 0.20, 0.18), (0.75, 0.60, 0.30),
+FRAMES = ((0.10, 0.09, 0.10), (0.35, 0.19, 0.12), (0.60, 0.20, 0.18), (0.52, 0.38, 0.16),
           (0.20, 0.28, 0.42))
 
 
@@ -128,6 +129,12 @@ def pose_of(c: Columns) -> Pose:
     return p
 
 
+def hair_shade_of(c: Columns) -> Tensor:
+    """Hair before greying, 0 (black) to 1 (blond): dark is commoner, more so on dark skin."""
+    u = c("hair_colour")
+    return u * (0.45 + 0.55 * u) * (1.0 - 1.3 * (c("skin_tone") - 0.5).clamp(min=0.0))
+
+
 def colours_of(c: Columns) -> SimpleNamespace:
     """Base, shadow and glow colours [n, 3, 1, 1] of skin, hair, cloth, eyes, metal."""
     row = lambda *rgb: torch.tensor(rgb, device=c("age").device).view(1, 3, 1, 1)  # noqa: E731
@@ -137,8 +144,8 @@ def colours_of(c: Columns) -> SimpleNamespace:
     k.skin_shadow = k.skin * row(0.66, 0.50, 0.47) + row(0.02, 0.0, 0.02)
     k.skin_glow = (1.0 - k.skin) * row(0.9, 0.85, 0.7) + row(0.10, 0.09, 0.07)
     # grey comes with age, and never all at once
-    grey = ((c("age") - 0.62) * 3.2).clamp(0, 1).unsqueeze(1) * 0.85
-    tone = palette(c("hair_colour"), HAIR) * (0.8 + 0.35 * c("hair_shade").unsqueeze(1))
+    grey = ((c("age") - 0.68) * 3.4).clamp(0, 1).unsqueeze(1) * 0.85
+    tone = palette(hair_shade_of(c), HAIR) * (0.8 + 0.35 * c("hair_shade").unsqueeze(1))
     k.hair = torch.lerp(tone, row(0.74, 0.72, 0.70) * (0.75 + 0.4 * c("hair_shade").unsqueeze(1)),
                         grey).clamp(0, 1)
     k.hair_shadow = k.hair * row(0.36, 0.33, 0.38)

@@ -11,12 +11,13 @@ batch. Chapter 5 shows the maps.
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor
 
 # The head's pose is bounded, so the part of the frame a head-frame box can reach is known ahead.
-MAX_SCALE, MIN_SCALE, MAX_ROLL = 0.372, 0.325, 0.19
+MAX_SCALE, MIN_SCALE, MAX_ROLL = 0.388, 0.345, 0.19
 MAX_SHIFT, CENTRE_X, CENTRE_Y = 0.035, 0.5, 0.475
 
 
@@ -52,6 +53,10 @@ class View:
         width = 1.0 / self.k + blur
         return (0.5 - distance / width).clamp_(0.0, 1.0)
 
+    def strip(self, above: Tensor, below: Tensor) -> Tensor:
+        """Coverage between two curves; vanishes, as an area does, where they meet."""
+        return (self.cover(above) + self.cover(below) - 1.0).clamp_(min=0.0)
+
     def cover_frame(self, distance: Tensor, blur: float | Tensor = 0.0) -> Tensor:
         """Coverage of a shape from its signed distance in image units."""
         return (0.5 - distance / (1.0 / self.resolution + blur)).clamp_(0.0, 1.0)
@@ -75,6 +80,18 @@ class Canvas:
         self.centres = (torch.arange(resolution, device=device) + 0.5) / resolution
         self.pose: tuple[Tensor, ...] | None = None
 
+    def rows(self, index: Tensor) -> Canvas:
+        """A copy of some rows; `put` brings it back."""
+        part = Canvas.__new__(Canvas)
+        part.resolution, part.centres = self.resolution, self.centres
+        part.rgb, part.labels = self.rgb[index], self.labels[index]
+        part.pose = take(self.pose, index)
+        return part
+
+    def put(self, index: Tensor, part: Canvas) -> None:
+        """Write rows taken by `rows` back."""
+        self.rgb[index], self.labels[index] = part.rgb, part.labels
+
     def frame(self, left: float = 0.0, top: float = 0.0, right: float = 1.0, bottom: float = 1.0):
         """A window given in image coordinates."""
         return View(self, left, top, right, bottom)
@@ -95,6 +112,17 @@ class Canvas:
             CENTRE_X + MAX_SHIFT + max(us),
             CENTRE_Y + MAX_SHIFT + max(vs),
         )
+
+
+def take(value, index: Tensor):
+    """The given rows of every tensor in a structure of namespaces, lists and tuples."""
+    if isinstance(value, Tensor):
+        return value[index]
+    if isinstance(value, SimpleNamespace):
+        return type(value)(**{name: take(part, index) for name, part in vars(value).items()})
+    if isinstance(value, (list, tuple)):
+        return type(value)(take(part, index) for part in value)
+    return value
 
 
 def ellipse(x: Tensor, y: Tensor, rx: Tensor | float, ry: Tensor | float) -> Tensor:

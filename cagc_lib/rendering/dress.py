@@ -33,6 +33,8 @@ def measure_dress(c: Columns, m: SimpleNamespace) -> SimpleNamespace:
     d.glasses = choose(c("glasses"), (0.70, 0.12, 0.12, 0.06))
     d.hat = choose(c("hat"), (0.80, 0.07, 0.07, 0.06))
     d.earrings = ((c("earrings") + 0.3 * (m.fem - 0.5)) > 0.68).float()
+    d.glasses_size = c("glasses_size", 1.15, 1.45)
+    d.neckline = c("neckline")
     d.necklace = ((c("necklace") + 0.3 * (m.fem - 0.5)) > 0.70).float()
     return d
 
@@ -43,7 +45,7 @@ def draw_clothes(canvas: Canvas, c: Columns, m, d, k) -> None:
     x, y = body(w, m)
     ax = x.abs()
     shoulder = 1.17 + 0.10 * ax + 0.11 * ax * ax
-    low = c("neckline", 0.0, 1.0)
+    low = d.neckline
     crew = ellipse(x, y - 1.10, 0.44, 0.15 + 0.14 * low)
     vee = (ax - (1.50 + 0.35 * low - y) * 0.75) * 0.8
     tight = (ax - (1.36 + 0.12 * low - y) * 1.4) * 0.58
@@ -77,7 +79,8 @@ def trim(w: View, d, k, x: Tensor, y: Tensor, hole: Tensor, cover: Tensor, light
     hem = cover * w.cover((hole - 0.045).abs() - 0.045) * (g <= 1)
     w.paint(k.cloth * 0.72, 0.7 * hem)
     edge = (ax - (1.36 - y) * 1.4) * 0.58
-    collar = torch.maximum(torch.maximum((hole - 0.10).abs() - 0.10, y - 1.52 + 0.35 * ax), 1.08 - y)
+    collar = torch.maximum((hole - 0.09).abs() - 0.09, torch.maximum(y - 1.58 + 0.5 * ax, 1.10 - y))
+    collar = torch.maximum(collar, ax - 0.60)
     bright = (k.cloth * 0.75 + 0.22) * (0.6 + 0.45 * light).unsqueeze(1)
     w.paint(bright, w.cover(collar) * (g == 2), None)
     w.labels.masked_fill_((w.cover(collar) * (g == 2)) >= 0.5, 16)
@@ -89,15 +92,14 @@ def trim(w: View, d, k, x: Tensor, y: Tensor, hole: Tensor, cover: Tensor, light
     w.paint(k.cloth_shadow, 0.8 * w.cover(roll, 0.02) * (g == 3) * cover)
 
 
-def draw_necklace(canvas: Canvas, c: Columns, m, d, k) -> None:
+def draw_necklace(canvas: Canvas, m, d, k) -> None:
     """Beads on a string around the neck, with a pendant."""
     w = canvas.frame(0.1, 0.72, 0.9, 1.0)
     x, y = body(w, m)
     x = x - 0.5 * m.shear
-    line = 1.30 + 0.09 * c("neckline") - 1.35 * x.square()
+    line = 1.30 + 0.09 * d.neckline - 1.35 * x.square()
     bead = 0.020 + 0.014 * (x * 62.0).cos()
-    d0 = torch.maximum((y - line) / (1.0 + 1.6 * x.abs()), (x.abs() - 0.40) * 0.5)
-    string = torch.maximum(d0.abs() - bead, x.abs() - 0.40)
+    string = torch.maximum((y - line).abs() / (1.0 + 1.6 * x.abs()) - bead, x.abs() - 0.37)
     pendant = circle(x, y - line - 0.05, 0.055)
     light = 0.9 + 0.5 * (x * 62.0 + 1.0).cos()
     cover = d.necklace * w.cover(torch.minimum(string, pendant))
@@ -115,12 +117,12 @@ def draw_earrings(canvas: Canvas, m, d, k, lobes) -> None:
         w.paint((k.metal * 0.82 + 0.6 * shine.unsqueeze(1)).clamp_(0.0, 1.0), cover, 9)
 
 
-def draw_glasses(canvas: Canvas, c: Columns, m, d, k) -> None:
+def draw_glasses(canvas: Canvas, m, d, k) -> None:
     """Frames, bridge and temples; sunglasses have dark lenses, the others a glint."""
     w = canvas.box(-1.0, -0.45, 1.0, 0.55)
     on = (d.glasses > 0).float()
     dark = d.glasses == 3
-    grow = c("glasses_size", 1.15, 1.45)
+    grow = d.glasses_size
     thick = torch.where(d.glasses == 2, 0.024, 0.018)
     frame, lenses = None, None
     for e in m.eyes:
@@ -175,9 +177,9 @@ def draw_hat(canvas: Canvas, m, h, d, k) -> None:
     w.paint(band_colour, band_on)
     # a brim all around, or a peak towards where the face looks
     brim = ellipse(x, y - line - 0.02 + 0.06 * x.square(), side + 0.38, 0.095)
-    peak = ellipse(x - 0.55 * p.sin_yaw, y - level - 0.05, 0.60, 0.13)
+    peak = ellipse(x - 0.60 * p.sin_yaw, y - level - 0.07, 0.62, 0.145)
     rim = torch.where(d.hat == 2, brim, torch.where(d.hat == 3, peak, 9.0))
-    edge = 0.75 + 0.35 * ((line - y) / 0.10).clamp(-1.0, 1.0) + 0.2 * p.lx * x
+    edge = 0.62 + 0.35 * ((line - y) / 0.10).clamp(-1.0, 1.0) + 0.2 * p.lx * x
     w.paint(ramp(edge, shadow, k.hat, glow), on * w.cover(rim), 18)
 
 

@@ -23,7 +23,7 @@ def measure(c: Columns, pose: Pose) -> SimpleNamespace:
     m = SimpleNamespace(pose=pose)
     fem, age = c("presentation"), c("age")
     m.fem, m.age = fem, age
-    m.width = c("face_width", 0.70, 0.80)
+    m.width = c("face_width", 0.72, 0.82)
     m.square = c("jaw", 0.02, 0.62) * (1.0 - 0.5 * fem)
     m.taper = c("chin", 0.10, 0.30) + 0.05 * fem
     m.smile = 1.5 * c("smile") - 0.4
@@ -31,19 +31,19 @@ def measure(c: Columns, pose: Pose) -> SimpleNamespace:
     m.shear = 0.15 * pose.sin_yaw
     # eyes: five widths across the head, halfway down, a little larger than life
     spacing = m.width * c("eye_spacing", 0.40, 0.455)
-    half = m.width * c("eye_size", 0.205, 0.255) * (1.0 + 0.06 * fem)
-    wide = c("eye_openness", 0.45, 1.25) * (1.0 - 0.12 * m.smile.clamp(min=0))
+    half = m.width * c("eye_size", 0.212, 0.265) * (1.0 + 0.06 * fem)
+    wide = c("eye_openness", 0.55, 1.25) * (1.0 - 0.12 * m.smile.clamp(min=0))
     m.eye_tilt = c("eye_tilt", -0.10, 0.16)
     m.eyes, m.brows = [], []
     for side in (-1.0, 1.0):
         ex, ey, shrink = pose.project(side * spacing, 0.02, 0.02)
         m.eyes.append(SimpleNamespace(
-            side=side, x=ex, y=ey, w=half * shrink, up=half * 0.56 * wide,
+            side=side, x=ex, y=ey, w=half * shrink, up=half * 0.59 * wide,
             low=half * (0.36 - 0.07 * m.smile.clamp(min=0)) * (0.6 + 0.4 * wide), full=half))
         lift = -0.235 - 0.075 * (c("brow_raise") - 0.4) - 0.03 * wide
         inner, outer = spacing - 0.72 * half / 0.85, spacing + 1.28 * half / 0.9
         tilt = 0.085 * (c("brow_tilt") - 0.5)
-        xi, yi, _ = pose.project(side * inner, lift + 0.035 + tilt, 0.05)
+        xi, yi, _ = pose.project(side * inner, lift + 0.022 + tilt, 0.05)
         xo, yo, _ = pose.project(side * outer, lift + 0.05 - tilt, 0.0)
         m.brows.append(SimpleNamespace(
             side=side, xi=xi, yi=yi, xo=xo, yo=yo, arch=c("brow_arch", 0.05, 0.115),
@@ -186,10 +186,10 @@ def nose_light(w: View, m: SimpleNamespace) -> Tensor:
     t = (x - ridge) / width
     fade = blob(y, y, (m.bridge[1] + m.tip[1]) * 0.5 + 0.06, 0.0, 0.42, 1e6)
     # the side turned from the light falls into shade, the ridge catches it
-    side = ((t * t) * (2.6 - t.abs()).clamp_(min=0.0) * 0.35).clamp_(max=0.6)
+    side = (1.0 - ((t.abs() - 0.95) / 0.75).square()).clamp_(min=0.0)
     away = -(t.clamp(-1.0, 1.0)) * (p.lx - 1.4 * p.sin_yaw * 0.5)
-    field = fade * ((-0.16 + 0.0 * t) * side - 0.40 * side * away.clamp(min=-0.25))
-    field += 0.17 * fade * (1.0 - t.square() * 3.0).clamp_(min=0.0)
+    field = fade * (-0.12 * side - 0.34 * side * away.clamp(min=-0.25))
+    field += 0.21 * fade * (1.0 - t.square() * 3.0).clamp_(min=0.0)
     field += 0.24 * blob(x, y, m.tip[0] + 0.03 * p.lx, m.tip[1] - 0.02, 0.085, 0.08)
     # ball shadow under the tip
     field -= 0.24 * blob(x, y, m.base[0] - 0.07 * p.lx, m.base[1] + 0.05, m.nose_w * 1.25, 0.09)
@@ -244,9 +244,10 @@ def draw_mouth(canvas: Canvas, m: SimpleNamespace, k: SimpleNamespace) -> list[t
     t = (w.x - mx) / mw
     top, line, under, low = curves(t)
     y = w.y
-    inside = w.cover(torch.maximum(line - y, y - under))
-    upper = w.cover(torch.maximum(top - y, y - line))
-    lower = w.cover(torch.maximum(under - y, y - low))
+    ends = w.cover((t.abs() - 1.0) * mw)
+    inside = w.strip(line - y, y - under) * ends
+    upper = w.strip(top - y, y - line) * ends
+    lower = w.strip(under - y, y - low) * ends
     dark = k.lip.new_tensor([0.24, 0.07, 0.08]).view(1, 3, 1, 1)
     w.paint(dark, inside, 11)
     tongue = ellipse(w.x - mx, y - my - gape - 0.03, mw * 0.6, gape * 0.55 + 1e-3)
@@ -341,7 +342,7 @@ def draw_brow(canvas: Canvas, k: SimpleNamespace, b: SimpleNamespace) -> list[tu
     length = b.xo - b.xi
 
     def arc(s):
-        return b.yi + (b.yo - b.yi) * s - b.arch * (4.0 * s * (1.0 - s)) * (0.65 + 0.55 * s)
+        return b.yi + (b.yo - b.yi) * s - b.arch * (4.0 * s * (1.0 - s)) * (0.8 + 0.3 * s)
 
     s = (w.x - b.xi) / length
     inside = s.clamp(-0.1, 1.1)

@@ -20,16 +20,16 @@ STYLES = ("bald", "buzz", "short", "side-parted", "quiff", "curly", "bob", "long
 # top, side volume; hairline at the parting; sweep; parting; fringe teeth; lock length; bumps; bun
 TABLE = (
     (-0.30, -0.30, -1.60, 0.0, 0.0, 0.00, -1.0, 0.00, 0.0),
-    (0.035, 0.015, -0.66, 0.25, 0.0, 0.00, -1.0, 0.00, 0.0),
-    (0.100, 0.050, -0.58, 0.30, 0.3, 0.03, -1.0, 0.01, 0.0),
-    (0.140, 0.060, -0.62, 0.95, 0.9, 0.01, -1.0, 0.00, 0.0),
-    (0.240, 0.030, -0.64, 0.20, 0.2, 0.03, -1.0, 0.02, 0.0),
-    (0.260, 0.240, -0.56, 0.35, 0.0, 0.05, 0.25, 0.05, 0.0),
-    (0.130, 0.130, -0.50, 0.80, 0.6, 0.01, 0.85, 0.00, 0.0),
-    (0.110, 0.085, -0.62, 0.90, 0.4, 0.00, 1.75, 0.00, 0.0),
-    (0.150, 0.170, -0.60, 0.95, 0.7, 0.01, 1.60, 0.03, 0.0),
-    (0.070, 0.020, -0.60, 0.40, 0.4, 0.00, -1.0, 0.00, 1.0),
-    (0.130, 0.110, -0.30, 0.05, 0.0, 0.03, 1.30, 0.00, 0.0),
+    (0.035, 0.015, -0.72, 0.25, 0.0, 0.00, -1.0, 0.00, 0.0),
+    (0.100, 0.050, -0.66, 0.35, 0.5, 0.02, -1.0, 0.012, 0.0),
+    (0.150, 0.060, -0.68, 1.05, 1.1, 0.008, -1.0, 0.00, 0.0),
+    (0.200, 0.040, -0.70, 0.25, 0.5, 0.012, -1.0, 0.018, 0.0),
+    (0.260, 0.240, -0.60, 0.45, 0.0, 0.03, 0.25, 0.05, 0.0),
+    (0.130, 0.140, -0.60, 1.00, 0.9, 0.008, 0.85, 0.00, 0.0),
+    (0.110, 0.100, -0.68, 1.05, 0.5, 0.004, 1.75, 0.00, 0.0),
+    (0.160, 0.190, -0.66, 1.05, 0.8, 0.008, 1.60, 0.03, 0.0),
+    (0.080, 0.030, -0.66, 0.45, 0.5, 0.004, -1.0, 0.00, 1.0),
+    (0.130, 0.120, -0.33, 0.10, 0.2, 0.022, 1.30, 0.00, 0.0),
 )
 WEIGHTS_LOW = (1.0, 1.3, 2.4, 2.2, 1.8, 1.2, 0.2, 0.5, 0.3, 0.2, 0.2)
 WEIGHTS_HIGH = (0.1, 0.2, 0.5, 0.5, 0.2, 1.3, 1.8, 2.0, 2.2, 1.5, 1.7)
@@ -55,6 +55,8 @@ def measure_hair(c: Columns, m: SimpleNamespace) -> SimpleNamespace:
     h.phase = 6.3 * c("hair_part")
     h.x = -0.09 * m.pose.sin_yaw
     h.shown = (style > 0).float()
+    # a shaved or swept-back hairline fades into the skin
+    h.soft = torch.where(style <= 1, 0.10, torch.where((style <= 4) | (style == 9), 0.06, 0.012))
     return h
 
 
@@ -84,7 +86,7 @@ def draw_hair_back(canvas: Canvas, m, h, k) -> None:
     d = torch.minimum(mass_distance(m, h, x, y), curtain_distance(m, h, x, y))
     bun_x = h.x - 0.25 * m.pose.sin_yaw
     bun = ellipse(x - bun_x, y + 1.16, 0.34, 0.27)
-    d = torch.minimum(d, bun + 3.0 * (1.0 - h.bun))
+    d = torch.where(h.bun > 0, torch.minimum(d, bun), d)
     light = 0.24 + 0.10 * (x * 30.0 + h.wave * (y * 7.0 + h.phase).sin()).sin() + 0.1 * m.pose.lx * x
     light += h.bun * 0.75 * blob(x, y, bun_x + 0.1 * m.pose.lx, -1.24, 0.36, 0.28)
     w.paint(hair_colour(light, k), h.shown * w.cover(d), 17)
@@ -112,23 +114,26 @@ def draw_hair_front(canvas: Canvas, m, h, k) -> None:
     off = (cx - h.part).abs()
     pitch = 0.35 * m.pose.sin_pitch
     line = h.line + pitch + h.sweep * off.square() / (1.0 + 0.8 * off)
-    line += 15.0 * (cx.abs() - 0.76 * m.width).clamp_(min=0.0).square()
-    line += h.teeth * (x * 19.0 + h.phase).sin()
-    slope = 1.0 + 0.9 * h.sweep * off
-    d = torch.maximum(mass_distance(m, h, x, y), (y - line) / slope)
-    # short hair ends at the sideburns
-    d = torch.maximum(d, y - torch.where(h.length > 0, 0.5, 0.16))
+    line += 4.5 * (cx.abs() - 0.58 * m.width).clamp_(min=0.0).square()
     root = (cx - h.part) / (y + 2.0)
+    # strands end apart from each other
+    line += h.teeth * ((root * 41.0 + h.phase).sin() + 0.6 * (root * 77.0).sin())
+    slope = 1.0 + 0.9 * h.sweep * off
+    mass = mass_distance(m, h, x, y)
+    # short hair ends at the sideburns
+    edge = torch.maximum((y - line) / slope, y - torch.where(h.length > 0, 0.5, 0.16))
+    d = torch.maximum(mass, edge)
     strand = (root * 62.0 + h.wave * (y * 6.0 + h.phase).sin()).sin()
     strand += 0.6 * (root * 105.0 + h.wave * (y * 9.0).sin()).sin()
     light = 0.15 + 0.78 * lambert(m, x - h.x, y + 0.17, m.width + h.side + 0.12, 1.02 + 0.0)
     gloss = blob(x, y + 0.22 * x.square(), h.x + 0.35 * m.pose.lx, -0.86, 0.75, 0.17)
     light += (0.10 + 0.20 * gloss) * strand + 0.42 * gloss
-    light -= 0.22 * blob(y - line, y, 0.0, 0.0, 0.10, 1e6)
+    light -= (0.06 + 4.0 * h.teeth) * blob(y - line, y, 0.0, 0.0, 0.13, 1e6)
     # the fringe shades the forehead
     shade = w.cover(torch.maximum(d - 0.07, head_distance(m, x, y)), 0.12)
     w.paint(k.skin_shadow, 0.30 * h.shown * shade * (w.labels == 1))
-    w.paint(hair_colour(light, k), h.shown * w.cover(d), 17)
+    cover = w.cover(mass) * w.cover(edge, h.soft)
+    w.paint(hair_colour(light, k), h.shown * cover, 17)
 
 
 def measure_beard(c: Columns, m: SimpleNamespace) -> SimpleNamespace:

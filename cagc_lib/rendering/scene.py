@@ -108,7 +108,7 @@ def shelves(s: Stage) -> Tensor:
     rgb = mix(rgb, s.a * 0.25, s.cover((0.47 - x.abs()) / 14.0))
     rgb = mix(rgb, s.a * 0.22, s.cover((y - height) / count))
     wood = s.b.new_tensor([0.45, 0.29, 0.18]).view(1, 3, 1, 1) * (0.6 + 0.6 * s.c("shade").unsqueeze(1))
-    return mix(rgb, wood, s.cover((0.09 - y) / count).expand(-1, -1, s.size) + 0.0 * rgb[:, 0])
+    return mix(rgb, wood, s.cover((y - 0.09) / count).expand(-1, -1, s.size) + 0.0 * rgb[:, 0])
 
 
 def bokeh(s: Stage) -> Tensor:
@@ -222,12 +222,12 @@ def lettering(s: Stage) -> Tensor:
     rows = s.v * (10.0 + 6.0 * s.zoom) + s.c("shift")
     row = rows.floor()
     y = rows - row - 0.5
-    letters = s.u * 34.0 + row * 5.3
+    letters = s.u * 52.0 + row * 5.3
     words = (s.u * (9.0 + 4.0 * s.c("contrast")) + row * 2.7 + s.phase).sin()
     tall = 0.15 + 0.10 * wave(letters * 0.9 + row)
-    marks = torch.maximum(y.abs() - tall, (0.35 - (letters * 1.7).sin().abs()) * 0.25)
-    ink = (0.5 - marks * (s.size / 14.0)).clamp(0.0, 1.0) * (words * 6.0 + 3.0).clamp(0.0, 1.0)
-    rgb = mix(rgb, s.d * 0.25 + 0.72, 0.9 * ink)
+    marks = torch.maximum(y.abs() - tall, (0.5 - (letters * 1.7).sin().abs()) * 0.12)
+    ink = (0.5 - marks * (s.size / 14.0)).clamp(0.0, 1.0) * (words * 6.0 + 1.0).clamp(0.0, 1.0)
+    rgb = mix(rgb, s.d * 0.4 + 0.50, 0.7 * ink)
     head = (wave(row * 2.0 + s.phase) * 3.0 - 2.0).clamp(0.0, 1.0) * (0.5 - (y.abs() - 0.38) * 12.0
                                                                     ).clamp(0.0, 1.0)
     return mix(rgb, s.b, (0.7 * head).expand(-1, -1, s.size) * (words > -0.9))
@@ -239,20 +239,22 @@ SCENES: tuple[Callable[[Stage], Tensor], ...] = (
 
 def draw_items(canvas: Canvas, c: Columns) -> None:
     """Six things in the room: pictures, notices, balls, lamps and plants."""
-    w = canvas.frame()
-    u, v = w.u, w.v
+    sides = canvas.frame(right=0.53), canvas.frame(left=0.47)
     blur = c("softness", 0.002, 0.012)
     for i in range(ITEMS):
         g = lambda name, low=0.0, high=1.0, i=i: c(f"item{i}_{name}", low, high)  # noqa: E731
-        kind = choose(g("kind"), (1.4, 1.0, 1.0, 0.8, 1.0, 0.8))
+        w = sides[i % 2]
+        u, v = w.u, w.v
+        kind = choose(g("kind"), (1.6, 0.6, 0.7, 0.9, 1.2, 1.0))
         x0 = g("x", -0.02, 0.34) if i % 2 == 0 else g("x", 0.66, 1.02)
         x, y = u - x0, v - g("y", 0.03, 0.85)
         size = g("size", 0.05, 0.13)
         rx, ry = size * g("aspect", 0.7, 1.3), size
         flat = box(x, y, rx, ry, 0.008)
-        leaf = torch.minimum(ellipse(x - y * 0.6, y, rx * 0.28, ry),
-                             torch.minimum(ellipse(x + y * 0.6, y, rx * 0.28, ry),
-                                           ellipse(x, y + 0.3 * ry, rx * 0.26, ry)))
+        up = y + 0.25 * ry
+        leaf = torch.minimum(ellipse(x + (up - ry) * 0.55, up + 0.1 * ry, rx * 0.26, ry),
+                             torch.minimum(ellipse(x - (up - ry) * 0.55, up + 0.1 * ry, rx * 0.26, ry),
+                                           ellipse(x, up + 0.35 * ry, rx * 0.27, ry)))
         lamp = torch.maximum(x.abs() - rx * (0.7 + 0.5 * y / ry), y.abs() - ry * 0.8)
         d = torch.where(kind <= 1, flat, torch.where(kind == 2, circle(x, y, ry * 0.8),
                         torch.where(kind == 3, lamp, torch.where(kind == 4, leaf, flat + 9.0))))
@@ -266,10 +268,13 @@ def draw_items(canvas: Canvas, c: Columns) -> None:
         w.paint(colour * 0.3 + 0.7, 0.7 * ball * cover)
         inset = w.cover_frame(d + 0.22 * size, blur) * (kind <= 1)
         w.paint(colour * 0.25 + 0.68, inset)
-        marks = ((y * (420.0 - 900.0 * size)).sin() - 0.2) * ((x * 150.0 + size * 90.0).sin() + 0.7)
+        marks = ((y * (460.0 - 900.0 * size)).sin() - 0.1) * ((x * 95.0 + size * 90.0).sin() + 0.8)
         hill = (y + 0.3 * ry * (x / rx * 2.6 + size * 60.0).sin()) * 60.0
         inner = torch.where(kind == 0, hill, marks * 2.0).clamp(0.0, 1.0)
         w.paint(colour * 0.55, 0.85 * inset * inner)
+        pot = torch.maximum(x.abs() - rx * (0.62 - 0.25 * (y / ry - 1.0)), (y - ry * 1.0).abs() - 0.4 * ry)
+        clay = colour.new_tensor([0.74, 0.42, 0.28]).view(1, 3, 1, 1) * (1.0 - 3.0 * x).unsqueeze(1)
+        w.paint(clay, w.cover_frame(pot, blur) * (kind == 4))
 
 
 def draw_scene(canvas: Canvas, params: Tensor, c: Columns) -> None:
