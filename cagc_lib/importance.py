@@ -54,6 +54,10 @@ class ChannelScores:
     per_sample: bool = False
     noise: str = "random"
 
+    def __post_init__(self) -> None:
+        check_scores(self.scores)
+        _check_settings(**{k: v for k, v in vars(self).items() if k != "scores"})
+
     @property
     def channels(self) -> tuple[int, ...]:
         """The widths of the network that was scored."""
@@ -73,13 +77,13 @@ class ChannelScores:
             with safe_open(path, framework="pt") as file:
                 settings = file.metadata() or {}
                 vectors = [file.get_tensor(f"scores.{k}") for k in range(len(file.keys()))]
-            if settings.keys() != kinds.keys():
-                raise ValueError(f"settings {sorted(settings)}, expected {sorted(kinds)}")
+            if wrong := sorted(settings.keys() ^ kinds.keys()):
+                raise ValueError(f"missing or unknown settings: {', '.join(wrong)[:100]}")
             typed = {k: kinds[k](settings[k]) for k in kinds if k != "per_sample"}
+            return cls(tuple(vectors), per_sample=settings["per_sample"] == "True", **typed)
         except (SafetensorError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"{path}: not channel scores ({reason})") from None
-        return cls(tuple(vectors), per_sample=settings["per_sample"] == "True", **typed)
 
 
 @torch.inference_mode(False)
@@ -111,8 +115,8 @@ def score_channels(
         batch_size: images per backward pass, >= 1.
         noise_prob: share of the content's pixels that is replaced, in (0, 1].
         seed: any integer.
-        per_sample: False takes the absolute value of each batch's summed gradient, as the official
-            code does, so the batch size is part of the method. True takes it sample by sample, the
+        per_sample: False takes |gradient| once per batch, of the batch's sum, as the official code
+            does: the batch size is part of the method. True takes it sample by sample, the
             expectation over z; batch_size then changes nothing, to the bit.
         noise: noise maps of the images, "random" (new ones per sample) or "const".
         progress: show a progress bar.
@@ -121,8 +125,7 @@ def score_channels(
         The scores, on the CPU.
 
     Raises:
-        ValueError: an argument out of range, a mask of another shape or type, or content so small
-            that not one pixel was replaced.
+        ValueError: an argument out of range, a mask that does not fit, no pixel of content at all.
     """
     settings = {
         "method": method, "num_samples": num_samples, "batch_size": batch_size,
@@ -194,6 +197,16 @@ def salt_and_pepper(
     draw = torch.rand(mask.shape, generator=generator, device=device).to(images.device)
     value = torch.where(draw < prob / 2, 1.0, -1.0).to(images.dtype)
     return torch.where(mask & (draw < prob), value, images)
+
+
+def check_scores(scores: Sequence[Tensor]) -> None:
+    """Raise a one-line ValueError unless every element is a finite, non-empty tensor [C_k]."""
+    for k, vector in enumerate(scores):
+        if not isinstance(vector, Tensor) or vector.ndim != 1 or len(vector) == 0:
+            got = list(vector.shape) if isinstance(vector, Tensor) else type(vector).__name__
+            raise ValueError(f"scores[{k}]: got {got}, expected a tensor of shape [C]")
+        if not bool(vector.isfinite().all()):
+            raise ValueError(f"scores[{k}]: got NaN or infinity, expected finite numbers")
 
 
 def _content_aware(

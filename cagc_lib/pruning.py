@@ -21,12 +21,11 @@ import torch
 
 from .artefacts import atomic_write
 from .generator import Generator, GeneratorConfig, Lineage
-from .importance import ChannelScores
+from .importance import ChannelScores, check_scores
 
 RGB_GAINS = ("recomputed", "preserved")
 
-# state name -> the axes to slice, each with the width whose kept channels index it; {k} and {j} are
-# the numbers of the convolution and of the ToRGB
+# part of convolution k -> its axes over channels, as (axis, width - k)
 _CONV_AXES = {"weight": ((0, 1), (1, 0)), "bias": ((0, 1),), "affine": ((0, 0),), "noise": ()}
 _NAME = re.compile(r"synthesis\.(convs|torgbs)\.(\d+)\.(weight|bias|affine|noise)")
 
@@ -52,6 +51,7 @@ class PruningPlan:
     num_samples: int | None = None
 
     def __post_init__(self) -> None:
+        _ratio_per_width(self.ratio, len(self.source_channels))
         if len(self.keep) != len(self.source_channels):
             raise ValueError(
                 f"keep: got {len(self.keep)} widths, expected {len(self.source_channels)}"
@@ -87,12 +87,12 @@ class PruningPlan:
         """
         try:
             values = json.loads(Path(path).read_text(encoding="utf-8"))
-            values["keep"] = tuple(torch.tensor(k, dtype=torch.int64) for k in values["keep"])
+            values["keep"] = tuple(_index_tensor(keep) for keep in values["keep"])
             values["source_channels"] = tuple(values["source_channels"])
             if isinstance(values["ratio"], list):
                 values["ratio"] = tuple(values["ratio"])
             return cls(**values)
-        except (UnicodeDecodeError, TypeError, KeyError, ValueError) as error:
+        except (TypeError, KeyError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"{path}: not a pruning plan ({reason})") from None
 
@@ -122,7 +122,7 @@ def plan_pruning(
         ValueError: a ratio outside [0, 1), a wrong number of them, scores that are not finite.
     """
     vectors = scores.scores if isinstance(scores, ChannelScores) else tuple(scores)
-    _check_vectors(vectors)
+    check_scores(vectors)
     ratios = _ratio_per_width(ratio, len(vectors))
     if round_to is not None and (type(round_to) is not int or round_to < 1):
         raise ValueError(f"round_to: got {round_to!r}, expected an integer >= 1 or None")
@@ -189,7 +189,9 @@ def prune(
             (_, width), = sliced_axes(name)
             tensor = tensor * math.sqrt(plan.channels[width] / plan.source_channels[width])
         state[name] = tensor
-    student = Generator(config, lineage=_compose_lineage(g, plan, rgb_gain, source_sha256))
+    # the weights drawn here are overwritten: the caller's random numbers stay as they were
+    with torch.random.fork_rng(devices=[]):
+        student = Generator(config, lineage=_compose_lineage(g, plan, rgb_gain, source_sha256))
     reference = g.synthesis.const
     student.to(device=reference.device, dtype=reference.dtype).load_state_dict(state)
     return student.train(g.training)
@@ -227,13 +229,10 @@ def _compose_lineage(
     return Lineage(keep, first.source_channels, first.source_sha256, rgb_gain)
 
 
-def _check_vectors(vectors: Sequence[torch.Tensor]) -> None:
-    for k, vector in enumerate(vectors):
-        if not isinstance(vector, torch.Tensor) or vector.ndim != 1 or len(vector) == 0:
-            got = list(vector.shape) if isinstance(vector, torch.Tensor) else type(vector).__name__
-            raise ValueError(f"scores[{k}]: got {got}, expected a tensor of shape [C]")
-        if not bool(vector.isfinite().all()):
-            raise ValueError(f"scores[{k}]: got NaN or infinity, expected finite scores")
+def _index_tensor(numbers: list[int]) -> torch.Tensor:
+    if any(type(number) is not int for number in numbers):
+        raise ValueError("keep holds something other than integers")
+    return torch.tensor(numbers, dtype=torch.int64)
 
 
 def _ratio_per_width(ratio: float | Sequence[float], widths: int) -> list[float]:

@@ -1,0 +1,230 @@
+"""Channel scores: the golden vectors, what a seed promises, and that nothing is left behind."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.lib.npyio import NpzFile
+
+from cagc_lib.checkpoints import load_generator
+from cagc_lib.generator import Generator, GeneratorConfig
+from cagc_lib.importance import (
+    METHODS,
+    ChannelScores,
+    _draws,
+    gradient_scores,
+    salt_and_pepper,
+    score_channels,
+)
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="module")
+def golden() -> NpzFile:
+    return np.load(GOLDEN / "rosinality.npz")
+
+
+@pytest.fixture(scope="module")
+def g() -> Generator:
+    return load_generator(GOLDEN / "rosinality.pt")
+
+
+def bright(images: torch.Tensor) -> torch.Tensor:
+    """A content source without a network: the pixels that are bright in some channel."""
+    return images.amax(dim=1, keepdim=True) > 0
+
+
+def tensor(golden: NpzFile, name: str) -> torch.Tensor:
+    return torch.from_numpy(golden[name])
+
+
+def assert_close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
+    assert ours.shape == theirs.shape
+    assert (ours - theirs).abs().max() <= 2e-5 * theirs.abs().max()
+
+
+def same(a: ChannelScores, b: ChannelScores) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.scores, b.scores, strict=True))
+
+
+def test_gradient_scores_agree_with_the_official_code(g: Generator, golden: NpzFile) -> None:
+    scores = gradient_scores(g, tensor(golden, "w"), tensor(golden, "noisy"))
+    assert len(scores) == 8
+    for k, score in enumerate(scores):
+        assert_close(score, tensor(golden, f"score_{k}"))
+
+
+def test_the_callers_rounding_does_not_enter(g: Generator, golden: NpzFile) -> None:
+    w, noisy = tensor(golden, "w"), tensor(golden, "noisy")
+    exact = gradient_scores(g, w, noisy)
+    shaken = gradient_scores(g, w, noisy * (1 + 1e-6 * torch.randn(noisy.shape)))
+    assert all(torch.equal(a, b) for a, b in zip(exact, shaken, strict=True))
+    clean = gradient_scores(g, w, tensor(golden, "img"))
+    assert all(not score.any() for score in clean)
+
+
+def test_l1_out_agrees_with_the_official_code(
+    g: Generator, golden: NpzFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    z = tensor(golden, "z")
+    monkeypatch.setattr(
+        "cagc_lib.importance._samples", lambda g, batch, seed, noise: (z[list(batch)], noise, [])
+    )
+    scores = score_channels(g, bright, method="l1-out", num_samples=4, batch_size=3)
+    for k, score in enumerate(scores.scores):
+        assert_close(score, tensor(golden, f"l1out_{k}"))
+
+
+def test_l1_in_is_the_norm_of_the_averaged_effective_kernels(g: Generator) -> None:
+    scores = score_channels(g, bright, method="l1-in", num_samples=3).scores
+    z = torch.stack([torch.randn(64, generator=_draws(0, i)) for i in range(3)])
+    conv = g.synthesis.convs[2]
+    styles = conv.affine(g.mapping(z))
+    kernels = conv.weight * styles[:, None, :, None, None]
+    kernels = kernels / kernels.square().sum(dim=(2, 3, 4), keepdim=True).sqrt()
+    assert_close(scores[3], kernels.mean(dim=0).abs().sum(dim=(1, 2, 3)).detach())
+
+
+def test_activation_is_the_mean_magnitude_of_each_channel(g: Generator) -> None:
+    scores = score_channels(g, bright, "activation", num_samples=3, batch_size=2, noise="const")
+    z = torch.stack([torch.randn(64, generator=_draws(0, i)) for i in range(3)])
+    seen = []
+    handle = g.synthesis.convs[4].register_forward_hook(lambda m, i, output: seen.append(output))
+    g(z)
+    handle.remove()
+    assert_close(scores.scores[5], seen[0].abs().mean(dim=(0, 2, 3)).detach())
+    assert_close(scores.scores[0], g.synthesis.const.abs().mean(dim=(1, 2)).detach())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_seed_decides_everything(g: Generator, method: str) -> None:
+    first = score_channels(g, bright, method, num_samples=5, batch_size=2, seed=3)
+    torch.manual_seed(99)
+    again = score_channels(g, bright, method, num_samples=5, batch_size=2, seed=3)
+    other = score_channels(g, bright, method, num_samples=5, batch_size=2, seed=4)
+    assert same(first, again)
+    assert not same(first, other)
+    assert first.channels == g.config.channels
+    assert first.method == method
+
+
+def test_per_sample_scores_do_not_depend_on_the_batch_split(g: Generator) -> None:
+    scores = [
+        score_channels(g, bright, num_samples=6, batch_size=size, per_sample=True)
+        for size in (1, 4, 6)
+    ]
+    assert same(scores[0], scores[1])
+    assert same(scores[0], scores[2])
+
+
+def test_samples_do_not_depend_on_the_batch_split(g: Generator) -> None:
+    # batches of one take |gradient| sample by sample, which is what per_sample means
+    ones = score_channels(g, bright, num_samples=4, batch_size=1)
+    assert same(ones, score_channels(g, bright, num_samples=4, batch_size=4, per_sample=True))
+    batched = score_channels(g, bright, num_samples=4, batch_size=4)
+    # |sum| <= sum of | |, and here some channel's gradients do cancel
+    for summed, single in zip(batched.scores, ones.scores, strict=True):
+        assert (summed <= single * (1 + 1e-4)).all()
+    assert not same(batched, ones)
+
+
+def test_scores_are_the_sum_of_gradient_scores_over_batches(g: Generator) -> None:
+    masks = []
+
+    def content(images: torch.Tensor) -> torch.Tensor:
+        masks.append(bright(images))
+        return masks[-1]
+
+    scores = score_channels(g, content, num_samples=3, batch_size=2, noise="const")
+    expected = [torch.zeros(c) for c in g.config.channels]
+    for indices, mask in zip(((0, 1), (2,)), masks, strict=True):
+        draws = [_draws(0, i) for i in indices]
+        w = g.mapping(torch.stack([torch.randn(64, generator=draw) for draw in draws]))
+        image = g.synthesis(w).detach()
+        noisy = torch.cat([
+            salt_and_pepper(image[i : i + 1], mask[i : i + 1], 0.05, draw)
+            for i, draw in enumerate(draws)
+        ])
+        for total, score in zip(expected, gradient_scores(g, w, noisy), strict=True):
+            total += score
+    for ours, theirs in zip(scores.scores, expected, strict=True):
+        assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_scoring_leaves_no_trace(g: Generator, method: str) -> None:
+    network = copy.deepcopy(g).train()
+    network.synthesis.convs[1].weight.requires_grad_(False)
+    network.synthesis.convs[2].weight.grad = torch.ones_like(network.synthesis.convs[2].weight)
+    before = {name: p.clone() for name, p in network.state_dict().items()}
+    flags = [p.requires_grad for p in network.parameters()]
+    random_state = torch.get_rng_state()
+    with torch.inference_mode():
+        score_channels(network, bright, method, num_samples=2, batch_size=2)
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert network.training
+    assert [p.requires_grad for p in network.parameters()] == flags
+    assert (network.synthesis.convs[2].weight.grad == 1).all()
+    assert sum(p.grad is not None for p in network.parameters()) == 1
+    assert all(torch.equal(p, before[name]) for name, p in network.state_dict().items())
+    assert not any(conv._forward_hooks for conv in network.synthesis.convs)
+
+
+def test_only_content_counts(g: Generator) -> None:
+    left = torch.zeros(1, 1, 32, 32, dtype=torch.bool)
+    left[..., :16] = True
+    seen = []
+
+    def left_half(images: torch.Tensor) -> torch.Tensor:
+        seen.append(images)
+        return left.expand(len(images), -1, -1, -1)
+
+    score_channels(g, left_half, num_samples=3, batch_size=2)
+    assert [len(images) for images in seen] == [2, 1]
+    assert not seen[0].requires_grad
+
+
+def test_salt_and_pepper_sets_whole_pixels_inside_the_mask() -> None:
+    images = torch.rand(8, 3, 64, 64) - 0.5
+    mask = torch.rand(8, 1, 64, 64) < 0.5
+    noisy = salt_and_pepper(images, mask, 0.2, torch.Generator().manual_seed(1))
+    changed = (noisy != images).any(dim=1, keepdim=True)
+    assert not (changed & ~mask).any()
+    values = noisy.movedim(1, -1)[changed[:, 0]]  # [pixels, 3]
+    assert (values.abs() == 1).all()
+    assert (values == values[:, :1]).all()
+    # four standard deviations of a binomial with about 16,000 and 3,300 draws
+    assert abs(changed.sum() / mask.sum() - 0.2) < 0.013
+    assert abs((values[:, 0] > 0).float().mean() - 0.5) < 0.035
+
+
+def test_salt_and_pepper_at_the_ends() -> None:
+    images, mask = torch.zeros(1, 3, 8, 8), torch.ones(1, 1, 8, 8, dtype=torch.bool)
+    assert torch.equal(salt_and_pepper(images, mask, 0.0), images)
+    assert (salt_and_pepper(images, mask, 1.0).abs() == 1).all()
+
+
+def test_scores_survive_a_file(g: Generator, tmp_path) -> None:
+    scores = score_channels(
+        g, bright, num_samples=2, seed=7, noise_prob=0.125, per_sample=True, noise="const"
+    )
+    scores.save(tmp_path / "scores.safetensors")
+    loaded = ChannelScores.load(tmp_path / "scores.safetensors")
+    assert same(scores, loaded)
+    assert {k: v for k, v in vars(loaded).items() if k != "scores"} == {
+        k: v for k, v in vars(scores).items() if k != "scores"
+    }
+    assert [p.name for p in tmp_path.iterdir()] == ["scores.safetensors"]
+
+
+def test_a_double_precision_network_is_scored_in_double_precision() -> None:
+    config = GeneratorConfig(8, (4, 5, 6, 7), z_dim=8, w_dim=8, mapping_layers=2)
+    network = Generator(config).double()
+    w = network.mapping(torch.randn(2, 8, dtype=torch.float64))
+    noisy = network.synthesis(w).detach()
+    noisy[:, :, 2:5, 3] = 1
+    assert all(score.dtype == torch.float64 for score in gradient_scores(network, w, noisy))
+    assert score_channels(network, bright, num_samples=2).scores[0].dtype == torch.float32
