@@ -109,7 +109,7 @@ def draw_hair_front(canvas: Canvas, m, h, k) -> None:
     """The cap over the forehead, down to the hairline."""
     w = canvas.box(-1.15, -1.55, 1.15, 0.55)
     x, y = w.x, w.y
-    centre = m.shear * y * 0.5 + 0.16 * m.pose.sin_yaw
+    centre = m.shear * y * 0.5 + 0.32 * m.pose.sin_yaw
     cx = x - centre
     off = (cx - h.part).abs()
     pitch = 0.35 * m.pose.sin_pitch
@@ -153,7 +153,7 @@ def draw_beard(canvas: Canvas, m, b, k) -> None:
     mx, my = m.mouth[0], m.mouth[1]
     jaw = head_distance(m, x, y - b.length * 0.6 * blob(x, x, m.shear, 0.0, 0.8, 1e6), b.length * 0.35)
     cx = x - mx
-    line = my - 0.13 - 1.15 * cx.square() + 0.30 * blob(x, x, mx, 0.0, 0.24, 1e6) * 0.9
+    line = (my - 0.13 - 1.15 * cx.square()).clamp_(min=0.0) + 0.27 * blob(x, x, mx, 0.0, 0.24, 1e6)
     beard = torch.maximum(jaw, line - y)
     goatee = torch.maximum(jaw, ellipse(cx, y - my - 0.25, m.mouth_w * 0.78, 0.26))
     d = torch.where(b.kind == 3, goatee, beard)
@@ -163,8 +163,9 @@ def draw_beard(canvas: Canvas, m, b, k) -> None:
     colour = hair_colour(light, k)
     soft = torch.where(b.kind == 1, 0.12, 0.03)
     cover = w.cover(d, soft)
-    outside = (b.kind >= 3) & (cover >= 0.5) & (w.labels != 1)
-    w.paint(colour, present * cover)
+    outside = (b.kind >= 3) & (cover >= 0.5) & (w.labels != 1) & (y > 0.2)
+    # sideburns thin out towards the ear
+    w.paint(colour, present * cover * ((y + 0.04) * 4.0).clamp(0.0, 1.0))
     w.labels.masked_fill_(outside, 17)
     droop = my - 0.075 - 0.05 * m.smile + (0.5 + 0.4 * b.length) * cx.square()
     thick = 0.062 * (1.0 - (cx / (m.mouth_w * 1.12)).square())
