@@ -1,0 +1,268 @@
+"""What is content? A content source maps images to masks of the pixels that matter.
+
+A source is a plain callable: images [N, 3, H, W] in [-1, 1] -> mask [N, 1, H, W], bool. The paper
+parses the generator's own images into the 19 CelebAMask-HQ classes and keeps every pixel whose
+class is > 0 and not 16: all but background and clothes. "portraits" does the same with a small
+U-Net trained on rendered portraits; "everything" keeps all; a user's own function works wherever
+a source does. Unlike the public code, a batch of one keeps its batch axis. Chapter 5.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .artefacts import artefact_path
+from .checkpoints import load_network, save_network
+from .portraits import CLASS_NAMES
+from .supervised import Batch, ResidualBlock, augment, fit, initialise
+
+ContentSource = Callable[[torch.Tensor], torch.Tensor]
+
+# The paper's rule: class > 0 and class != 16 (cloth).
+PAPER_CLASSES = tuple(name for name in CLASS_NAMES if name not in ("background", "cloth"))
+
+
+class Parser(nn.Module):
+    """A U-Net from images to class logits, 0.55 M parameters, no normalisation.
+
+    Args:
+        widths: channels at full resolution, 1/2, 1/4, ...; skips are added, not concatenated.
+        classes: number of classes.
+    """
+
+    def __init__(self, widths: Sequence[int] = (16, 32, 48, 64, 96), classes: int = 19) -> None:
+        super().__init__()
+        self.widths = tuple(widths)
+        self.stem = nn.Conv2d(3, widths[0], 3, padding=1)
+        pairs = list(itertools.pairwise(widths))
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs)
+        self.encode = nn.ModuleList(ResidualBlock(b) for _, b in pairs)
+        self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairs)
+        self.decode = nn.ModuleList(ResidualBlock(a) for a, _ in pairs)
+        self.head = nn.Conv2d(widths[0], classes, 1)
+        initialise(self)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Class logits: [N, 3, H, W] in [-1, 1] -> [N, classes, H, W]; 16 divides H and W."""
+        x = self.stem(images)
+        skips = []
+        for down, encode in zip(self.down, self.encode, strict=True):
+            skips.append(x)
+            x = encode(down(F.relu(x)))
+        for i in reversed(range(len(skips))):
+            # Convolve before enlarging: a 1x1 convolution commutes and is four times cheaper here.
+            x = F.interpolate(self.up[i](x), scale_factor=2, mode="bilinear") + skips[i]
+            x = self.decode[i](x)
+        return self.head(F.relu(x))
+
+
+def working_resolution(height: int, width: int) -> int:
+    """The side at which images of this size are parsed: 64 or 128, what the parser trained on."""
+    return 64 if max(height, width) < 96 else 128
+
+
+def check_images(images: torch.Tensor) -> torch.Tensor:
+    """Return images unchanged, or raise.
+
+    Raises:
+        ValueError: not a floating-point tensor [N, 3, H, W].
+    """
+    if not isinstance(images, torch.Tensor):
+        raise ValueError(f"images must be a tensor, got {type(images).__name__}")
+    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+        raise ValueError(
+            f"images must be floating point [N, 3, H, W], got {images.dtype} {list(images.shape)}"
+        )
+    return images
+
+
+def check_mask(mask: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Return a content mask unchanged, or raise: the check behind every user's own source.
+
+    Args:
+        mask: expected [N, 1, H, W], bool.
+        images: [N, C, H, W], the images it belongs to.
+
+    Raises:
+        ValueError: the mask is not a bool tensor of shape [N, 1, H, W] on the images' device.
+    """
+    if not isinstance(mask, torch.Tensor):
+        raise ValueError(f"content mask must be a bool tensor, got {type(mask).__name__}")
+    if mask.dtype != torch.bool:
+        raise ValueError(f"content mask must have dtype torch.bool, got {mask.dtype}")
+    expected = [images.shape[0], 1, *images.shape[2:]]
+    if list(mask.shape) != expected:
+        raise ValueError(f"content mask must have shape {expected}, got {list(mask.shape)}")
+    if mask.device != images.device:
+        raise ValueError(f"content mask is on {mask.device}, the images on {images.device}")
+    return mask
+
+
+def everything(images: torch.Tensor) -> torch.Tensor:
+    """The content source that keeps every pixel: [N, 3, H, W] -> all-true [N, 1, H, W]."""
+    n, _, h, w = check_images(images).shape
+    return torch.ones(n, 1, h, w, dtype=torch.bool, device=images.device)
+
+
+class ParserSource:
+    """A content source that parses images and keeps the pixels of some classes.
+
+    Args:
+        parser: images -> class logits.
+        classes: names out of CLASS_NAMES that count as content.
+    """
+
+    def __init__(self, parser: Parser, classes: Sequence[str] = PAPER_CLASSES) -> None:
+        self.parser = parser.eval().requires_grad_(False)
+        self.classes = tuple(classes)
+        self._is_content = torch.tensor([name in self.classes for name in CLASS_NAMES])
+
+    def _parse(self, images: torch.Tensor) -> torch.Tensor:
+        """Class ids at the working resolution, [N, r, r]."""
+        check_images(images)
+        parameter = next(self.parser.parameters())
+        if images.device != parameter.device:
+            self.parser.to(images.device)
+        r = working_resolution(*images.shape[2:])
+        # Always float32: half-precision input and autocast must not move a mask.
+        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+            x = images.float().clamp(-1, 1)
+            if list(x.shape[2:]) != [r, r]:
+                x = F.interpolate(x, (r, r), mode="bilinear", antialias=True)
+            return self.parser(x).argmax(1)
+
+    def parse(self, images: torch.Tensor) -> torch.Tensor:
+        """Class ids of every pixel.
+
+        Args:
+            images: [N, 3, H, W] in [-1, 1], any size, any floating-point type.
+
+        Returns:
+            [N, H, W], int64, indices into CLASS_NAMES.
+        """
+        ids = self._parse(images)
+        if ids.shape[1:] == images.shape[2:]:
+            return ids
+        return F.interpolate(ids[:, None].float(), images.shape[2:], mode="nearest")[:, 0].long()
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Content mask: [N, 3, H, W] in [-1, 1] -> [N, 1, H, W], bool."""
+        mask = self._is_content.to(images.device)[self._parse(images)][:, None]
+        if mask.shape[2:] == images.shape[2:]:
+            return mask
+        # As the paper's distillation does: enlarge the mask smoothly, then cut at one half.
+        return F.interpolate(mask.float(), images.shape[2:], mode="bilinear") > 0.5
+
+
+@cache
+def _load_parser(path: Path) -> Parser:
+    state, meta = load_network(path, "parser")
+    parser = Parser(meta["widths"], len(CLASS_NAMES))
+    parser.load_state_dict(state)
+    return parser
+
+
+def content_source(
+    name: str, classes: Sequence[str] | None = None, device: torch.device | str | None = None
+) -> ContentSource:
+    """Look up a content source by name.
+
+    Args:
+        name: "portraits", the parser trained on rendered portraits, or "everything".
+        classes: class names out of CLASS_NAMES that count as content; None is the paper's rule,
+            all but background and cloth. For "portraits" only.
+        device: where the parser waits; it follows the images in any case.
+
+    Returns:
+        A callable: images [N, 3, H, W] in [-1, 1] -> mask [N, 1, H, W], bool.
+
+    Raises:
+        ValueError: unknown name or class, an empty list, or classes given to "everything".
+    """
+    if name == "everything":
+        if classes is not None:
+            raise ValueError('content source "everything" takes no classes')
+        return everything
+    if name != "portraits":
+        raise ValueError(f"unknown content source {name!r}; known: portraits, everything")
+    if classes is None:
+        classes = PAPER_CLASSES
+    if isinstance(classes, str) or not classes:
+        raise ValueError(f"classes must be a non-empty list of names, got {classes!r}")
+    for item in classes:
+        if item not in CLASS_NAMES:
+            raise ValueError(f"unknown class {item!r}; known: {', '.join(CLASS_NAMES)}")
+    parser = _load_parser(artefact_path("portraits-parser"))
+    return ParserSource(parser if device is None else parser.to(device), classes)
+
+
+def _parser_loss(
+    network: nn.Module, batch: Batch, generator: torch.Generator
+) -> dict[str, torch.Tensor]:
+    """Cross-entropy plus a soft intersection over union per class, so that small classes count."""
+    logits = network(augment(batch.portraits.images, generator).images).float()
+    target = batch.portraits.parsing
+    probability = logits.softmax(1)
+    truth = F.one_hot(target, logits.shape[1]).movedim(-1, 1).float()
+    hit = (probability * truth).sum((0, 2, 3))
+    union = (probability + truth).sum((0, 2, 3)) - hit
+    present = truth.sum((0, 2, 3)) > 0
+    overlap = (hit / union.clamp(min=1e-6))[present].mean()
+    return {"cross_entropy": F.cross_entropy(logits, target), "overlap": 1 - overlap}
+
+
+def mean_iou(
+    predicted: torch.Tensor, truth: torch.Tensor, classes: int = 19
+) -> tuple[float, torch.Tensor]:
+    """Intersection over union of each class over a whole set of images.
+
+    Args:
+        predicted: class ids, any shape.
+        truth: class ids, the same shape.
+        classes: number of classes.
+
+    Returns:
+        The mean over the classes present in truth, and the [classes] values (nan if absent).
+    """
+    pairs = torch.bincount(truth.flatten() * classes + predicted.flatten(), minlength=classes**2)
+    confusion = pairs.reshape(classes, classes).double()
+    hit = confusion.diagonal()
+    union = confusion.sum(0) + confusion.sum(1) - hit
+    values = torch.where(confusion.sum(1) > 0, hit / union, torch.nan)
+    return values.nanmean().item(), values
+
+
+def train_parser(
+    steps: int = 2500,
+    batch_size: int = 32,
+    seed: int = 0,
+    out: str | Path | None = None,
+    progress: bool = True,
+) -> Parser:
+    """Train the portraits' parser from scratch.
+
+    Args:
+        steps: optimiser steps.
+        batch_size: images a step at 64 px (a quarter at 128 px).
+        seed: decides weights, portraits and augmentation.
+        out: where to save it (safetensors, float16), or None.
+        progress: show a progress bar.
+
+    Returns:
+        The parser, in eval mode.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        parser = Parser()
+    fit(
+        parser, _parser_loss, steps=steps, batch_size=batch_size, seed=seed, progress=progress
+    )
+    if out is not None:
+        meta = {"kind": "parser", "widths": list(parser.widths), "steps": steps, "seed": seed}
+        save_network(parser.state_dict(), meta, out)
+    return parser

@@ -1,0 +1,313 @@
+"""The feature network: what the perceptual loss and the Frechet distance look at.
+
+A small convolutional network (0.65 M parameters) trained on rendered portraits to name what it
+sees: every parameter the portrait was drawn from, background included, the attributes, the 68
+landmarks, a coarse parsing, and how blurred and noisy the image is. It stands where the paper has
+VGG (LPIPS) and Inception (FID): same constructions, no download, and only comparable with itself.
+
+    d(a, b) = sum over stages of  mean over pixels of  |u_s(a) - u_s(b)|^2,   u = f / |f|
+
+with the channel vectors f of each stage scaled to unit length (Zhang et al. 2018, unweighted).
+Chapters 8 and 9.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .artefacts import artefact_path
+from .checkpoints import load_network, save_network
+from .content import check_images
+from .portraits import CLASS_NAMES, NUM_PARAMETERS, render_portraits
+from .supervised import Batch, ResidualBlock, augment, fit, initialise
+
+SMALLEST, LARGEST = 64, 128
+POOL = 4
+# Parameters are uniform on (0, 1): standard deviation 1 / sqrt(12).
+UNIFORM_SCALE = math.sqrt(12)
+
+
+def describe_attributes(attributes: dict[str, torch.Tensor]) -> dict[str, list[float]]:
+    """How to predict each attribute, from many examples.
+
+    Args:
+        attributes: name -> [N], as in portraits.Portraits.
+
+    Returns:
+        name -> [mean, std] for a number, [] for a bool, [number of classes] for an index.
+    """
+    spec = {}
+    for name, values in attributes.items():
+        if values.is_floating_point():
+            spec[name] = [values.mean().item(), values.std().item()]
+        else:
+            spec[name] = [] if values.dtype == torch.bool else [int(values.max()) + 1]
+    return spec
+
+
+def _size(spec: list[float]) -> int:
+    return int(spec[0]) if len(spec) == 1 else 1
+
+
+class FeatureNetwork(nn.Module):
+    """Images -> feature maps, embedding, and predictions.
+
+    Args:
+        parameters: number of portrait parameters to predict.
+        attributes: the attributes to predict, as describe_attributes returns them.
+        widths: channels of the stages at full, 1/2, 1/4, 1/8 and 1/16 resolution.
+        embedding: size D of the embedding.
+    """
+
+    def __init__(
+        self,
+        parameters: int,
+        attributes: dict[str, list[float]],
+        widths: Sequence[int] = (16, 32, 48, 64, 96),
+        embedding: int = 128,
+    ) -> None:
+        super().__init__()
+        self.attributes = dict(attributes)
+        self.widths = tuple(widths)
+        self.stem = nn.Conv2d(3, widths[0], 3, padding=1)
+        pairs = list(itertools.pairwise(widths))
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs)
+        self.blocks = nn.ModuleList(ResidualBlock(b) for _, b in pairs)
+        self.norm = nn.LayerNorm(widths[-1] * POOL**2)
+        self.hidden = nn.Linear(widths[-1] * POOL**2, embedding)
+        self.embedding = nn.Linear(embedding, embedding)
+        self.outputs = {
+            "parameters": parameters,
+            "landmarks": 68 * 2,
+            "degradation": 2,
+        } | {name: _size(spec) for name, spec in self.attributes.items()}
+        self.head = nn.Linear(embedding, sum(self.outputs.values()))
+        # Dense supervision keeps the early stages about places, not only about the whole image.
+        self.parsing = nn.Conv2d(widths[2], len(CLASS_NAMES), 1)
+        self.register_buffer("landmark_mean", torch.zeros(68 * 2))
+        self.register_buffer("landmark_std", torch.ones(68 * 2))
+        initialise(self)
+        # Every target is standardised, so that starting at zero is starting at the mean. Random
+        # first outputs would be unlearned by shrinking all features to nothing.
+        nn.init.zeros_(self.head.weight)
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Feature maps after ReLU, finest first.
+
+        Args:
+            images: [N, 3, H, W] in [-1, 1], taken at the size they have.
+
+        Returns:
+            Five maps [N, C_s, H / 2^s, W / 2^s], s = 0..4, sizes rounded up.
+        """
+        x = self.stem(check_images(images))
+        maps = [F.relu(x)]
+        for down, block in zip(self.down, self.blocks, strict=True):
+            x = block(down(maps[-1]))
+            maps.append(F.relu(x))
+        return maps
+
+    def embed_maps(self, maps: list[torch.Tensor]) -> torch.Tensor:
+        """The embedding [N, D] of the images that gave these feature maps."""
+        pooled = F.adaptive_avg_pool2d(maps[-1], POOL).flatten(1)
+        return self.embedding(F.relu(self.hidden(self.norm(pooled))))
+
+    def outputs_of(self, maps: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Standardised predictions from feature maps, name -> [N, n]; predict undoes the scale."""
+        parts = self.head(self.embed_maps(maps)).split(list(self.outputs.values()), dim=1)
+        return dict(zip(self.outputs, parts, strict=True))
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """One vector an image, for Frechet distance and precision/recall.
+
+        Args:
+            images: [N, 3, H, W] in [-1, 1], at least 32 px; brought to 64-128 px first.
+
+        Returns:
+            [N, D], float32.
+        """
+        return self.embed_maps(self(resize(images)))
+
+    def predict(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What the network sees in images.
+
+        Args:
+            images: as for embed.
+
+        Returns:
+            "landmarks" [N, 68, 2] in pixels of the given images, (x, y); "parameters" [N, P], in
+            (0, 1) as portraits.portrait_parameters draws them; and by its name each attribute
+            [N], of the type it has in portraits.ATTRIBUTES.
+        """
+        out = self.outputs_of(self(resize(images)))
+        size = torch.tensor([images.shape[3], images.shape[2]], device=images.device)
+        landmarks = out["landmarks"] * self.landmark_std + self.landmark_mean
+        found = {
+            "landmarks": landmarks.unflatten(1, (68, 2)) * size,
+            "parameters": out["parameters"] / UNIFORM_SCALE + 0.5,
+        }
+        for name, spec in self.attributes.items():
+            if len(spec) == 1:
+                found[name] = out[name].argmax(1)
+            else:
+                found[name] = out[name][:, 0] * spec[1] + spec[0] if spec else out[name][:, 0] > 0
+        return found
+
+
+def resize(images: torch.Tensor) -> torch.Tensor:
+    """Bring images to the sizes the network was trained on, 64 to 128 px; others stay as they are.
+
+    Args:
+        images: [N, 3, H, W], at least 32 px on each side.
+
+    Returns:
+        [N, 3, H', W'], float32 or the type given.
+
+    Raises:
+        ValueError: images smaller than 32 px or of another form.
+    """
+    h, w = check_images(images).shape[2:]
+    if min(h, w) < 32:
+        raise ValueError(f"images: got {h} x {w} pixels, expected at least 32 x 32")
+    scale = min(LARGEST / max(h, w), 1) if max(h, w) > LARGEST else max(SMALLEST / min(h, w), 1)
+    if scale == 1:
+        return images
+    size = (round(h * scale), round(w * scale))
+    return F.interpolate(images, size, mode="bilinear", antialias=scale < 1)
+
+
+def perceptual_distance(
+    network: FeatureNetwork, a: torch.Tensor, b: torch.Tensor
+) -> torch.Tensor:
+    """LPIPS-like distance of each pair of images, differentiable in both.
+
+    Args:
+        network: the feature network.
+        a: [N, 3, H, W] in [-1, 1], at least 32 px. Images over 128 px are reduced to 128 first
+            (the paper reduces to 256 before VGG), those under 64 px enlarged to 64.
+        b: the same shape.
+
+    Returns:
+        [N], >= 0, symmetric, 0 where all features agree.
+
+    Raises:
+        ValueError: shapes differ, or images of another form.
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"b: got shape {list(b.shape)}, expected that of a, {list(a.shape)}")
+    total = torch.zeros(len(a), device=a.device)
+    for f, g in zip(network(resize(a)), network(resize(b)), strict=True):
+        total = total + (_unit(f) - _unit(g)).square().sum(1).mean((1, 2))
+    return total
+
+
+def _unit(features: torch.Tensor) -> torch.Tensor:
+    # Squares of bfloat16 features lose what the difference needs: normalise in float32. The
+    # constant inside the root keeps the gradient finite where a feature vector is zero.
+    features = features.float()
+    return features * (features.square().sum(1, keepdim=True) + 1e-6).rsqrt()
+
+
+@cache
+def _load(path: Path, device: torch.device) -> FeatureNetwork:
+    state, meta = load_network(path, "features")
+    network = FeatureNetwork(meta["parameters"], meta["attributes"], meta["widths"])
+    network.load_state_dict(state)
+    return network.to(device).eval().requires_grad_(False)
+
+
+def load_features(device: torch.device | str = "cpu") -> FeatureNetwork:
+    """The shipped feature network, frozen, in eval mode; loaded once per device."""
+    return _load(artefact_path("portraits-features"), torch.device(device))
+
+
+def features_loss(
+    network: FeatureNetwork, batch: Batch, generator: torch.Generator
+) -> dict[str, torch.Tensor]:
+    """Squared errors of everything the network predicts, and the coarse parsing's cross-entropy.
+
+    Args:
+        network: in training.
+        batch: N rendered portraits.
+        generator: decides the augmentation.
+
+    Returns:
+        "parameters", "landmarks", "degradation", "attributes", "parsing": scalars.
+    """
+    portraits = batch.portraits
+    augmented = augment(portraits.images, generator)
+    maps = network(augmented.images)
+    out = {name: values.float() for name, values in network.outputs_of(maps).items()}
+    landmarks = portraits.landmarks.flatten(1) / portraits.images.shape[-1]
+    truth = {
+        "parameters": (batch.parameters - 0.5) * UNIFORM_SCALE,
+        "landmarks": (landmarks - network.landmark_mean) / network.landmark_std,
+        "degradation": torch.stack([augmented.blur, 5 * augmented.noise], 1),
+    }
+    losses = {name: F.mse_loss(out[name], values) for name, values in truth.items()}
+    attributes = [
+        _attribute_loss(out[name], portraits.attributes[name], spec)
+        for name, spec in network.attributes.items()
+    ]
+    losses["attributes"] = torch.stack(attributes).mean()
+    step = portraits.parsing.shape[1] // maps[2].shape[2]
+    coarse = portraits.parsing[:, step // 2 :: step, step // 2 :: step]
+    losses["parsing"] = 0.2 * F.cross_entropy(network.parsing(maps[2]).float(), coarse)
+    return losses
+
+
+def _attribute_loss(
+    out: torch.Tensor, truth: torch.Tensor, spec: list[float]
+) -> torch.Tensor:
+    if len(spec) == 1:
+        return F.cross_entropy(out, truth)
+    if spec:
+        return F.mse_loss(out[:, 0], (truth - spec[0]) / spec[1])
+    return F.binary_cross_entropy_with_logits(out[:, 0], truth.float())
+
+
+def train_features(
+    steps: int = 6000,
+    batch_size: int = 32,
+    seed: int = 0,
+    out: str | Path | None = None,
+    progress: bool = True,
+) -> FeatureNetwork:
+    """Train the portraits' feature network from scratch.
+
+    Args:
+        steps: optimiser steps.
+        batch_size: images a step at 64 px (a quarter at 128 px).
+        seed: decides weights, portraits and augmentation.
+        out: where to save it (safetensors, float16), or None.
+        progress: show a progress bar.
+
+    Returns:
+        The network, in eval mode.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        # A sample of 2,048 shows every class and fixes the scale of every number.
+        sample = render_portraits(range(2048), 16)
+        network = FeatureNetwork(NUM_PARAMETERS, describe_attributes(sample.attributes))
+        network.landmark_mean.copy_((sample.landmarks / 16).mean(0).flatten())
+        network.landmark_std.copy_((sample.landmarks / 16).std(0).flatten())
+    fit(
+        network, features_loss, steps=steps, batch_size=batch_size, seed=seed, progress=progress
+    )
+    if out is not None:
+        meta = {
+            "parameters": network.outputs["parameters"],
+            "attributes": network.attributes,
+            "widths": list(network.widths),
+            "steps": steps,
+            "seed": seed,
+        }
+        save_network(network.state_dict(), {"kind": "features", **meta}, out)
+    return network

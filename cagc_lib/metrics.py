@@ -1,0 +1,282 @@
+"""How good is a generator: evaluate() -> Report.
+
+Against portraits never trained on: Frechet distance, precision and recall (distances.py) in the
+space of the portraits' feature network (features.py), so numbers compare generators of this book
+with one another and never with published FIDs. Against a teacher, on the same z: L1, PSNR and
+perceptual distance. Each overall and inside the content mask: everything outside it is set to 0,
+mid-grey, as the paper's masking does. Protocol: facts of the paper in small (section 4: truncation
+1, random noise maps); chapter 9.
+"""
+
+import copy
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import MISSING, asdict, dataclass, fields
+from functools import lru_cache
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from . import costs
+from .content import ContentSource, check_mask, content_source
+from .distances import feature_statistics, frechet_distance, precision_recall, psnr
+from .features import FeatureNetwork, load_features, perceptual_distance
+from .generator import Generator
+from .portraits import render_portraits
+
+# Reference portraits: disjoint from every seed the trainers draw (supervised.TRAINING_SEEDS).
+REFERENCE_SEED = 1_500_000_000
+
+
+@dataclass(frozen=True)
+class Report:
+    """What evaluate() measured; content_* inside the content mask, teacher_* against a teacher.
+
+    Distances are Frechet distances in the portraits' feature space, *_psnr in dB, *_l1 the mean
+    absolute difference on [-1, 1]. teacher_content_psnr averages over the region,
+    teacher_content_psnr_frame over the whole masked frame (see psnr). Fields that were not asked
+    for are None.
+    """
+
+    resolution: int
+    num_samples: int
+    seed: int
+    truncation_psi: float
+    parameters: int
+    macs: int
+    frechet: float
+    precision: float
+    recall: float
+    content_area: float | None = None
+    content_frechet: float | None = None
+    content_precision: float | None = None
+    content_recall: float | None = None
+    teacher_l1: float | None = None
+    teacher_psnr: float | None = None
+    teacher_perceptual: float | None = None
+    teacher_content_l1: float | None = None
+    teacher_content_psnr: float | None = None
+    teacher_content_psnr_frame: float | None = None
+    teacher_content_perceptual: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values; an infinite PSNR becomes the string "inf"."""
+        values = asdict(self)
+        return {key: "inf" if value == math.inf else value for key, value in values.items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Report":
+        """Rebuild a report from to_dict(); ValueError on unknown or missing keys."""
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ValueError(f"report: unknown field {unknown[0]!r}, expected {sorted(known)}")
+        required = [field.name for field in fields(cls) if field.default is MISSING]
+        if missing := [name for name in required if name not in values]:
+            raise ValueError(f"report: field {missing[0]!r} is missing")
+        return cls(**{k: math.inf if v == "inf" else v for k, v in values.items()})
+
+    def to_json(self) -> str:
+        """Return to_dict() as indented JSON text."""
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Report":
+        """Rebuild a report from to_json()."""
+        return cls.from_dict(json.loads(text))
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Features of a set of images, overall and inside the content mask, and the masks' area."""
+
+    whole: torch.Tensor
+    inside: torch.Tensor | None
+    area: float | None
+
+
+def _describe(
+    batches: Iterable[torch.Tensor], network: FeatureNetwork, content: ContentSource | None
+) -> _Sums:
+    whole, inside, areas = [], [], []
+    for images in batches:
+        whole.append(network.embed(images).cpu())
+        if content is not None:
+            mask = check_mask(content(images), images)
+            inside.append(network.embed(images * mask).cpu())
+            areas.append(mask.float().mean((1, 2, 3)).cpu())
+    return _Sums(
+        torch.cat(whole),
+        torch.cat(inside) if inside else None,
+        torch.cat(areas).mean().item() if areas else None,
+    )
+
+
+@lru_cache(maxsize=8)
+def _reference(
+    num_samples: int,
+    resolution: int,
+    batch_size: int,
+    network: FeatureNetwork,
+    content: ContentSource | None,
+    device: torch.device,
+) -> _Sums:
+    """Features of the reference portraits, kept in memory: they are the same for every network."""
+
+    def batches() -> Iterator[torch.Tensor]:
+        for start in range(0, num_samples, batch_size):
+            n = min(batch_size, num_samples - start)
+            seeds = range(REFERENCE_SEED + start, REFERENCE_SEED + start + n)
+            yield render_portraits(seeds, resolution, device).images
+
+    return _describe(batches(), network, content)
+
+
+class _TeacherDistance:
+    """Running means of a student's distances to its teacher, overall and inside the content."""
+
+    def __init__(self, network: FeatureNetwork, content: ContentSource | None) -> None:
+        self.network, self.content = network, content
+        self.values: dict[str, list[torch.Tensor]] = {}
+
+    def _append(self, name: str, values: torch.Tensor) -> None:
+        self.values.setdefault(f"teacher_{name}", []).append(values.double().cpu())
+
+    def add(self, student: torch.Tensor, teacher: torch.Tensor) -> None:
+        """Compare one batch of images [N, 3, R, R] of the same z; the mask is the teacher's."""
+        self._append("l1", (student - teacher).abs().mean((1, 2, 3)))
+        self._append("psnr", psnr(student, teacher))
+        self._append("perceptual", perceptual_distance(self.network, student, teacher))
+        if self.content is None:
+            return
+        mask = check_mask(self.content(teacher), teacher)
+        s, t = student * mask, teacher * mask
+        pixels = mask.sum((1, 2, 3)) * student.shape[1]
+        self._append("content_l1", (s - t).abs().sum((1, 2, 3)) / pixels)
+        self._append("content_psnr", psnr(student, teacher, mask))
+        self._append("content_psnr_frame", psnr(student, teacher, mask, frame=True))
+        self._append("content_perceptual", perceptual_distance(self.network, s, t))
+
+    def means(self) -> dict[str, float]:
+        """Means over images; images without any content count only in the overall numbers."""
+        return {name: torch.cat(v).nanmean().item() for name, v in self.values.items()}
+
+
+def sample_inputs(
+    g: Generator, num_samples: int, seed: int, batch_size: int
+) -> Iterator[tuple[torch.Tensor, list[torch.Tensor]]]:
+    """Latents and noise maps for measuring, drawn on the CPU: the same on every device.
+
+    Sample i has the same z and noise whatever the batch size.
+
+    Args:
+        g: fixes z_dim and the noise maps' sizes.
+        num_samples: how many samples in all.
+        seed: decides them.
+        batch_size: samples a batch; the last may be smaller.
+
+    Yields:
+        z [n, z_dim] and one noise map [n, 1, s, s] per convolution, on the generator's device.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    config = g.config
+    sides = [config.conv_resolution(k) for k in range(config.num_convs)]
+    sizes = [config.z_dim, *(side**2 for side in sides)]
+    for start in range(0, num_samples, batch_size):
+        n = min(batch_size, num_samples - start)
+        rows = [torch.randn(sum(sizes), generator=generator) for _ in range(n)]
+        z, *maps = torch.stack(rows).to(g.w_avg.device).split(sizes, dim=1)
+        yield z, [m.reshape(n, 1, s, s) for m, s in zip(maps, sides, strict=True)]
+
+
+@torch.no_grad()
+def evaluate(
+    g: Generator,
+    num_samples: int = 2000,
+    seed: int = 0,
+    content: str | ContentSource | None = None,
+    teacher: Generator | None = None,
+    batch_size: int = 50,
+    truncation_psi: float = 1.0,
+    device: torch.device | str | None = None,
+    progress: bool = False,
+) -> Report:
+    """Measure a generator against portraits never trained on and, if given, against its teacher.
+
+    The paper's protocol in small: truncation 1, random noise maps, the same z (and here the same
+    noise, so that only the networks differ) for teacher and student. Content masks come from the
+    images compared: the generated and the reference images for Frechet distance and
+    precision/recall, the teacher's image for distances to it.
+
+    Args:
+        g: the generator, moved to device and back.
+        num_samples: generated images, and as many reference portraits.
+        seed: decides z and noise. The reference portraits are always the same.
+        content: a content source or its name, or None for the overall numbers only.
+        teacher: a generator of the same resolution and z_dim, or None.
+        batch_size: images at once; no result depends on it beyond rounding.
+        truncation_psi: pulls w toward w_avg; the protocol says 1.
+        device: where to compute; None is where g is.
+        progress: show a progress bar.
+
+    Returns:
+        A Report.
+
+    Raises:
+        ValueError: num_samples below 5, or a teacher of another resolution or z_dim.
+    """
+    if num_samples < 5:
+        raise ValueError(f"num_samples: got {num_samples}, expected at least 5")
+    if batch_size < 1:
+        raise ValueError(f"batch_size: got {batch_size}, expected at least 1")
+    resolution = g.config.resolution
+    if teacher is not None and (teacher.config.resolution, teacher.config.z_dim) != (
+        resolution,
+        g.config.z_dim,
+    ):
+        raise ValueError(
+            f"teacher: got resolution {teacher.config.resolution} and z_dim "
+            f"{teacher.config.z_dim}, expected {resolution} and {g.config.z_dim}"
+        )
+    if isinstance(content, str):
+        content = content_source(content)
+    device = g.w_avg.device if device is None else torch.device(device)
+    g = copy.deepcopy(g).to(device).eval()
+    teacher = None if teacher is None else copy.deepcopy(teacher).to(device).eval()
+    network = load_features(device)
+    distance = _TeacherDistance(network, content)
+
+    def batches() -> Iterator[torch.Tensor]:
+        inputs = sample_inputs(g, num_samples, seed, batch_size)
+        total = math.ceil(num_samples / batch_size)
+        for z, noise in tqdm(inputs, total=total, disable=not progress, unit="batch"):
+            images = g(z, truncation_psi, noise)
+            if teacher is not None:
+                distance.add(images, teacher(z, truncation_psi, noise))
+            yield images
+
+    fake = _describe(batches(), network, content)
+    real = _reference(num_samples, resolution, batch_size, network, content, device)
+    values = _compare(real.whole, fake.whole, "")
+    if content is not None:
+        values |= _compare(real.inside, fake.inside, "content_") | {"content_area": fake.area}
+    return Report(
+        resolution=resolution,
+        num_samples=num_samples,
+        seed=seed,
+        truncation_psi=truncation_psi,
+        parameters=costs.parameters(g),
+        macs=costs.macs(g),
+        **values,
+        **distance.means(),
+    )
+
+
+def _compare(real: torch.Tensor, fake: torch.Tensor, prefix: str) -> dict[str, float]:
+    precision, recall = precision_recall(real, fake)
+    return {
+        f"{prefix}frechet": frechet_distance(*feature_statistics(real), *feature_statistics(fake)),
+        f"{prefix}precision": precision,
+        f"{prefix}recall": recall,
+    }
