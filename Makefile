@@ -23,7 +23,7 @@ book: $(READY)
 test: $(READY)
 	@status=0; \
 	$(BIN)/python -m pytest || status=1; \
-	PYTHONPATH=tests/book/no_network $(BIN)/python -m pytest \
+	PYTHONPATH="$(CURDIR)/tests/book/no_network" $(BIN)/python -m pytest \
 		--nbval --nbval-current-env --nbval-cell-timeout 120 book || status=1; \
 	exit $$status
 
