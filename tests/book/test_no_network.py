@@ -7,7 +7,7 @@ from pathlib import Path
 
 GUARD = Path(__file__).parent / "no_network"
 
-# The first address belongs to a block reserved for documentation; the guard stops before any packet.
+# The first address belongs to a block reserved for documentation; the guard stops before a packet.
 CODE = """
 import socket
 for host in ("192.0.2.1", "example.invalid"):
