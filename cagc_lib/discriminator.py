@@ -143,7 +143,7 @@ class Discriminator(nn.Module):
         side = self.config.resolution
         if images.ndim != 4 or images.shape[1:] != (3, side, side):
             raise ValueError(f"images: got {list(images.shape)}, expected [N, 3, {side}, {side}]")
-        x = self.fromrgb(images)
+        x = self.fromrgb(images.contiguous(memory_format=torch.channels_last))
         for block in self.blocks:
             x = block(x)
         x = self.conv(minibatch_std(x, self.config.mbstd_group))

@@ -240,7 +240,7 @@ class SynthesisNetwork(nn.Module):
         """
         ws = self._per_layer(w)
         maps = self._noise_maps(noise, len(w))
-        x = self.const.expand(len(w), -1, -1, -1)
+        x = self.const.expand(len(w), -1, -1, -1).contiguous(memory_format=torch.channels_last)
         rgb, rgbs = None, []
         for k, conv in enumerate(self.convs):
             x = conv(x, ws[k], maps[k])

@@ -76,15 +76,64 @@ def _reference(
     padding: tuple[int, int],
     gain: float,
 ) -> torch.Tensor:
+    kernel = (f if f.ndim == 2 else torch.outer(f, f)).to(x.dtype) * gain
+    kernel = kernel.flip(0, 1)  # conv2d correlates, the definition convolves
+    # the zeros behind the last sample are not inserted: they are part of the padding
+    before, after = padding[0], padding[1] + up - 1
+    return _UpFirDn.apply(x, kernel, up, down, (before, after, before, after))
+
+
+class _UpFirDn(torch.autograd.Function):
+    """Zero insertion, depthwise correlation, striding; its gradient is the same with up and down
+    swapped, so it can be differentiated any number of times.
+
+    Autograd's own second derivative of a depthwise convolution runs one convolution a channel,
+    and the first of a strided one is slow in bfloat16.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx, x: torch.Tensor, kernel: torch.Tensor,
+        up: int, down: int, pads: tuple[int, int, int, int],
+    ) -> torch.Tensor:
+        y = _correlate(_insert_zeros(x, up), kernel, down, pads)
+        ctx.save_for_backward(kernel)
+        ctx.geometry = up, down, pads, x.shape[2:], y.shape[2:]
+        return y
+
+    @staticmethod
+    def backward(
+        ctx: torch.autograd.function.FunctionCtx, grad: torch.Tensor
+    ) -> tuple[torch.Tensor | None, ...]:
+        (kernel,) = ctx.saved_tensors
+        up, down, (left, right, top, bottom), (h, w), (out_h, out_w) = ctx.geometry
+        taps_h, taps_w = kernel.shape
+        pads = (
+            taps_w - 1 - left, (w - 1) * up - (out_w - 1) * down + left,
+            taps_h - 1 - top, (h - 1) * up - (out_h - 1) * down + top,
+        )
+        return _UpFirDn.apply(grad, kernel.flip(0, 1), down, up, pads), None, None, None, None
+
+
+def _insert_zeros(x: torch.Tensor, up: int) -> torch.Tensor:
+    if up == 1:
+        return x
     n, c, h, w = x.shape
-    if up > 1:
-        x = F.pad(x.reshape(n, c, h, 1, w, 1), (0, up - 1, 0, 0, 0, up - 1))
-        x = x.reshape(n, c, h * up, w * up)
-    # conv2d correlates; the flip makes it the convolution that the definition asks for
-    f = f.flip(tuple(range(f.ndim))).to(x.dtype)
-    kernel = (f if f.ndim == 2 else torch.outer(f, f)) * gain
-    before, after = padding
-    if before == after:
-        return F.conv2d(x, kernel.expand(c, 1, -1, -1), stride=down, padding=before, groups=c)
-    x = F.pad(x, (before, after, before, after))
-    return F.conv2d(x, kernel.expand(c, 1, -1, -1), stride=down, groups=c)
+    y = torch.zeros(
+        n, c, (h - 1) * up + 1, (w - 1) * up + 1, dtype=x.dtype, device=x.device
+    ).contiguous(memory_format=torch.channels_last)
+    y[:, :, ::up, ::up] = x
+    return y
+
+
+def _correlate(
+    x: torch.Tensor, kernel: torch.Tensor, stride: int, pads: tuple[int, int, int, int]
+) -> torch.Tensor:
+    c = x.shape[1]
+    left, right, top, bottom = pads
+    padding = (top, left)
+    if left != right or top != bottom or min(pads) < 0:
+        x, padding = F.pad(x, pads), (0, 0)
+    # a filter is cheap: autocast must not change the type, else the sum of RGBs would lose digits
+    with torch.autocast(x.device.type, enabled=False):
+        return F.conv2d(x, kernel.expand(c, 1, -1, -1), stride=stride, padding=padding, groups=c)
