@@ -1,0 +1,177 @@
+"""Writes a network of ours as an NVIDIA snapshot, with Python's own pickler: files to read back.
+
+The modules that NVIDIA's pickles name exist here only while pickling, as empty shells.
+"""
+
+import pickle
+import sys
+from collections import OrderedDict
+from types import ModuleType
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+
+from cagc_lib.discriminator import Discriminator
+from cagc_lib.generator import Generator
+
+SOURCE = "# source text\n" * 40
+
+
+def _reconstruct_persistent_obj(meta: dict) -> None:
+    raise AssertionError("a reader called what the file names")
+
+
+_reconstruct_persistent_obj.__module__ = "torch_utils.persistence"
+
+
+class EasyDict(dict):
+    """A shell of NVIDIA's dict with attributes."""
+
+
+EasyDict.__module__ = "dnnlib.util"
+
+
+class Persistent:
+    """Pickles the way NVIDIA's persistent classes do."""
+
+    def __init__(self, class_name: str, state: dict, source: str = SOURCE, **meta: Any) -> None:
+        named = {"module_src": source, "class_name": class_name, "state": state}
+        self.meta = {"type": "class", "version": 6} | named | meta
+
+    def __reduce__(self) -> tuple:
+        return _reconstruct_persistent_obj, (self.meta,)
+
+
+def module(
+    class_name: str, tensors: dict | None = None, children: dict | None = None, **attributes: Any
+) -> Persistent:
+    """One layer: parameters and buffers, submodules, attributes."""
+    buffers = ("resample_filter", "noise_const", "w_avg")
+    tensors = tensors or {}
+    state = {
+        "training": False,
+        "_parameters": {k: torch.nn.Parameter(v) for k, v in tensors.items() if k not in buffers},
+        "_buffers": {k: v for k, v in tensors.items() if k in buffers},
+        "_non_persistent_buffers_set": set(),
+        "_backward_hooks": OrderedDict(),
+        "_modules": children or {},
+    }
+    return Persistent(class_name, state | attributes)
+
+
+def dump(root: Any, protocol: int = 4) -> bytes:
+    """Pickle, with the shells importable for as long as it takes."""
+    shells = {}
+    for name, content in (
+        ("torch_utils.persistence", _reconstruct_persistent_obj),
+        ("dnnlib.util", EasyDict),
+    ):
+        shells[name.partition(".")[0]] = ModuleType(name.partition(".")[0])
+        shells[name] = ModuleType(name)
+        setattr(shells[name], content.__name__, content)
+    with patch.dict(sys.modules, shells):
+        return pickle.dumps(root, protocol=protocol)
+
+
+def _filter() -> torch.Tensor:
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+    return taps.outer(taps)
+
+
+def _fc(state: dict, prefix: str, act: str = "linear", gain: float = 1) -> Persistent:
+    tensors = {k: state[f"{prefix}.{k}"] for k in ("weight", "bias")}
+    return module("FullyConnectedLayer", tensors, activation=act, bias_gain=gain)
+
+
+def generator_module(g: Generator, **overrides: Any) -> Persistent:
+    """A generator as NVIDIA's modules; `overrides` replace attributes wherever they occur."""
+    config = g.config
+    state = {name: tensor.detach() for name, tensor in g.state_dict().items()}
+    attributes = {"c_dim": 0, "img_channels": 3, "conv_clamp": config.conv_clamp}
+    attributes |= {"activation": "lrelu", "use_noise": True, "architecture": "skip"} | overrides
+
+    def layer(kind: str, prefix: str, names: tuple[str, ...], keys: tuple[str, ...], **extra: Any):
+        tensors = {k: state[f"{prefix}.{k}"] for k in names} | extra
+        children = {"affine": _fc(state, f"{prefix}.affine")}
+        chosen = {k: attributes[k] for k in keys} | {"act_gain": np.float64(2**0.5)}
+        return module(kind, tensors, children, **chosen)
+
+    blocks = {}
+    for j in range(len(config.channels) // 2):
+        children = {}
+        for k in (2 * j - 1, 2 * j):
+            if k < 0:
+                continue
+            names = ("weight", "bias", "noise_strength", "noise_const")
+            children["conv0" if k % 2 else "conv1"] = layer(
+                "SynthesisLayer", f"synthesis.convs.{k}", names,
+                ("conv_clamp", "activation", "use_noise"), resample_filter=_filter(),
+            )  # fmt: skip
+        children["torgb"] = layer(
+            "ToRGBLayer", f"synthesis.torgbs.{j}", ("weight", "bias"), ("conv_clamp",)
+        )
+        tensors = {"resample_filter": _filter()}
+        if j == 0:
+            tensors["const"] = state["synthesis.const"]
+        blocks[f"b{4 * 2**j}"] = module(
+            "SynthesisBlock", tensors, children, architecture=attributes["architecture"]
+        )
+    gain = overrides.get("bias_gain", 0.01)
+    mapping = {
+        f"fc{i}": _fc(state, f"mapping.fc{i}", "lrelu", gain) for i in range(config.mapping_layers)
+    }
+    top = {k: attributes[k] for k in ("c_dim", "img_channels")}
+    children = {
+        "synthesis": module("SynthesisNetwork", {}, blocks, img_channels=top["img_channels"]),
+        "mapping": module("MappingNetwork", {"w_avg": state["w_avg"]}, mapping, c_dim=top["c_dim"]),
+    }
+    kwargs = EasyDict(num_layers=config.mapping_layers)
+    return module("Generator", {}, children, **top, _init_kwargs={"mapping_kwargs": kwargs})
+
+
+def discriminator_module(d: Discriminator) -> Persistent:
+    """A discriminator as NVIDIA's modules."""
+    config = d.config
+    state = {name: tensor.detach() for name, tensor in d.state_dict().items()}
+
+    def conv(prefix: str) -> Persistent:
+        tensors = {
+            k: state[f"{prefix}.{k}"] for k in ("weight", "bias") if f"{prefix}.{k}" in state
+        }
+        tensors["resample_filter"] = _filter()
+        return module("Conv2dLayer", tensors, conv_clamp=config.conv_clamp)
+
+    children = {}
+    for i in range(len(config.channels) - 1):
+        layers = {name: conv(f"blocks.{i}.{name}") for name in ("conv0", "conv1", "skip")}
+        if i == 0:
+            layers["fromrgb"] = conv("fromrgb")
+        tensors = {"resample_filter": _filter()}
+        children[f"b{config.resolution >> i}"] = module(
+            "DiscriminatorBlock", tensors, layers, architecture="resnet"
+        )
+    children["b4"] = module(
+        "DiscriminatorEpilogue",
+        {},
+        {
+            "mbstd": module("MinibatchStdLayer", group_size=config.mbstd_group, num_channels=1),
+            "conv": conv("conv"),
+            "fc": _fc(state, "fc", "lrelu"),
+            "out": _fc(state, "out"),
+        },
+        architecture="resnet",
+    )
+    return module("Discriminator", {}, children, c_dim=0, img_channels=3)
+
+
+def snapshot(
+    g: Generator, d: Discriminator | None = None, protocol: int = 4, **overrides: Any
+) -> bytes:
+    """The bytes of a whole `.pkl`: G, D, G_ema, augment_pipe, training_set_kwargs."""
+    network = generator_module(g, **overrides)
+    critic = None if d is None else discriminator_module(d)
+    settings = EasyDict(class_name="training.dataset.ImageFolderDataset", path="x.zip")
+    root = {"training_set_kwargs": settings, "G": None, "D": critic, "G_ema": network}
+    return dump(root | {"augment_pipe": None}, protocol)
