@@ -28,7 +28,7 @@ test: $(READY)
 	exit $$status
 
 lab: $(READY)
-	$(BIN)/jupyter lab --notebook-dir book
+	$(BIN)/jupyter lab --notebook-dir book $(if $(filter 0,$(shell id -u)),--allow-root)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -33,7 +33,9 @@ def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
     """Copy the one MathJax script used and its fonts, 1.6 MB of the package's 40."""
     if error is not None or app.builder.format != "html":
         return
-    entry = next(f for f in files("sphinx-mathjax-offline") or [] if f.name == ENTRY)
+    entry = next(
+        f for f in files("sphinx-mathjax-offline") or [] if f.name == ENTRY
+    )
     source = Path(str(entry.locate())).parent
     target = Path(app.outdir) / "_static" / MATHJAX
     target.mkdir(parents=True, exist_ok=True)
@@ -53,7 +55,11 @@ def drop_font_preloads(app: Sphinx, error: Exception | None) -> None:
 
 
 def drop_thebe(
-    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
+    app: Sphinx,
+    pagename: str,
+    templatename: str,
+    context: dict[str, Any],
+    doctree: Any,
 ) -> None:
     """Remove sphinx-thebe's scripts from a page."""
 
@@ -61,7 +67,9 @@ def drop_thebe(
         attributes = getattr(script, "attributes", {})
         return "thebe" in f"{script} {attributes.get('body', '')}".lower()
 
-    context["script_files"] = [s for s in context.get("script_files", []) if not is_thebe(s)]
+    context["script_files"] = [
+        s for s in context.get("script_files", []) if not is_thebe(s)
+    ]
 
 
 def localise_downloads(app: Sphinx, doctree: nodes.document, docname: str) -> None:

@@ -26,22 +26,34 @@ class PlotlyMime:
     mime_priority_overrides = (("*", MIME, 1),)
 
     @staticmethod
-    def handle_mime(renderer: Any, data: Any, inline: bool) -> list[nodes.Element] | None:
+    def handle_mime(
+        renderer: Any, data: Any, inline: bool
+    ) -> list[nodes.Element] | None:
         """Return the figure as one raw HTML node; None leaves other output types alone."""
         if inline or data.mime_type != MIME:
             return None
         figure = data.content
-        keep = {key: figure[key] for key in ("data", "layout", "frames") if key in figure}
+        keep = {
+            key: figure[key]
+            for key in ("data", "layout", "frames")
+            if key in figure
+        }
         # "</" inside a string would end the script element early
         text = json.dumps(keep, separators=(",", ":")).replace("</", "<\\/")
         html = (
-            '<div class="plotly-mime"><script type="application/json">' + text + "</script></div>"
+            '<div class="plotly-mime"><script type="application/json">'
+            + text
+            + "</script></div>"
         )
         return [nodes.raw(text=html, format="html", classes=["output", "plotly"])]
 
 
 def add_scripts(
-    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
+    app: Sphinx,
+    pagename: str,
+    templatename: str,
+    context: dict[str, Any],
+    doctree: Any,
 ) -> None:
     """Add plotly and the drawing script to a page that holds a figure."""
     if 'class="plotly-mime"' in context.get("body", ""):
@@ -54,7 +66,9 @@ def copy_bundle(app: Sphinx, error: Exception | None) -> None:
     if error is None and app.builder.format == "html":
         target = Path(app.outdir) / "_static" / BUNDLE
         target.parent.mkdir(parents=True, exist_ok=True)
-        with (files("plotly") / "package_data" / "plotly.min.js").open("rb") as source:
+        with (files("plotly") / "package_data" / "plotly.min.js").open(
+            "rb"
+        ) as source:
             target.write_bytes(source.read())
 
 

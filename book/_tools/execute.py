@@ -24,7 +24,11 @@ BOOK = Path(__file__).resolve().parents[1]
 def clean(notebook: NotebookNode) -> None:
     """Drop what a reader does not see and what would change on every run."""
     notebook.metadata = NotebookNode(
-        kernelspec={"display_name": "Python 3", "language": "python", "name": "python3"},
+        kernelspec={
+            "display_name": "Python 3",
+            "language": "python",
+            "name": "python3",
+        },
         language_info={"name": "python"},
     )
     for cell in notebook.cells:
@@ -58,15 +62,23 @@ def execute(path: Path, out: Path | None, timeout: int) -> float:
 
 def main() -> int:
     """Parse the command line and run."""
-    parser = argparse.ArgumentParser(description="Run notebooks and store clean outputs.")
-    parser.add_argument("chapters", nargs="*", help="chapter numbers, as in 01 07; none for all")
+    parser = argparse.ArgumentParser(
+        description="Run notebooks and store clean outputs."
+    )
+    parser.add_argument(
+        "chapters", nargs="*", help="chapter numbers, as in 01 07; none for all"
+    )
     parser.add_argument("--out", type=Path, help="folder for the executed copies")
-    parser.add_argument("--timeout", type=int, default=600, help="seconds for one cell")
+    parser.add_argument(
+        "--timeout", type=int, default=600, help="seconds for one cell"
+    )
     args = parser.parse_args()
     paths = sorted(BOOK.glob("*.ipynb"))
     for number in args.chapters:
         if not any(p.name.startswith(number) for p in paths):
-            parser.error(f"no chapter {number}; there are {[p.name[:2] for p in paths]}")
+            parser.error(
+                f"no chapter {number}; there are {[p.name[:2] for p in paths]}"
+            )
     if args.chapters:
         paths = [p for p in paths if p.name.startswith(tuple(args.chapters))]
     for path in paths:
