@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .rendering import dress, face, hair, scene
+from .rendering import dress, expression, face, hair, scene
 from .rendering.anatomy import COLUMNS, FACE_COLUMNS, Columns, colours_of, hair_shade_of, pose_of
 from .rendering.canvas import Canvas, take
 
@@ -201,10 +201,10 @@ def _render_chunk(params: Tensor, resolution: int) -> tuple[Tensor, Tensor, Tens
     face.draw_head(canvas, c, m, k)
     nose = face.draw_nose(canvas, m, k)
     some(beard.kind > 0, hair.draw_beard, m, beard, k)
-    mouth = face.draw_mouth(canvas, m, k)
-    eyes = [face.draw_eye(canvas, c, m, k, e) for e in m.eyes]
+    mouth = expression.draw_mouth(canvas, m, k)
+    eyes = [expression.draw_eye(canvas, c, m, k, e) for e in m.eyes]
     hair.draw_hair_front(canvas, m, h, k)
-    brows = [face.draw_brow(canvas, k, b) for b in m.brows]
+    brows = [expression.draw_brow(canvas, k, b) for b in m.brows]
     some(worn.earrings > 0, dress.draw_earrings, m, worn, k, lobes)
     some(worn.glasses > 0, dress.draw_glasses, m, worn, k)
     some(worn.hat > 0, dress.draw_hat, m, h, worn, k)

@@ -8,7 +8,6 @@ Everything is [n, 1, 1] in head units (half the head's height) unless said other
 
 from __future__ import annotations
 
-import math
 from types import SimpleNamespace
 
 import torch
@@ -16,20 +15,22 @@ from torch import Tensor
 
 from .canvas import CENTRE_X, CENTRE_Y, MAX_ROLL, MAX_SCALE, MIN_SCALE
 
-FACE_COLUMNS = tuple(
-    """yaw pitch roll scale shift_x shift_y skin_tone skin_warmth presentation age
-    hair_style hair_colour hair_shade hair_length hair_volume hair_part hair_wave hairline
-    face_width jaw chin smile mouth_open brow_raise brow_tilt eye_openness gaze_x gaze_y
-    eye_colour eye_size eye_spacing eye_tilt brow_thickness brow_arch nose_length nose_width
-    mouth_width lip_fullness lip_colour blush beard beard_length ear_size
-    glasses glasses_size glasses_colour hat hat_hue hat_shade earrings jewel necklace
-    cloth cloth_hue cloth_shade cloth_accent cloth_pattern neckline
-    light_direction light_height light_warmth""".split()
+FACE_COLUMNS = (
+    "yaw", "pitch", "roll", "scale", "shift_x", "shift_y", "skin_tone", "skin_warmth",
+    "presentation", "age", "hair_style", "hair_colour", "hair_shade", "hair_length",
+    "hair_volume", "hair_part", "hair_wave", "hairline", "face_width", "jaw", "chin", "smile",
+    "mouth_open", "brow_raise", "brow_tilt", "eye_openness", "gaze_x", "gaze_y", "eye_colour",
+    "eye_size", "eye_spacing", "eye_tilt", "brow_thickness", "brow_arch", "nose_length",
+    "nose_width", "mouth_width", "lip_fullness", "lip_colour", "blush", "beard", "beard_length",
+    "ear_size", "glasses", "glasses_size", "glasses_colour", "hat", "hat_hue", "hat_shade",
+    "earrings", "jewel", "necklace", "cloth", "cloth_hue", "cloth_shade", "cloth_accent",
+    "cloth_pattern", "neckline", "light_direction", "light_height", "light_warmth",
 )
-SCENE_COLUMNS = tuple(
-    """scene hue_a hue_b hue_c shade contrast zoom phase shift angle softness""".split()
+SCENE_COLUMNS = (
+    "scene", "hue_a", "hue_b", "hue_c", "shade", "contrast", "zoom", "phase", "shift", "angle",
+    "softness",
 )
-ITEM_COLUMNS = tuple("kind x y size aspect hue".split())
+ITEM_COLUMNS = ("kind", "x", "y", "size", "aspect", "hue")
 ITEMS = 7
 COLUMNS = (
     FACE_COLUMNS
@@ -72,11 +73,6 @@ def swing(u: Tensor) -> Tensor:
     return s * (0.4 + 0.6 * s * s)
 
 
-def step_up(u: Tensor, threshold: float, width: float = 0.0) -> Tensor:
-    """1.0 where u > threshold, else 0.0."""
-    return (u > threshold).float()
-
-
 def choose(u: Tensor, weights: tuple[float, ...]) -> Tensor:
     """Index of the bin of u: one column makes one discrete choice. [n, 1, 1] int64."""
     edges = torch.tensor(weights, device=u.device).cumsum(0)[:-1]
@@ -84,24 +80,26 @@ def choose(u: Tensor, weights: tuple[float, ...]) -> Tensor:
 
 
 class Columns:
-    """Parameters by name: columns("yaw") is [n, 1, 1]."""
+    """Parameters by name: columns("yaw") is [n, 1, 1], columns("yaw", a, b) spans (a, b)."""
 
     def __init__(self, params: Tensor):
         self.values = {name: params[:, i, None, None].contiguous()
                        for i, name in enumerate(COLUMNS)}
 
     def __call__(self, name: str, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """The column `name`, scaled from (0, 1) to (low, high)."""
         return span(self.values[name], low, high)
 
 
 class Pose(SimpleNamespace):
     """Turns points of the resting ellipsoid: see `project`."""
 
-    def project(self, x, y, lift=0.0) -> tuple[Tensor, Tensor, Tensor]:
+    def project(
+        self, x: Tensor | float, y: Tensor | float, lift: float = 0.0
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Where the point (x, y) of the frontal face goes, and its horizontal foreshortening."""
-        depth = (1.0 - (x / 0.80) ** 2 - (0.75 * y) ** 2)
-        z = 0.80 * depth.clamp(min=0.04).sqrt() if isinstance(depth, Tensor) else torch.full_like(
-            self.yaw, 0.80 * math.sqrt(max(depth, 0.04)))
+        x, y = x + torch.zeros_like(self.yaw), y + torch.zeros_like(self.yaw)
+        z = 0.80 * (1.0 - (x / 0.80).square() - (0.75 * y).square()).clamp(min=0.04).sqrt()
         shrink = self.cos_yaw - self.sin_yaw * x / z
         z_up = z + lift
         px = x * self.cos_yaw + z_up * self.sin_yaw
@@ -137,29 +135,32 @@ def hair_shade_of(c: Columns) -> Tensor:
 
 def colours_of(c: Columns) -> SimpleNamespace:
     """Base, shadow and glow colours [n, 3, 1, 1] of skin, hair, cloth, eyes, metal."""
-    row = lambda *rgb: torch.tensor(rgb, device=c("age").device).view(1, 3, 1, 1)  # noqa: E731
+    def row(*rgb: float) -> Tensor:
+        return torch.tensor(rgb, device=c("age").device).view(1, 3, 1, 1)
+
     k = SimpleNamespace()
-    warm = (c("skin_warmth").unsqueeze(1) - 0.5)
+    warm = c("skin_warmth").unsqueeze(1) - 0.5
     k.skin = (palette(c("skin_tone"), SKIN) * (1.0 + warm * row(0.05, 0.0, -0.10))).clamp(0, 1)
     k.skin_shadow = k.skin * row(0.66, 0.50, 0.47) + row(0.02, 0.0, 0.02)
     k.skin_glow = (1.0 - k.skin) * row(0.9, 0.85, 0.7) + row(0.10, 0.09, 0.07)
     # grey comes with age, and never all at once
     grey = ((c("age") - 0.68) * 3.4).clamp(0, 1).unsqueeze(1) * 0.85
-    tone = palette(hair_shade_of(c), HAIR) * (0.8 + 0.35 * c("hair_shade").unsqueeze(1))
-    k.hair = torch.lerp(tone, row(0.74, 0.72, 0.70) * (0.75 + 0.4 * c("hair_shade").unsqueeze(1)),
-                        grey).clamp(0, 1)
+    shade = c("hair_shade").unsqueeze(1)
+    tone, silver = palette(hair_shade_of(c), HAIR), row(0.74, 0.72, 0.70)
+    k.hair = torch.lerp(tone * (0.8 + 0.35 * shade), silver * (0.75 + 0.4 * shade), grey)
+    k.hair = k.hair.clamp(0, 1)
     k.hair_shadow = k.hair * row(0.36, 0.33, 0.38)
     k.hair_glow = (1.0 - k.hair) * row(0.50, 0.40, 0.28) + 0.06
     k.eye = palette(c("eye_colour"), EYES)
-    k.cloth = (palette(c("cloth_hue"), CLOTH) * c("cloth_shade", 0.75, 1.15).unsqueeze(1)).clamp(0, 1)
+    k.cloth = palette(c("cloth_hue"), CLOTH) * c("cloth_shade", 0.75, 1.15).unsqueeze(1)
+    k.cloth = k.cloth.clamp(0, 1)
     k.cloth_shadow = k.cloth * row(0.50, 0.46, 0.55)
     k.cloth_glow = (1.0 - k.cloth) * 0.5
     k.accent = palette(c("cloth_accent"), CLOTH)
     k.hat = (palette(c("hat_hue"), CLOTH) * c("hat_shade", 0.7, 1.15).unsqueeze(1)).clamp(0, 1)
     k.metal = palette(c("jewel"), METAL)
     k.frame = palette(c("glasses_colour"), FRAMES)
-    rosy = torch.lerp(k.skin * row(0.86, 0.55, 0.52), row(0.76, 0.16, 0.20) * (
-        0.55 + 0.45 * k.skin[:, :1]), (c("lip_colour") * (0.25 + 0.6 * c("presentation"))
-                                       ).unsqueeze(1))
-    k.lip = rosy
+    painted = (c("lip_colour") * (0.25 + 0.6 * c("presentation"))).unsqueeze(1)
+    red = row(0.76, 0.16, 0.20) * (0.55 + 0.45 * k.skin[:, :1])
+    k.lip = torch.lerp(k.skin * row(0.86, 0.55, 0.52), red, painted)
     return k

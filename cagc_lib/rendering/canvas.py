@@ -34,9 +34,8 @@ class View:
 
     def __init__(self, canvas: Canvas, left: float, top: float, right: float, bottom: float):
         size = canvas.resolution
-        cut = lambda a: min(max(int(a), 0), size)  # noqa: E731
-        x0, x1 = cut(math.floor(left * size)), cut(math.ceil(right * size))
-        y0, y1 = cut(math.floor(top * size)), cut(math.ceil(bottom * size))
+        x0, y0 = (max(math.floor(a * size), 0) for a in (left, top))
+        x1, y1 = (min(math.ceil(a * size), size) for a in (right, bottom))
         self.u = canvas.centres[x0:x1].view(1, 1, -1)
         self.v = canvas.centres[y0:y1].view(1, -1, 1)
         self.resolution = size
@@ -92,7 +91,9 @@ class Canvas:
         """Write rows taken by `rows` back."""
         self.rgb[index], self.labels[index] = part.rgb, part.labels
 
-    def frame(self, left: float = 0.0, top: float = 0.0, right: float = 1.0, bottom: float = 1.0):
+    def frame(
+        self, left: float = 0.0, top: float = 0.0, right: float = 1.0, bottom: float = 1.0
+    ) -> View:
         """A window given in image coordinates."""
         return View(self, left, top, right, bottom)
 

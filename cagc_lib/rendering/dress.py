@@ -78,14 +78,12 @@ def trim(w: View, d, k, x: Tensor, y: Tensor, hole: Tensor, cover: Tensor, light
     g, ax = d.garment, x.abs()
     hem = cover * w.cover((hole - 0.045).abs() - 0.045) * (g <= 1)
     w.paint(k.cloth * 0.72, 0.7 * hem)
-    edge = (ax - (1.36 - y) * 1.4) * 0.58
     collar = torch.maximum((hole - 0.09).abs() - 0.09, torch.maximum(y - 1.58 + 0.5 * ax, 1.10 - y))
     collar = torch.maximum(collar, ax - 0.60)
     bright = (k.cloth * 0.75 + 0.22) * (0.6 + 0.45 * light).unsqueeze(1)
-    w.paint(bright, w.cover(collar) * (g == 2), None)
-    w.labels.masked_fill_((w.cover(collar) * (g == 2)) >= 0.5, 16)
-    w.paint(k.cloth_shadow, 0.7 * w.cover((collar).abs() - 0.012) * (g == 2))
-    lapel = torch.maximum((hole - 0.13).abs() - 0.13, 1.2 - y + 0.0 * edge)
+    w.paint(bright, w.cover(collar) * (g == 2), 16)
+    w.paint(k.cloth_shadow, 0.7 * w.cover(collar.abs() - 0.012) * (g == 2))
+    lapel = torch.maximum((hole - 0.13).abs() - 0.13, 1.2 - y)
     w.paint(k.cloth * 0.68, 0.75 * w.cover(lapel) * (g == 4) * cover)
     w.paint(k.cloth_shadow * 0.7, 0.8 * w.cover((hole - 0.26).abs() - 0.012) * (g == 4) * cover)
     roll = torch.maximum((y - 1.20 - 0.06 * x.square()).abs() - 0.014, ax - 0.46)
@@ -130,14 +128,14 @@ def draw_glasses(canvas: Canvas, m, d, k) -> None:
         x, y = w.x - e.x - e.side * 0.015, w.y - e.y - 0.03
         corner = torch.where(d.glasses == 2, 0.06, torch.minimum(rx, ry) * 0.97)
         lens = box(x, y, rx, ry, corner)
-        far = e.side * m.width * 1.0 + m.shear * 0.1
+        far = e.side * m.width + m.shear * 0.1
         arm = segment(w.x, w.y, e.x + e.side * rx, e.y - 0.02, far, e.y - 0.04) - thick
         part = torch.minimum(lens.abs() - thick, arm)
         frame = part if frame is None else torch.minimum(frame, part)
         lenses = lens if lenses is None else torch.minimum(lenses, lens)
     left, right = m.eyes
     bridge = segment(w.x, w.y, left.x + left.w * grow, left.y, right.x - right.w * grow, right.y)
-    frame = torch.minimum(frame, (bridge + 0.0) - thick)
+    frame = torch.minimum(frame, bridge - thick)
     glass = on * w.cover(lenses)
     tint = torch.where(dark, 0.90, 0.10)
     streak = (((w.x + w.y * 0.8) * 9.0).sin() * 2.0 - 1.2).clamp_(0.0, 1.0)
@@ -181,6 +179,3 @@ def draw_hat(canvas: Canvas, m, h, d, k) -> None:
     rim = torch.where(d.hat == 2, brim, torch.where(d.hat == 3, peak, 9.0))
     edge = 0.62 + 0.35 * ((line - y) / 0.10).clamp(-1.0, 1.0) + 0.2 * p.lx * x
     w.paint(ramp(edge, shadow, k.hat, glow), on * w.cover(rim), 18)
-
-
-__all__ = ["GARMENTS", "GLASSES", "HATS", "Columns"]

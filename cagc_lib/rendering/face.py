@@ -1,4 +1,4 @@
-"""The face: neck, ears, head with its shading, nose, mouth, eyes and brows.
+"""The still part of a face: neck, ears, the head with its shading, the nose.
 
 Each function takes the canvas, the measures `m` (see `measure`) and the colours, paints one
 feature and returns its landmarks in head units where it has any. Skin is shaded through one scalar
@@ -119,13 +119,13 @@ def draw_ears(canvas: Canvas, m: SimpleNamespace, k: SimpleNamespace) -> list[tu
         hide = (side * m.pose.sin_yaw).clamp(min=0.0)
         show = (-side * m.pose.sin_yaw).clamp(min=0.0)
         x0 = side * (m.width * 0.985 + 0.035 - 0.32 * hide + 0.02 * show)
-        y0 = 0.13 - 0.45 * m.pose.sin_pitch * 0.6 + 0.0 * m.ear
+        y0 = 0.13 - 0.27 * m.pose.sin_pitch
         x, y = w.x - x0 - side * 0.16 * (y0 - w.y), w.y - y0
         rx = 0.095 + 0.05 * show
         d = ellipse(x, y, rx, m.ear + 0.02)
         light = 0.62 + 0.35 * side * m.pose.lx - 0.35 * blob(x, y, -side * 0.02, 0.0, 0.07, 0.15)
         w.paint(ramp(light, k.skin_shadow, k.skin, k.skin_glow), w.cover(d), label)
-        rim = (ellipse(x, y, rx * 0.55, m.ear * 0.62).abs() - 0.008)
+        rim = ellipse(x, y, rx * 0.55, m.ear * 0.62).abs() - 0.008
         w.paint(k.skin_shadow, 0.55 * w.cover(rim, 0.02))
         lobes.append((x0 - side * 0.02, y0 + m.ear + 0.02, 1.0 - 3.0 * hide))
     return lobes
@@ -149,8 +149,8 @@ def skin_light(w: View, c: Columns, m: SimpleNamespace) -> Tensor:
     forehead = p.project(0.0, -0.5)
     light += 0.10 * blob(x, y, forehead[0] + 0.15 * p.lx, forehead[1], 0.45, 0.30)
     lines = ((y - 0.05 * x * x) * 46.0).sin().clamp_(min=0.0)
-    light -= 0.26 * (m.age - 0.45).clamp(min=0.0) * lines * blob(x, y, forehead[0], forehead[1] + 0.1,
-                                                               0.5, 0.22)
+    lined = lines * blob(x, y, forehead[0], forehead[1] + 0.1, 0.5, 0.22)
+    light -= 0.26 * (m.age - 0.45).clamp(min=0.0) * lined
     # below the lower lip, on the chin, under the jaw
     my = m.mouth[1] + m.lips * 1.5 + 0.10 * m.open
     light -= 0.17 * blob(x, y, m.mouth[0], my + 0.055, 0.22, 0.07)
@@ -163,8 +163,7 @@ def draw_head(canvas: Canvas, c: Columns, m: SimpleNamespace, k: SimpleNamespace
     w = canvas.box(-1.0, -1.05, 1.0, 1.08)
     x, y = w.x, w.y
     light = skin_light(w, c, m)
-    nose = nose_light(w, m)
-    light += nose
+    light += nose_light(w, m)
     colour = ramp(light, k.skin_shadow, k.skin, k.skin_glow)
     rosy = torch.zeros_like(light)
     for e in m.eyes:
@@ -172,7 +171,7 @@ def draw_head(canvas: Canvas, c: Columns, m: SimpleNamespace, k: SimpleNamespace
         rosy += blob(x, y, cheek_x, cheek_y, 0.27, 0.20)
     rosy += 0.6 * blob(x, y, m.tip[0], m.tip[1], 0.17, 0.14)
     rosy *= c("blush", 0.10, 0.62)
-    tint = (k.skin * colour.new_tensor([1.02, 0.66, 0.62]).view(1, 3, 1, 1))
+    tint = k.skin * colour.new_tensor([1.02, 0.66, 0.62]).view(1, 3, 1, 1)
     colour = torch.lerp(colour, tint, rosy.unsqueeze(1).expand_as(colour))
     w.paint(colour, w.cover(head_distance(m, x, y)), 1)
 
@@ -187,7 +186,7 @@ def nose_light(w: View, m: SimpleNamespace) -> Tensor:
     fade = blob(y, y, (m.bridge[1] + m.tip[1]) * 0.5 + 0.06, 0.0, 0.42, 1e6)
     # the side turned from the light falls into shade, the ridge catches it
     side = (1.0 - ((t.abs() - 0.95) / 0.75).square()).clamp_(min=0.0)
-    away = -(t.clamp(-1.0, 1.0)) * (p.lx - 1.4 * p.sin_yaw * 0.5)
+    away = -t.clamp(-1.0, 1.0) * (p.lx - 0.7 * p.sin_yaw)
     field = fade * (-0.12 * side - 0.34 * side * away.clamp(min=-0.25))
     field += 0.21 * fade * (1.0 - t.square() * 3.0).clamp_(min=0.0)
     field += 0.24 * blob(x, y, m.tip[0] + 0.03 * p.lx, m.tip[1] - 0.02, 0.085, 0.08)
@@ -215,144 +214,11 @@ def draw_nose(canvas: Canvas, m: SimpleNamespace, k: SimpleNamespace) -> list[tu
     dark = k.skin_shadow * 0.72
     for side in (-1.0, 1.0):
         wing_x = bx + side * m.nose_w * 0.93
-        edge = (circle(x - wing_x + side * 0.065, y - by + 0.06, 0.07).abs() - 0.008)
+        edge = circle(x - wing_x + side * 0.065, y - by + 0.06, 0.07).abs() - 0.008
         edge = torch.maximum(edge, side * (wing_x - side * 0.06 - x))
         w.paint(k.skin_shadow, 0.6 * w.cover(edge, 0.018))
         nostril = ellipse(x - bx - side * m.nose_w * 0.45, y - by + 0.005, 0.042, 0.019)
         w.paint(dark, 0.85 * w.cover(nostril, 0.01))
     for part in (-1.0, -0.5, 0.0, 0.5, 1.0):
         points.append((bx + part * m.nose_w * 0.8, by + 0.012 * (1 - part * part)))
-    return points
-
-
-def draw_mouth(canvas: Canvas, m: SimpleNamespace, k: SimpleNamespace) -> list[tuple]:
-    """Lips, mouth, teeth and tongue; landmarks 48-67."""
-    w = canvas.box(-0.75, 0.30, 0.75, 1.05)
-    mx, my, mw = m.mouth[0], m.mouth[1], m.mouth_w
-    gape = 0.17 * m.open
-    lift = 0.075 * m.smile
-
-    def curves(t):
-        q = (1.0 - t * t).clamp(min=-0.3)
-        line = my + lift * (0.35 - t * t)
-        bow = 0.80 + 0.55 * t * t - 0.25 * (1.0 - 5.0 * t * t).clamp(min=0.0)
-        top = line - m.lips * q * bow
-        under = line + gape * q
-        low = under + m.lips * 1.18 * q * (1.0 + 0.25 * q)
-        return top, line, under, low
-
-    t = (w.x - mx) / mw
-    top, line, under, low = curves(t)
-    y = w.y
-    ends = w.cover((t.abs() - 1.0) * mw)
-    inside = w.strip(line - y, y - under) * ends
-    upper = w.strip(top - y, y - line) * ends
-    lower = w.strip(under - y, y - low) * ends
-    dark = k.lip.new_tensor([0.24, 0.07, 0.08]).view(1, 3, 1, 1)
-    w.paint(dark, inside, 11)
-    tongue = ellipse(w.x - mx, y - my - gape - 0.03, mw * 0.6, gape * 0.55 + 1e-3)
-    w.paint(dark * 0.0 + dark.new_tensor([0.72, 0.33, 0.33]).view(1, 3, 1, 1),
-            inside * w.cover(tongue, 0.02))
-    teeth = w.cover(y - line - 0.062 * (1.0 - t * t).clamp(min=0.0).sqrt(), 0.01)
-    white = dark.new_tensor([0.96, 0.93, 0.88]).view(1, 3, 1, 1)
-    w.paint(white * (1.0 - 0.25 * t.square().clamp(max=1.0)).unsqueeze(1), inside * teeth)
-    glow = blob(w.x, y, mx + 0.06 * m.pose.lx, my + gape + m.lips * 0.62, mw * 0.55, m.lips * 0.6)
-    w.paint(k.lip * 0.84, upper, 12)
-    light = 0.95 + 0.0 * t
-    w.paint(k.lip * light.unsqueeze(1) + 0.30 * glow.unsqueeze(1), lower, 13)
-    seam = torch.maximum((y - line).abs() - 0.008, (t.abs() - 1.04) * mw)
-    w.paint(dark * 0.6 + 0.25 * k.lip, 0.8 * w.cover(seam, 0.008) * (1.0 - inside))
-
-    def at(t: float, which: int) -> tuple[Tensor, Tensor]:
-        place = torch.full_like(mx, t)
-        return mx + place * mw, curves(place)[which]
-
-    outer = [at(-1.0, 1)] + [at(t, 0) for t in (-0.62, -0.26, 0.0, 0.26, 0.62)] + [at(1.0, 1)]
-    outer += [at(t, 3) for t in (0.62, 0.30, 0.0, -0.30, -0.62)]
-    inner = [at(-0.9, 1)] + [at(t, 1) for t in (-0.45, 0.0, 0.45)] + [at(0.9, 1)]
-    inner += [at(t, 2) for t in (0.45, 0.0, -0.45)]
-    return outer + inner
-
-
-def draw_eye(canvas: Canvas, c: Columns, m: SimpleNamespace, k: SimpleNamespace,
-             e: SimpleNamespace) -> list[tuple]:
-    """One eye with lids, lashes, iris and catch-light; its six landmarks, outer corners first."""
-    w = canvas.box(*((-0.85, -0.42, 0.45, 0.42) if e.side < 0 else (-0.45, -0.42, 0.85, 0.42)))
-    x, y = w.x - e.x, w.y - e.y
-
-    def lids(t):
-        q = (1.0 - t * t) * (1.0 + 0.4 * t * t)
-        base = -m.eye_tilt * e.side * e.w * t
-        return base - e.up * q, base + e.low * q
-
-    t = x / e.w
-    top, low = lids(t.clamp(-1.25, 1.25))
-    eye = w.cover(torch.maximum(top - y, y - low) * 0.85)
-    white = eye.new_tensor([0.97, 0.95, 0.92]).view(1, 3, 1, 1)
-    shade = (1.0 - 0.26 * t.square().clamp(max=1.0)
-             - 0.30 * (1.0 - (y - top) / (0.62 * e.full)).clamp(0.0, 1.0))
-    w.paint(white * shade.unsqueeze(1), eye, 4 if e.side < 0 else 5)
-    gx = 0.34 * e.w * (2.0 * c("gaze_x") - 1.0) + 0.10 * e.w * m.pose.sin_yaw
-    gy = -0.06 * e.full + 0.20 * e.full * (c("gaze_y") - 0.5)
-    r = e.full * 0.50
-    squeeze = (e.w / e.full).clamp(max=1.0) * 0.6 + 0.4
-    ix, iy = (x - gx) / squeeze, y - gy
-    d = (ix * ix + iy * iy).sqrt_()
-    iris = eye * w.cover(d - r)
-    depth = (0.45 + 0.75 * (1.0 - (d / r - 0.62).abs() * 1.7).clamp(0.0, 1.0)
-             + 0.5 * (iy / r).clamp(-1.0, 1.0))
-    w.paint((k.eye * depth.unsqueeze(1)).clamp_(0.0, 1.0), iris)
-    w.paint(white * 0.05, iris * w.cover(d - r * 0.46))
-    lid_shadow = (1.0 - (y - top) / (0.28 * e.full)).clamp(0.0, 1.0)
-    w.paint(k.skin_shadow * 0.4, 0.45 * eye * lid_shadow)
-    spark = circle(x - gx - 0.40 * r * m.pose.lx - 0.1 * r, iy + 0.36 * r, 0.26 * r)
-    w.paint(torch.ones_like(white), eye * w.cover(spark))
-    w.paint(white, 0.45 * eye * w.cover(circle(x - gx + 0.35 * r, iy - 0.45 * r, 0.15 * r)))
-    draw_lids(w, c, m, k, e, t, y, top, low)
-    rows = []
-    for place, which in ((-1.0, 0), (-0.4, 0), (0.4, 0), (1.0, 0), (0.4, 1), (-0.4, 1)):
-        at = torch.full_like(e.x, place)
-        rows.append((e.x + at * e.w, e.y + lids(at)[which]))
-    return rows
-
-
-def draw_lids(w, c, m, k, e, t, y, top, low) -> None:
-    """Lash line, crease and lower lid."""
-    lash = k.hair_shadow * 0.35
-    outward = (t * e.side).clamp(-1.0, 1.2)
-    thick = (0.014 + 0.016 * m.fem) * (0.75 + 0.45 * outward)
-    ends = (t.abs() - 1.06) * e.w
-    line = torch.maximum((y - top).abs() - thick, ends)
-    cover = w.cover(line, 0.006)
-    w.paint(lash, 0.92 * cover)
-    w.labels.masked_fill_(cover >= 0.5, 4 if e.side < 0 else 5)
-    # lashes sweep out past the corner
-    flick = segment(w.x, w.y, e.x + e.side * e.w * 0.92, e.y - m.eye_tilt * e.w,
-                    e.x + e.side * e.w * 1.20, e.y - (m.eye_tilt + 0.22) * e.w)
-    w.paint(lash, (1.3 * (m.fem - 0.45).clamp(min=0.0)) * w.cover(flick - 0.010, 0.012))
-    crease = torch.maximum((y - top + 0.052 + 0.014 * m.age).abs() - 0.006, ends)
-    w.paint(k.skin_shadow * 0.85, 0.5 * w.cover(crease, 0.022))
-    lower = torch.maximum((y - low).abs() - 0.004, ends + 0.02)
-    w.paint(k.skin_shadow * 0.7, 0.5 * w.cover(lower, 0.016))
-
-
-def draw_brow(canvas: Canvas, k: SimpleNamespace, b: SimpleNamespace) -> list[tuple]:
-    """One eyebrow; five landmarks from the inner to the outer end."""
-    w = canvas.box(*((-0.9, -0.6, 0.5, 0.15) if b.side < 0 else (-0.5, -0.6, 0.9, 0.15)))
-    length = b.xo - b.xi
-
-    def arc(s):
-        return b.yi + (b.yo - b.yi) * s - b.arch * (4.0 * s * (1.0 - s)) * (0.8 + 0.3 * s)
-
-    s = (w.x - b.xi) / length
-    inside = s.clamp(-0.1, 1.1)
-    thick = b.thick * (1.0 - 0.62 * inside) * (0.8 + 1.2 * inside.clamp(max=0.17))
-    d = torch.maximum((w.y - arc(inside)).abs() - thick,
-                      ((s - 0.5).abs() - 0.5) * length.abs())
-    w.paint(torch.lerp(k.hair_shadow, k.hair, 0.22), 0.88 * w.cover(d, 0.012))
-    w.labels.masked_fill_(w.cover(d, 0.012) >= 0.5, 2 if b.side < 0 else 3)
-    points = []
-    for part in (0.0, 0.25, 0.5, 0.75, 1.0):
-        s = torch.full_like(b.xi, part)
-        points.append((b.xi + s * length, arc(s)))
     return points

@@ -46,7 +46,8 @@ def measure_hair(c: Columns, m: SimpleNamespace) -> SimpleNamespace:
     volume = c("hair_volume", 0.75, 1.35)
     h.top = torch.where(top > 0, top * volume, top)
     h.side = torch.where(side > 0, side * volume, side)
-    h.line = line - 0.14 * (c("hairline") - 0.5) - 0.10 * (m.age - 0.5).clamp(min=0) * (m.fem < 0.5)
+    receding = 0.10 * (m.age - 0.5).clamp(min=0) * (m.fem < 0.5)
+    h.line = line - 0.14 * (c("hairline") - 0.5) - receding
     h.sweep = sweep * (0.8 + 0.4 * c("hair_wave"))
     h.part = part * (c("hair_part") - 0.5) * 0.9
     h.length = torch.where(length > 0, length * c("hair_length", 0.8, 1.25), length)
@@ -70,7 +71,7 @@ def curtain_distance(m, h, x: Tensor, y: Tensor) -> Tensor:
     """Signed distance to hair hanging to `length`."""
     sway = (0.015 + h.bumps) * (y * 7.5 + h.phase).sin()
     low = y.clamp(min=-0.2)
-    half = m.width + h.side + 0.05 * low - 0.18 * (y - h.length + 0.35).clamp(min=0.0).square() * 4
+    half = m.width + h.side + 0.05 * low - 0.72 * (y - h.length + 0.35).clamp(min=0.0).square()
     return torch.maximum((x - h.x + sway).abs() - half, torch.maximum(y - h.length, -0.2 - y))
 
 
@@ -87,7 +88,8 @@ def draw_hair_back(canvas: Canvas, m, h, k) -> None:
     bun_x = h.x - 0.25 * m.pose.sin_yaw
     bun = ellipse(x - bun_x, y + 1.16, 0.34, 0.27)
     d = torch.where(h.bun > 0, torch.minimum(d, bun), d)
-    light = 0.24 + 0.10 * (x * 30.0 + h.wave * (y * 7.0 + h.phase).sin()).sin() + 0.1 * m.pose.lx * x
+    strand = (x * 30.0 + h.wave * (y * 7.0 + h.phase).sin()).sin()
+    light = 0.24 + 0.10 * strand + 0.1 * m.pose.lx * x
     light += h.bun * 0.75 * blob(x, y, bun_x + 0.1 * m.pose.lx, -1.24, 0.36, 0.28)
     w.paint(hair_colour(light, k), h.shown * w.cover(d), 17)
 
@@ -125,7 +127,7 @@ def draw_hair_front(canvas: Canvas, m, h, k) -> None:
     d = torch.maximum(mass, edge)
     strand = (root * 62.0 + h.wave * (y * 6.0 + h.phase).sin()).sin()
     strand += 0.6 * (root * 105.0 + h.wave * (y * 9.0).sin()).sin()
-    light = 0.15 + 0.78 * lambert(m, x - h.x, y + 0.17, m.width + h.side + 0.12, 1.02 + 0.0)
+    light = 0.15 + 0.78 * lambert(m, x - h.x, y + 0.17, m.width + h.side + 0.12, 1.02)
     gloss = blob(x, y + 0.22 * x.square(), h.x + 0.35 * m.pose.lx, -0.86, 0.75, 0.17)
     light += (0.10 + 0.20 * gloss) * strand + 0.42 * gloss
     light -= (0.06 + 4.0 * h.teeth) * blob(y - line, y, 0.0, 0.0, 0.13, 1e6)
@@ -146,14 +148,18 @@ def measure_beard(c: Columns, m: SimpleNamespace) -> SimpleNamespace:
 
 
 def draw_beard(canvas: Canvas, m, b, k) -> None:
-    """Stubble and beard on the jaw, moustache under the nose. They keep the skin's label inside
-    the head, as CelebAMask-HQ does, and beyond the chin they are hair."""
+    """Stubble and beard on the jaw, moustache under the nose.
+
+    They keep the skin's label inside the head, as in CelebAMask-HQ; beyond the chin they are hair.
+    """
     w = canvas.box(-1.0, -0.05, 1.0, 1.35)
     x, y = w.x, w.y
     mx, my = m.mouth[0], m.mouth[1]
-    jaw = head_distance(m, x, y - b.length * 0.6 * blob(x, x, m.shear, 0.0, 0.8, 1e6), b.length * 0.35)
+    drop = 0.6 * b.length * blob(x, x, m.shear, 0.0, 0.8, 1e6)
+    jaw = head_distance(m, x, y - drop, b.length * 0.35)
     cx = x - mx
-    line = (my - 0.13 - 1.15 * cx.square()).clamp_(min=0.0) + 0.27 * blob(x, x, mx, 0.0, 0.24, 1e6)
+    line = (my - 0.13 - 1.15 * cx.square()).clamp_(min=0.0)
+    line += 0.27 * blob(x, x, mx, 0.0, 0.24, 1e6)
     beard = torch.maximum(jaw, line - y)
     goatee = torch.maximum(jaw, ellipse(cx, y - my - 0.25, m.mouth_w * 0.78, 0.26))
     d = torch.where(b.kind == 3, goatee, beard)

@@ -1,4 +1,4 @@
-"""Backgrounds: one of ten scenes and six pieces of clutter, every one placed by parameters.
+"""Backgrounds: one of ten scenes and seven pieces of clutter, every one placed by parameters.
 
 A scene maps image coordinates and its columns to colours [m, 3, R, R] in [0, 1]; only the rows
 that show it are computed. Colours mix three tones of the image's own, so that a background holds
@@ -8,12 +8,11 @@ together. Patterns are sines and distances, smooth in the parameters, never nois
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 
 import torch
 from torch import Tensor
 
-from .anatomy import COLUMNS, ITEMS, Columns, choose, palette
+from .anatomy import ITEMS, Columns, choose, palette
 from .canvas import Canvas, blob, box, circle, ellipse
 
 ROOM = ((0.86, 0.80, 0.70), (0.55, 0.64, 0.58), (0.33, 0.45, 0.52), (0.24, 0.27, 0.38),
@@ -40,17 +39,21 @@ class Stage:
         self.c = c
         self.size = centres.numel()
         self.u, self.v = centres.view(1, 1, -1), centres.view(1, -1, 1)
+        self.blur = c("softness", 0.002, 0.014)
+        self.phase = 6.2832 * c("phase")
+        self.zoom = c("zoom")
         dim = c("shade", 0.55, 1.12).unsqueeze(1)
         self.a = (palette(c("hue_a"), ROOM) * dim).clamp(0, 1)
         self.b = (palette(c("hue_b"), PROPS) * (0.45 + 0.55 * dim)).clamp(0, 1)
         self.d = palette(c("hue_c"), ROOM)
-        self.blur = c("softness", 0.002, 0.014)
-        self.phase = 6.2832 * c("phase")
-        self.zoom = c("zoom")
 
     def cover(self, distance: Tensor, blur: float | Tensor = 0.0) -> Tensor:
         """Coverage from a distance in image units."""
         return (0.5 - distance / (1.0 / self.size + self.blur + blur)).clamp_(0.0, 1.0)
+
+    def colour(self, *rgb: float) -> Tensor:
+        """A colour of its own, [1, 3, 1, 1]."""
+        return self.a.new_tensor(rgb).view(1, 3, 1, 1)
 
     def wash(self, top: Tensor, bottom: Tensor) -> Tensor:
         """A gradient down the frame, tilted by the angle column."""
@@ -83,7 +86,7 @@ def bricks(s: Stage) -> Tensor:
     column = columns.floor()
     x, y = columns - column - 0.5, rows - row - 0.5
     tone = wave(column * 2.4 + row * 4.1 + s.phase)
-    warm = s.a.new_tensor([0.66, 0.36, 0.27]).view(1, 3, 1, 1)
+    warm = s.colour(0.66, 0.36, 0.27)
     base = torch.lerp(warm, s.a, s.c("contrast").unsqueeze(1))
     rgb = base * (0.78 + 0.34 * tone.unsqueeze(1))
     joint = torch.maximum(x.abs() - 0.455, (y.abs() - 0.41) * 0.5)
@@ -107,8 +110,8 @@ def shelves(s: Stage) -> Tensor:
     rgb = mix(rgb, s.d * 0.6 + 0.35, 0.8 * band)
     rgb = mix(rgb, s.a * 0.25, s.cover((0.47 - x.abs()) / 14.0))
     rgb = mix(rgb, s.a * 0.22, s.cover((y - height) / count))
-    wood = s.b.new_tensor([0.45, 0.29, 0.18]).view(1, 3, 1, 1) * (0.6 + 0.6 * s.c("shade").unsqueeze(1))
-    return mix(rgb, wood, s.cover((y - 0.09) / count).expand(-1, -1, s.size) + 0.0 * rgb[:, 0])
+    wood = s.colour(0.45, 0.29, 0.18) * (0.6 + 0.6 * s.c("shade").unsqueeze(1))
+    return mix(rgb, wood, s.cover((y - 0.09) / count).expand(-1, -1, s.size))
 
 
 def bokeh(s: Stage) -> Tensor:
@@ -119,9 +122,9 @@ def bokeh(s: Stage) -> Tensor:
         y = wave(s.c("shift") * 4.0 + 1.7 * i) * 0.95
         radius = 0.035 + 0.075 * wave(s.zoom * 5.0 + 2.1 * i)
         tone = wave(s.phase + 1.1 * i)
-        glow = torch.lerp(s.d, s.b.new_tensor([1.0, 0.78, 0.45]).view(1, 3, 1, 1), tone.unsqueeze(1))
+        glow = torch.lerp(s.d, s.colour(1.0, 0.78, 0.45), tone.unsqueeze(1))
         d = circle(s.u - x, s.v - y, radius)
-        rgb = mix(rgb, glow, s.cover(d, 0.012) * (0.42 + 4.5 * (d + radius) * 0.6).clamp(max=0.75))
+        rgb = mix(rgb, glow, s.cover(d, 0.012) * (0.42 + 2.7 * (d + radius)).clamp(max=0.75))
     return rgb
 
 
@@ -153,8 +156,8 @@ def window(s: Stage) -> Tensor:
     x, y = s.u - middle, s.v - s.c("angle", 0.25, 0.40)
     rx, ry = s.c("zoom", 0.22, 0.42), 0.34
     pane = s.cover(box(x, y, rx, ry))
-    blue = s.a.new_tensor([0.62, 0.80, 0.90]).view(1, 3, 1, 1)
-    sky = torch.lerp(blue, s.a.new_tensor([1.0, 0.88, 0.70]).view(1, 3, 1, 1),
+    blue = s.colour(0.62, 0.80, 0.90)
+    sky = torch.lerp(blue, s.colour(1.0, 0.88, 0.70),
                      ((s.v + 0.2) * s.c("contrast", 0.5, 1.5)).clamp(0, 1).unsqueeze(1))
     rgb = mix(rgb, sky, pane)
     hill = s.cover(0.42 + 0.07 * (s.u * 7.0 + s.phase).sin() - s.v)
@@ -169,7 +172,7 @@ def window(s: Stage) -> Tensor:
 
 def city(s: Stage) -> Tensor:
     """Buildings with lit windows against the evening."""
-    rgb = s.wash(s.d * 0.75, s.a.new_tensor([0.98, 0.72, 0.50]).view(1, 3, 1, 1))
+    rgb = s.wash(s.d * 0.75, s.colour(0.98, 0.72, 0.50))
     for depth, scale in ((0.0, 9.0), (1.0, 5.5)):
         blocks = s.u * (scale + 2.0 * s.zoom) + s.c("phase") * 3.0 + depth * 0.4
         block = blocks.floor()
@@ -181,18 +184,19 @@ def city(s: Stage) -> Tensor:
         wx, wy = (x * 18.85).sin(), ((s.v - top) * (62.0 - 14.0 * depth)).sin()
         lit = (torch.minimum(wx, wy) * 2.5 - 0.6).clamp(0.0, 1.0)
         lit = lit * (0.35 + 0.65 * wave(block * 3.0 + (s.v * 9.0 + s.phase).floor() * 2.1))
-        rgb = mix(rgb, s.a.new_tensor([1.0, 0.83, 0.50]).view(1, 3, 1, 1), 0.85 * lit * house)
+        rgb = mix(rgb, s.colour(1.0, 0.83, 0.50), 0.85 * lit * house)
     return rgb
 
 
 def hills(s: Stage) -> Tensor:
     """Hills before a low sun."""
-    warm = s.a.new_tensor([1.0, 0.80, 0.56]).view(1, 3, 1, 1)
+    warm = s.colour(1.0, 0.80, 0.56)
     rgb = s.wash(torch.lerp(s.d, warm, 0.2), warm)
     sun = circle(s.u - s.c("angle"), s.v - s.c("contrast", 0.1, 0.4), 0.05 + 0.06 * s.zoom)
     rgb = mix(rgb, warm * 0.3 + 0.7, s.cover(sun, 0.01))
     for i in range(4):
-        crest = 0.30 + 0.15 * i + (0.10 - 0.012 * i) * (s.u * (6.0 + 2.3 * i) + s.phase * (1 + i)).sin()
+        swell = (s.u * (6.0 + 2.3 * i) + s.phase * (1 + i)).sin()
+        crest = 0.30 + 0.15 * i + (0.10 - 0.012 * i) * swell
         crest = crest + 0.02 * (s.u * (26.0 + 7 * i) + s.phase).sin()
         tone = torch.lerp(s.d, s.b, 0.25 + 0.25 * i) * (0.95 - 0.13 * i)
         rgb = mix(rgb, tone, s.cover(crest - s.v))
@@ -238,7 +242,7 @@ SCENES: tuple[Callable[[Stage], Tensor], ...] = (
 
 
 def draw_items(canvas: Canvas, c: Columns) -> None:
-    """Six things in the room: pictures, notices, balls, lamps and plants."""
+    """Seven things in the room: pictures, notices, balls, lamps and plants."""
     sides = canvas.frame(right=0.53), canvas.frame(left=0.47)
     blur = c("softness", 0.002, 0.012)
     for i in range(ITEMS):
@@ -252,8 +256,9 @@ def draw_items(canvas: Canvas, c: Columns) -> None:
         rx, ry = size * g("aspect", 0.7, 1.3), size
         flat = box(x, y, rx, ry, 0.008)
         up = y + 0.25 * ry
-        leaf = torch.minimum(ellipse(x + (up - ry) * 0.55, up + 0.1 * ry, rx * 0.26, ry),
-                             torch.minimum(ellipse(x - (up - ry) * 0.55, up + 0.1 * ry, rx * 0.26, ry),
+        lean, low = (up - ry) * 0.55, up + 0.1 * ry
+        leaf = torch.minimum(ellipse(x + lean, low, rx * 0.26, ry),
+                             torch.minimum(ellipse(x - lean, low, rx * 0.26, ry),
                                            ellipse(x, up + 0.35 * ry, rx * 0.27, ry)))
         lamp = torch.maximum(x.abs() - rx * (0.7 + 0.5 * y / ry), y.abs() - ry * 0.8)
         d = torch.where(kind <= 1, flat, torch.where(kind == 2, circle(x, y, ry * 0.8),
@@ -272,7 +277,7 @@ def draw_items(canvas: Canvas, c: Columns) -> None:
         hill = (y + 0.3 * ry * (x / rx * 2.6 + size * 60.0).sin()) * 60.0
         inner = torch.where(kind == 0, hill, marks * 2.0).clamp(0.0, 1.0)
         w.paint(colour * 0.55, 0.85 * inset * inner)
-        pot = torch.maximum(x.abs() - rx * (0.62 - 0.25 * (y / ry - 1.0)), (y - ry * 1.0).abs() - 0.4 * ry)
+        pot = torch.maximum(x.abs() - rx * (0.87 - 0.25 * y / ry), (y - ry).abs() - 0.4 * ry)
         clay = colour.new_tensor([0.74, 0.42, 0.28]).view(1, 3, 1, 1) * (1.0 - 3.0 * x).unsqueeze(1)
         w.paint(clay, w.cover_frame(pot, blur) * (kind == 4))
 
@@ -286,10 +291,3 @@ def draw_scene(canvas: Canvas, params: Tensor, c: Columns) -> None:
         canvas.rgb[rows] = SCENES[kind](stage).expand(-1, -1, -1, canvas.resolution)
     draw_items(canvas, c)
 
-
-def scene_names() -> tuple[str, ...]:
-    """Names of the scenes in the order of their ids."""
-    return tuple(scene.__name__ for scene in SCENES)
-
-
-__all__ = ["COLUMNS", "SCENES", "SimpleNamespace", "draw_scene", "scene_names"]
