@@ -46,6 +46,7 @@ class Parser(nn.Module):
         self.decode = nn.ModuleList(ResidualBlock(a) for a, _ in pairs)
         self.head = nn.Conv2d(widths[0], classes, 1)
         initialise(self)
+        nn.init.zeros_(self.head.weight)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Class logits: [N, 3, H, W] in [-1, 1] -> [N, classes, H, W]; 16 divides H and W."""
@@ -205,15 +206,16 @@ def _parser_loss(
     network: nn.Module, batch: Batch, generator: torch.Generator
 ) -> dict[str, torch.Tensor]:
     """Cross-entropy plus a soft intersection over union per class, so that small classes count."""
-    logits = network(augment(batch.portraits.images, generator).images).float()
     target = batch.portraits.parsing
-    probability = logits.softmax(1)
-    truth = F.one_hot(target, logits.shape[1]).movedim(-1, 1).float()
-    hit = (probability * truth).sum((0, 2, 3))
-    union = (probability + truth).sum((0, 2, 3)) - hit
-    present = truth.sum((0, 2, 3)) > 0
-    overlap = (hit / union.clamp(min=1e-6))[present].mean()
-    return {"cross_entropy": F.cross_entropy(logits, target), "overlap": 1 - overlap}
+    logits = network(augment(batch.portraits.images, generator).images).float()
+    log_probability = logits.log_softmax(1)
+    probability = log_probability.exp()
+    of_truth = probability.gather(1, target[:, None]).flatten()
+    total = probability.sum((0, 2, 3))
+    hit = torch.zeros_like(total).index_add(0, target.flatten(), of_truth)
+    count = torch.bincount(target.flatten(), minlength=len(total))
+    overlap = (hit / (total + count - hit))[count > 0].mean()
+    return {"cross_entropy": F.nll_loss(log_probability, target), "overlap": 1 - overlap}
 
 
 def mean_iou(
@@ -238,7 +240,7 @@ def mean_iou(
 
 
 def train_parser(
-    steps: int = 2500,
+    steps: int = 3000,
     batch_size: int = 32,
     seed: int = 0,
     out: str | Path | None = None,

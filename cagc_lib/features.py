@@ -273,7 +273,7 @@ def _attribute_loss(
 
 
 def train_features(
-    steps: int = 6000,
+    steps: int = 4000,
     batch_size: int = 32,
     seed: int = 0,
     out: str | Path | None = None,
