@@ -7,8 +7,6 @@ is an error.
 """
 
 import http.server
-import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -18,17 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Page
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
 ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-LOCAL = ("http://127.0.0.1:", "file://", "data:", "blob:", "about:")
 CHAPTERS = sorted(path.stem for path in (ROOT / "book").glob("*.ipynb"))
 
 
@@ -43,20 +35,6 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return out / "_build" / "html"
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Start Chromium."""
-    if not shutil.which(CHROMIUM):
-        reason = f"no browser at {CHROMIUM}: apt-get install chromium, or set CHROMIUM"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
@@ -77,42 +55,6 @@ def address(request: pytest.FixtureRequest, html: Path) -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
-
-
-@pytest.fixture
-def watched(browser: Browser) -> Iterator[tuple[Page, list[str]]]:
-    """Return a fresh page and the list of everything that goes wrong on it."""
-    context = browser.new_context(viewport={"width": 1200, "height": 900})
-    context.set_default_timeout(15_000)
-    page = context.new_page()
-    problems: list[str] = []
-
-    def gate(route: Any) -> None:
-        if route.request.url.startswith(LOCAL):
-            route.continue_()
-        else:
-            problems.append(f"asked for {route.request.url}")
-            route.abort()
-
-    page.route("**/*", gate)
-    page.on("pageerror", lambda error: problems.append(f"script error: {error}"))
-    page.on("requestfailed", lambda request: problems.append(f"failed: {request.url}"))
-    page.on(
-        "console",
-        lambda message: (
-            problems.append(f"console: {message.text}") if message.type == "error" else None
-        ),
-    )
-    page.on(
-        "response",
-        lambda response: (
-            problems.append(f"status {response.status}: {response.url}")
-            if response.status >= 400
-            else None
-        ),
-    )
-    yield page, problems
-    context.close()
 
 
 def every(outer: str, inner: str) -> str:
