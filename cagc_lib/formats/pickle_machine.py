@@ -19,17 +19,6 @@ MAX_MEMO = 100_000
 MAX_TEXT_BYTES = 8 * 2**20
 MAX_LINE_BYTES = 256
 
-_CONSTANTS: dict[str, Callable[[], Any]] = {
-    "NONE": lambda: None, "NEWTRUE": lambda: True, "NEWFALSE": lambda: False,
-    "EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_SET": set, "EMPTY_TUPLE": tuple,
-}  # fmt: skip
-_NUMBERS = {"BININT": "<i", "BININT1": "<B", "BININT2": "<H", "BINFLOAT": ">d"}
-_TEXTS = {"SHORT_BINUNICODE": "<B", "BINUNICODE": "<I"}
-_BYTES = {"SHORT_BINBYTES": "<B", "BINBYTES": "<I", "BINBYTES8": "<Q"}
-_GETS = {"BINGET": "<B", "LONG_BINGET": "<I"}
-_PUTS = {"BINPUT": "<B", "LONG_BINPUT": "<I"}
-_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-
 
 @dataclass(frozen=True)
 class Global:
@@ -117,6 +106,11 @@ class Machine:
         self.cursor = cursor
         self.budget = budget
         self.grammar = grammar
+        self.actions = {
+            ord(op.code): _ACTIONS[op.name]
+            for op in pickletools.opcodes
+            if op.name in grammar.opcodes
+        }
         self.at = cursor.position  # of the opcode being interpreted, for messages
         self.stack: list[Any] = []
         self.marks: list[int] = []
@@ -130,44 +124,34 @@ class Machine:
             self.at = self.cursor.position
             self.budget.spend("opcodes", 1)
             code = self.cursor.take(1, "an opcode")[0]
-            known = pickletools.code2op.get(chr(code))
-            name = known.name if known else f"0x{code:02x}"
-            if name not in self.grammar.opcodes:
-                raise ValueError(f"got opcode {name}, expected one of the allowed ones")
-            if (name == "PROTO") != (self.at == start):
-                raise ValueError(f"got opcode {name}, expected PROTO first and only there")
-            if name == "STOP":
+            action = self.actions.get(code)
+            if action is None or (code == _PROTO) != (self.at == start):
+                known = pickletools.code2op.get(chr(code))
+                name = known.name if known else f"0x{code:02x}"
+                expected = "PROTO" if self.at == start else "one of the allowed ones"
+                raise ValueError(f"got opcode {name}, expected {expected}")
+            if code == _STOP:
                 value = self.pop()
                 if self.stack or self.marks:
                     raise ValueError("got values left over at STOP, expected one value")
                 return value
-            self.step(name)
+            action(self)
 
-    def step(self, name: str) -> None:
-        """Carry out one opcode."""
-        if name in _CONSTANTS:
-            self.stack.append(_CONSTANTS[name]())
-        elif name in _NUMBERS:
-            self.stack.append(self.cursor.number(_NUMBERS[name]))
-        elif name in _TEXTS:
-            count = self.cursor.number(_TEXTS[name])
-            self.budget.spend("bytes of text", count)
-            text = self.cursor.take(count, "a string")
-            self.stack.append(str(text, "utf-8", "surrogatepass"))
-        elif name in _BYTES:
-            self.stack.append(self.cursor.take(self.cursor.number(_BYTES[name]), "a byte string"))
-        elif name in _GETS:
-            index = self.cursor.number(_GETS[name])
-            if index not in self.memo:
-                raise ValueError(f"got memo index {index}, expected one stored before")
-            self.stack.append(self.memo[index])
-        elif name in _PUTS:
-            self.put(self.cursor.number(_PUTS[name]))
-        elif name in _TUPLES:
-            items = [self.pop() for _ in range(_TUPLES[name])]
-            self.stack.append(tuple(reversed(items)))
-        else:
-            _ACTIONS[name](self)
+    def text(self, layout: str) -> None:
+        """Push a UTF-8 string whose length comes first."""
+        count = self.cursor.number(layout)
+        self.budget.spend("bytes of text", count)
+        self.stack.append(str(self.cursor.take(count, "a string"), "utf-8", "surrogatepass"))
+
+    def get(self, index: int) -> None:
+        """Push a remembered value."""
+        if index not in self.memo:
+            raise ValueError(f"got memo index {index}, expected one stored before")
+        self.stack.append(self.memo[index])
+
+    def tuple_of(self, count: int) -> None:
+        """Push a tuple of the top values."""
+        self.stack.append(tuple([self.pop() for _ in range(count)][::-1]))
 
     def pop(self) -> Any:
         """Take the top value; those below the last mark are out of reach."""
@@ -250,12 +234,40 @@ class Machine:
             raise ValueError(f"got a frame of {size} bytes, expected <= {self.cursor.left()}")
 
 
+_STOP, _PROTO = ord("."), 0x80
 _ACTIONS: dict[str, Callable[[Machine], None]] = {
     "PROTO": Machine.proto,
     "FRAME": Machine.frame,
-    "MARK": lambda m: m.marks.append(len(m.stack)),
+    "STOP": lambda m: None,
+    "NONE": lambda m: m.stack.append(None),
+    "NEWTRUE": lambda m: m.stack.append(True),
+    "NEWFALSE": lambda m: m.stack.append(False),
+    "EMPTY_DICT": lambda m: m.stack.append({}),
+    "EMPTY_LIST": lambda m: m.stack.append([]),
+    "EMPTY_SET": lambda m: m.stack.append(set()),
+    "EMPTY_TUPLE": lambda m: m.stack.append(()),
+    "BININT": lambda m: m.stack.append(m.cursor.number("<i")),
+    "BININT1": lambda m: m.stack.append(m.cursor.number("<B")),
+    "BININT2": lambda m: m.stack.append(m.cursor.number("<H")),
+    "BINFLOAT": lambda m: m.stack.append(m.cursor.number(">d")),
+    "LONG1": lambda m: m.stack.append(
+        int.from_bytes(m.cursor.take(m.cursor.number("<B"), "a long"), "little", signed=True)
+    ),
+    "SHORT_BINUNICODE": lambda m: m.text("<B"),
+    "BINUNICODE": lambda m: m.text("<I"),
+    "SHORT_BINBYTES": lambda m: m.stack.append(m.cursor.take(m.cursor.number("<B"), "bytes")),
+    "BINBYTES": lambda m: m.stack.append(m.cursor.take(m.cursor.number("<I"), "bytes")),
+    "BINBYTES8": lambda m: m.stack.append(m.cursor.take(m.cursor.number("<Q"), "bytes")),
+    "BINGET": lambda m: m.get(m.cursor.number("<B")),
+    "LONG_BINGET": lambda m: m.get(m.cursor.number("<I")),
+    "BINPUT": lambda m: m.put(m.cursor.number("<B")),
+    "LONG_BINPUT": lambda m: m.put(m.cursor.number("<I")),
     "MEMOIZE": lambda m: m.put(len(m.memo)),
+    "MARK": lambda m: m.marks.append(len(m.stack)),
     "TUPLE": lambda m: m.stack.append(tuple(m.pop_to_mark())),
+    "TUPLE1": lambda m: m.tuple_of(1),
+    "TUPLE2": lambda m: m.tuple_of(2),
+    "TUPLE3": lambda m: m.tuple_of(3),
     "APPEND": lambda m: m.extend([m.pop()]),
     "APPENDS": lambda m: m.extend(m.pop_to_mark()),
     "SETITEM": lambda m: m.set_items([m.pop(), m.pop()][::-1]),
@@ -265,8 +277,5 @@ _ACTIONS: dict[str, Callable[[Machine], None]] = {
     "REDUCE": lambda m: m.call(m.grammar.calls),
     "NEWOBJ": lambda m: m.call(m.grammar.instances),
     "BUILD": Machine.build,
-    "LONG1": lambda m: m.stack.append(
-        int.from_bytes(m.cursor.take(m.cursor.number("<B"), "a long"), "little", signed=True)
-    ),
     "BINPERSID": lambda m: m.stack.append(m.grammar.persistent(m.pop())),
 }

@@ -1,0 +1,286 @@
+"""Damaged and hostile files of every format: refused in one line, and nothing they name runs."""
+
+import argparse
+import io
+import json
+import os
+import random
+import struct
+import zipfile
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from hostile import refuse, watch
+from snapshots import snapshot
+
+from cagc_lib.checkpoints import load_checkpoint, load_network, load_training_state, save_generator
+from cagc_lib.generator import Generator, GeneratorConfig, Lineage
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+nothing_runs = pytest.fixture(autouse=True)(watch)
+
+
+def small_generator() -> Generator:
+    return Generator(GeneratorConfig(8, (3, 3, 2, 2), 4, 4, mapping_layers=2))
+
+
+def mutate(data: bytes, rng: random.Random) -> bytes:
+    out = bytearray(data)
+    for _ in range(rng.choice((1, 1, 2, 8))):
+        at = rng.randrange(len(out))
+        kind = rng.randrange(5)
+        if kind == 0:
+            out[at] = rng.randrange(256)
+        elif kind == 1:
+            out[at] ^= 1 << rng.randrange(8)
+        elif kind == 2:
+            del out[at : at + rng.randrange(1, 40)]
+        elif kind == 3:
+            out[at:at] = out[at : at + rng.randrange(1, 40)]
+        else:
+            del out[at:]
+        if not out:
+            return b"\x80"
+    return bytes(out)
+
+
+@pytest.mark.parametrize(
+    ("source", "count"), [("tiny.pkl", 400), ("nvidia_ada.pkl", 30), ("tiny.pt", 150)]
+)
+def test_mutants_load_or_are_refused(source: str, count: int) -> None:
+    if source == "tiny.pkl":
+        data = snapshot(small_generator())
+    elif source == "tiny.pt":
+        save_generator(small_generator(), "tiny.pt")
+        data = Path("tiny.pt").read_bytes()
+    else:
+        data = (GOLDEN / source).read_bytes()
+    rng = random.Random(7)
+    refused = 0
+    for _ in range(count):
+        Path("mutant").write_bytes(mutate(data, rng))
+        try:
+            load_checkpoint("mutant")
+        except ValueError as error:
+            refused += 1
+            assert str(error).startswith("mutant: ")
+            assert "\n" not in str(error)
+    assert refused > count // 4
+
+
+@pytest.mark.parametrize("file", ["rosinality.pt", "nvidia_ada.pkl", "x.safetensors"])
+def test_cut_files_are_refused(file: str) -> None:
+    if file == "x.safetensors":
+        save_generator(load_checkpoint(GOLDEN / "rosinality.pt").generator, file)
+    data = Path(file).read_bytes() if file == "x.safetensors" else (GOLDEN / file).read_bytes()
+    for length in (0, 1, 2, 8, 9, 100, 5000, len(data) // 2, len(data) - 4096, len(data) - 1):
+        refuse(data[:length], "cut")
+
+
+# --- torch files
+
+
+def zipped(content: bytes, compression: int = zipfile.ZIP_STORED, **more: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        archive.writestr("archive/data.pkl", content)
+        for key, value in more.items():
+            archive.writestr(f"archive/{key}", value)
+    return buffer.getvalue()
+
+
+class Exploit:
+    """Pickles as a call of a function that no checkpoint needs."""
+
+    def __reduce__(self) -> tuple:
+        return os.getenv, ("HOME",)
+
+
+def hostile_torch_file(**options) -> bytes:
+    buffer = io.BytesIO()
+    torch.save({"g_ema": {}, "args": Exploit()}, buffer, **options)
+    return buffer.getvalue()
+
+
+def test_hostile_torch_files() -> None:
+    system = b"\x80\x02cos\nsystem\nX\x0c\x00\x00\x00touch canary\x85R."
+    assert "os.system" in refuse(zipped(system, version=b"3\n"))
+    legacy = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19." + system
+    assert "os.system" in refuse(legacy)
+    for options in ({}, {"_use_new_zipfile_serialization": False}):
+        assert "os.getenv" in refuse(hostile_torch_file(**options))
+
+
+def test_zip_files_of_another_kind() -> None:
+    bomb = zipped(b"\x80\x02}.", zipfile.ZIP_DEFLATED, **{"data/0": bytes(10**7)})
+    assert len(bomb) < 10**5
+    assert "compressed archive" in refuse(bomb)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    assert "not a readable torch file" in refuse(buffer.getvalue())
+    assert "not a readable torch file" in refuse(b"PK\x03\x04" + bytes(100))
+
+
+@pytest.mark.parametrize("content", [[], 3, {}, {"a": 1}, {"state_dict": {}}, None])
+def test_torch_files_without_a_generator(content) -> None:
+    torch.save(content, "x.pt")
+    refuse(Path("x.pt").read_bytes(), "x.pt")
+
+
+def test_torch_file_with_control_characters_in_its_names() -> None:
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        content = torch.load(GOLDEN / "rosinality.pt", weights_only=True)
+    content["g_ema"]["a\n\x1b[31m"] = torch.ones(1)
+    torch.save(content, "x.pt")
+    assert "\x1b" not in refuse(Path("x.pt").read_bytes(), "x.pt")
+
+
+def test_damaged_training_state() -> None:
+    torch.save({"a": torch.ones(100)}, "x.pt")
+    data = Path("x.pt").read_bytes()
+    for length in (0, 10, 300, len(data) - 1):
+        refuse(data[:length], "cut.pt", load_training_state)
+    refuse(hostile_torch_file(), "x.pt", load_training_state)
+
+
+# --- safetensors
+
+
+def header_of(**changes) -> dict:
+    config = {
+        "resolution": 8,
+        "channels": [3, 3, 2, 2],
+        "z_dim": 4,
+        "w_dim": 4,
+        "mapping_layers": 2,
+    }
+    header = {"format": "cagc-checkpoint", "version": 1, "generator": config}
+    return header | {"discriminator": None, "lineage": None} | changes
+
+
+def write(header, edit=len) -> bytes:
+    tensors = {f"generator.{k}": v for k, v in small_generator().state_dict().items()}
+    edit(tensors)
+    metadata = (
+        None
+        if header is None
+        else {"cagc": header if isinstance(header, str) else json.dumps(header)}
+    )
+    return safetensors.torch.save(tensors, metadata)
+
+
+def config_of(**changes) -> dict:
+    return header_of(generator=header_of()["generator"] | changes)
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (None, "got safetensors of format None"),
+        ("", "not a readable safetensors file"),
+        ("{", "not a readable safetensors file"),
+        ("[" * 100_000, "not a readable safetensors file"),
+        ("3", "of format None"),
+        (header_of(format="pt"), "of format 'pt', expected 'cagc-checkpoint'"),
+        (header_of(version=2), "got version 2, expected 1"),
+        (header_of(version="1"), "got version '1', expected 1"),
+        ({"format": "cagc-checkpoint", "version": 1}, "malformed header: KeyError 'generator'"),
+        (header_of(generator=3), "malformed header"),
+        (header_of(generator=None), "malformed header"),
+        (header_of(discriminator=[1]), "malformed header|discriminator config"),
+        (config_of(colour=1), r"generator config: got unknown keys \['colour'\]"),
+        (config_of(resolution=9), "resolution: got 9"),
+        (config_of(resolution="8"), "resolution: got '8'"),
+        (config_of(channels=5), "malformed header"),
+        (config_of(channels=[3, 3, 2]), "channels: got 3 widths"),
+        (config_of(channels=[3, 3, 2, 0]), r"channels\[3\]: got 0"),
+        (config_of(channels=[3, 3, 2, 2.5]), r"channels\[3\]: got 2.5"),
+        (config_of(channels=[3, 3, 2, 10**12]), "expected at most"),
+        (config_of(channels=[3, 3, 2, 4]), r"expected \["),
+        (config_of(mapping_layers=10**9), "64 mapping layers"),
+        (config_of(mapping_layers=3), r"missing \(mapping.fc2.bias\)"),
+        (config_of(mapping_layers=1), r"unexpected \(mapping.fc1.bias\)"),
+        (config_of(conv_clamp="big"), "malformed header|conv_clamp"),
+        (header_of(lineage={}), r"lineage: tensors 4 missing \(keep.0\)"),
+        (
+            header_of(discriminator={"resolution": 8, "channels": [4, 4]}),
+            r"discriminator: tensors 13 missing",
+        ),
+    ],
+)
+def test_wrong_safetensors_header(header, message: str) -> None:
+    Path("x.safetensors").write_bytes(write(header))
+    with pytest.raises(ValueError, match=message) as error:
+        load_checkpoint("x.safetensors")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda t: t.pop("generator.w_avg"), r"1 missing \(w_avg\)"),
+        (lambda t: t.update({"generator.extra": torch.ones(1)}), r"1 unexpected \(extra\)"),
+        (lambda t: t.update({"other": torch.ones(1)}), "other: got an unexpected tensor"),
+        (lambda t: t.update({"lineage.keep.0": torch.ones(1)}), r"1 unexpected \(keep.0\)"),
+        (lambda t: t.update({"discriminator.x": torch.ones(1)}), r"1 unexpected \(x\)"),
+        (lambda t: t.update({"generator.w_avg": torch.ones(4).int()}), "got torch.int32"),
+        (
+            lambda t: t.update({"generator.w_avg": torch.ones(5)}),
+            r"got shape \[5\], expected \[4\]",
+        ),
+        (lambda t: t.update({"generator.w_avg": torch.full([4], torch.nan)}), "NaN or infinity"),
+        (lambda t: t.update({"generator.w_avg": torch.full([4], torch.inf)}), "NaN or infinity"),
+    ],
+)
+def test_wrong_safetensors_content(edit, message: str) -> None:
+    data = write(header_of(), edit)
+    Path("x.safetensors").write_bytes(data)
+    with pytest.raises(ValueError, match=message):
+        load_checkpoint("x.safetensors")
+
+
+@pytest.mark.parametrize(
+    "keep", [[0, 0, 1], [2, 1, 3], [0, 1, 9], [-1, 0, 1], [0, 1], [0.0, 1.0, 2.0]]
+)
+def test_wrong_lineage(keep: list) -> None:
+    good = (torch.arange(3), torch.arange(3), torch.arange(2), torch.arange(2))
+    g = small_generator()
+    g.lineage = Lineage(good, (6, 6, 4, 4))
+    save_generator(g, "x.safetensors")
+    tensors = safetensors.torch.load_file("x.safetensors") | {"lineage.keep.0": torch.tensor(keep)}
+    lineage = {"source_channels": [6, 6, 4, 4], "source_sha256": "", "rgb_gain": "preserved"}
+    data = safetensors.torch.save(tensors, {"cagc": json.dumps(header_of(lineage=lineage))})
+    assert "keep.0: expected 3 ascending int64 indices below 6" in refuse(data, "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        struct.pack("<Q", 2**63) + b"{" + bytes(100),
+        struct.pack("<Q", 100) + b"{" + b" " * 10,
+        struct.pack("<Q", 2) + b"{}",
+        struct.pack("<Q", 60)
+        + b'{"a":{"dtype":"F32","shape":[1000],"data_offsets":[0,4000]}} '[:60],
+        b"\x7fELF" + bytes(100),
+        b"<html><body>404",
+        b"{" * 100,
+        bytes(100),
+    ],
+)
+def test_other_files(data: bytes) -> None:
+    refuse(data)
+    refuse(data, load=lambda path: load_network(path, "parser"))
+
+
+def test_folder_pipe_and_empty_file() -> None:
+    Path("folder.pt").mkdir()
+    with pytest.raises(ValueError, match="got a folder, expected a safetensors file"):
+        load_checkpoint("folder.pt")
+    os.mkfifo("pipe.pt")
+    with pytest.raises(ValueError, match="got a pipe or a device"):
+        load_checkpoint("pipe.pt")
+    assert "got an empty file, expected a safetensors file" in refuse(b"")
