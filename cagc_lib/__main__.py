@@ -1,37 +1,77 @@
 """The command line: `python -m cagc_lib train | compress | evaluate | generate`.
 
-It reads arguments, calls the library and prints what came out; everything it does is one call away
-in Python. Bad input ends with one line on stderr and exit status 2; a run that was interrupted ends
-with 130 and can be resumed. Chapter 1 uses it.
+It reads arguments and hands them to `commands.py`; everything it does is one call away in Python.
+Bad input ends with one line on stderr and exit status 2; a run that was interrupted ends with 130
+and can be resumed. Chapter 1 uses it.
 """
 
 import argparse
 import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
-import torch
+from . import commands
+from .importance import METHODS
+from .pruning import RGB_GAINS
 
-from .generator import GeneratorConfig
-from .train_state import TrainConfig
-from .training import train_teacher
-
-_EXAMPLES = """examples:
+_TOP = """examples:
+  python -m cagc_lib compress portraits --ratio 0.7 --out student.safetensors
+  python -m cagc_lib evaluate student.safetensors --teacher portraits
+  python -m cagc_lib generate student.safetensors --seeds 0-15 --psi 0.7 --out sheet.png
   python -m cagc_lib train teacher --warm-start 3000 --images 200000 --out runs/teacher
-  python -m cagc_lib train teacher --data my-photos/ --out runs/mine --resume
+
+A FILE is a .safetensors of this project, a rosinality or CAGC .pt, an NVIDIA .pkl, or the name of
+a shipped network: portraits, portraits-11x. COMMAND --help says more.
+"""
+_COMPRESS = """examples:
+  prune only, a minute:
+    python -m cagc_lib compress portraits --ratio 0.7 --out student.safetensors
+  a network of your own, without a parser:
+    python -m cagc_lib compress mine.pkl --ratio 0.7 --content everything --out student.pt
+  the paper's recipe, hours; stop it when you like and continue with --resume:
+    python -m cagc_lib compress portraits --ratio 0.7 --rgb-gain preserved --round-to 8 \\
+        --distil-images 200000 --run runs/student --out student.safetensors
+"""
+_TRAIN = """examples:
+  python -m cagc_lib train teacher --warm-start 3000 --images 200000 --out runs/teacher
+  python -m cagc_lib train teacher --data photos/ --resolution 128 --channels 256x8,128x2,64x2 \\
+      --out runs/photos --resume
+  python -m cagc_lib train student pruned.safetensors --teacher portraits --out runs/student
+  python -m cagc_lib train parser --out parser.safetensors
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line and whose help keeps its examples' lines."""
+
+    def __init__(self, **options: object) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(**options)
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line and exit with status 2."""
+        self.exit(2, f"cagc_lib: {message}\n")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit status."""
-    parsed = _parser().parse_args(arguments)
-    parsed.command_line = "python -m cagc_lib " + shlex.join(
-        sys.argv[1:] if arguments is None else arguments
-    )
+    """Run one command.
+
+    Args:
+        arguments: what follows `python -m cagc_lib`; None reads the process's own.
+
+    Returns:
+        The exit status: 0, 2 for bad input, 130 for an interruption.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        parsed.run(parsed)
+        parsed = _parser().parse_args(arguments)
+        parsed.command_line = f"python -m cagc_lib {shlex.join(arguments)}"
+        parsed.run_command(parsed)
+    except SystemExit as request:
+        return int(request.code or 0)
     except KeyboardInterrupt as error:
         print(f"cagc_lib: {error or 'interrupted'}", file=sys.stderr)
         return 130
@@ -42,87 +82,194 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m cagc_lib",
+    parser = _Parser(
+        prog="python -m cagc_lib", epilog=_TOP,
         description="Compress a StyleGAN2 generator where its images matter least.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    train = commands.add_parser("train", help="train a network from new weights")
-    kinds = train.add_subparsers(metavar="WHAT", required=True)
-    _add_train_teacher(kinds.add_parser("teacher", help="a full-size generator"))
+    add = parser.add_subparsers(metavar="COMMAND", required=True).add_parser
+    _compress(add(
+        "compress", help="score, prune and distil a generator", epilog=_COMPRESS,
+        description="Remove the channels that the content of the images depends on least.",
+    ))
+    _evaluate(add("evaluate", help="measure a generator against held-out portraits"))
+    _generate(add("generate", help="draw a sheet of images"))
+    train = add("train", help="train a teacher, a student, the parser or the features",
+                epilog=_TRAIN)
+    add = train.add_subparsers(metavar="WHAT", required=True).add_parser
+    _train_teacher(add("teacher", help="a full-size generator and its discriminator"))
+    _train_student(add("student", help="a pruned generator, against its teacher"))
+    for what, steps in (("parser", 2500), ("features", 6000)):
+        text = {"parser": "reads the content mask", "features": "perceptual loss and measures"}
+        _train_network(add(what, help=f"the small network: {text[what]}"), what, steps)
     return parser
 
 
-def _add_train_teacher(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--resolution", type=int, default=64, help="side in pixels (64)")
-    parser.add_argument(
-        "--channels", default="160x6,80x2,40x2", type=_channels,
-        help="widths from 4x4 up, WIDTHxCOUNT separated by commas (160x6,80x2,40x2)",
-    )
-    parser.add_argument("--z-dim", type=int, default=128, help="size of z (128)")
-    parser.add_argument("--w-dim", type=int, default=128, help="size of w (128)")
-    parser.add_argument("--mapping-layers", type=int, default=4, help="layers from z to w (4)")
-    parser.add_argument(
-        "--warm-start", type=int, default=0, metavar="STEPS",
-        help="steps of regression onto portraits before the adversarial phase (0)",
-    )
-    _add_training(parser, images=200_000)
-    parser.set_defaults(run=_train_teacher)
+def _compress(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("teacher", metavar="TEACHER", help="a generator's file or name")
+    parser.add_argument("--out", type=Path, required=True, help=".safetensors, or rosinality's .pt")
+    parser.add_argument("--ratio", type=_number, default=0.7,
+                        help="share of every layer's channels to remove, in [0, 1) (0.7)")
+    parser.add_argument("--method", choices=METHODS, default="content-aware",
+                        help="importance of a channel (content-aware)")
+    parser.add_argument("--num-samples", type=_count, default=400,
+                        help="images to score with (400)")
+    parser.add_argument("--score-batch", type=_count, default=10,
+                        help="images per backward pass of the scores (10)")
+    parser.add_argument("--noise-prob", type=_number, default=0.05,
+                        help="share of the content's pixels replaced (0.05)")
+    parser.add_argument("--per-sample", action="store_true",
+                        help="take |gradient| per image, not per batch as the official code does")
+    parser.add_argument("--rgb-gain", choices=RGB_GAINS, default="recomputed",
+                        help="keep the images' contrast, or not as the official code (recomputed)")
+    parser.add_argument("--round-to", type=_count, metavar="N",
+                        help="round kept widths up to multiples of N")
+    parser.add_argument("--distil-images", type=_natural, default=0, metavar="N",
+                        help="real images to distil with; 0 prunes only (0)")
+    parser.add_argument("--run", type=Path,
+                        help="run folder of the distillation (beside --out, ending in .run)")
+    _distillation(parser)
+    _training(parser)
+    parser.set_defaults(run_command=commands.run_compress)
 
 
-def _add_training(parser: argparse.ArgumentParser, images: int) -> None:
-    """Add what every run of the training loop takes."""
+def _evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a generator's file or name")
+    parser.add_argument("--teacher", metavar="FILE", help="also measure the distance to this one")
+    parser.add_argument("--num-samples", type=_count, default=2000, help="images (2000)")
+    parser.add_argument("--content", default="portraits",
+                        help="as for compress, or none for the overall numbers only (portraits)")
+    parser.add_argument("--psi", type=_number, default=1.0, help="truncation (1)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="append it as a row there")
+    _seed_and_device(parser)
+    parser.set_defaults(run_command=commands.run_evaluate)
+
+
+def _generate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a generator's file or name")
+    parser.add_argument("--out", type=Path, required=True, help="a .png")
+    parser.add_argument("--seeds", type=_seeds, default=_seeds("0-15"), metavar="0-15,20",
+                        help="one image each (0-15)")
+    parser.add_argument("--psi", type=_number, default=0.7, help="truncation (0.7)")
+    parser.add_argument("--noise", choices=("const", "random", "none"), default="const",
+                        help="noise maps (const)")
+    parser.add_argument("--columns", type=_count, default=8, help="images in a row (8)")
+    parser.add_argument("--device", help="cpu or cuda (cuda where there is one)")
+    parser.set_defaults(run_command=commands.run_generate)
+
+
+def _train_teacher(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="run folder")
-    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
-    parser.add_argument(
-        "--data", default="portraits", help='real images: "portraits" or a folder (portraits)'
-    )
-    parser.add_argument(
-        "--images", type=int, default=images, help=f"real images to show ({images})"
-    )
-    parser.add_argument("--batch-size", type=int, default=16, help="images a step (16)")
-    parser.add_argument(
-        "--autocast", choices=("off", "bfloat16"), default="bfloat16",
-        help="arithmetic of the networks (bfloat16)",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="decides every random draw (0)")
-    parser.add_argument("--device", default=None, help="cpu or cuda (cuda where there is one)")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", type=_setting,
-        help="any other field of TrainConfig, such as r1_gamma=1 or pool=20000",
-    )
+    parser.add_argument("--resolution", type=_count, default=64, help="side in pixels (64)")
+    parser.add_argument("--channels", default="160x6,80x2,40x2", type=_channels,
+                        help="widths from 4x4 up, WIDTHxCOUNT (160x6,80x2,40x2)")
+    parser.add_argument("--z-dim", type=_count, default=128, help="size of z (128)")
+    parser.add_argument("--w-dim", type=_count, default=128, help="size of w (128)")
+    parser.add_argument("--mapping-layers", type=_count, default=4, help="from z to w (4)")
+    parser.add_argument("--warm-start", type=_natural, default=0, metavar="STEPS",
+                        help="regression onto portraits before the adversarial phase (0)")
+    parser.add_argument("--images", type=_natural, default=200_000,
+                        help="real images of the adversarial phase (200000)")
+    _training(parser)
+    parser.set_defaults(run_command=commands.run_train_teacher)
 
 
-def _train_teacher(parsed: argparse.Namespace) -> None:
-    config = _train_config(parsed, warm_start=parsed.warm_start)
-    generator = GeneratorConfig(
-        parsed.resolution, parsed.channels, parsed.z_dim, parsed.w_dim, parsed.mapping_layers
-    )
-    features = None
-    train_teacher(
-        config, generator, parsed.out, features=features, resume=parsed.resume,
-        device=_device(parsed.device),
-    )
-    print(f"{parsed.out / 'checkpoint.safetensors'}: {config.images:,} images")
+def _train_student(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("student", metavar="STUDENT", help="a pruned generator's file")
+    parser.add_argument("--teacher", required=True, help="its teacher's file or name")
+    parser.add_argument("--out", type=Path, required=True, help="run folder")
+    parser.add_argument("--images", type=_natural, default=200_000,
+                        help="real images to show (200000)")
+    _distillation(parser)
+    _training(parser)
+    parser.set_defaults(run_command=commands.run_train_student)
 
 
-def _train_config(parsed: argparse.Namespace, **values: object) -> TrainConfig:
-    for name in ("images", "batch_size", "data", "autocast", "seed"):
-        values[name] = getattr(parsed, name)
-    return TrainConfig.from_dict(values | dict(parsed.set))
+def _train_network(parser: argparse.ArgumentParser, what: str, steps: int) -> None:
+    parser.add_argument("--out", type=Path, help="a .safetensors")
+    parser.add_argument("--register", metavar="NAME", help="write it to data/ and the manifest")
+    parser.add_argument("--steps", type=_count, default=steps, help=f"optimiser steps ({steps})")
+    parser.add_argument("--batch-size", type=_count, default=32, help="portraits a step (32)")
+    parser.add_argument("--seed", type=_integer, default=0, help="decides everything (0)")
+    parser.set_defaults(run_command=commands.run_train_network, what=what)
 
 
-def _device(name: str | None) -> torch.device:
-    if name is None:
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError("device: got cuda, but torch sees no GPU; expected cpu")
+def _distillation(parser: argparse.ArgumentParser) -> None:
+    """Add what the distillation losses take, and the content they look at."""
+    parser.add_argument("--content", default="portraits",
+                        help="portraits, everything, or classes such as hair,hat (portraits)")
+    parser.add_argument("--l1", type=_number, default=3.0, help="weight of the pixel loss (3)")
+    parser.add_argument("--perceptual", type=_number, default=3.0,
+                        help="weight of the feature loss (3)")
+    parser.add_argument("--rgb", type=_number, default=0.0,
+                        help="weight of the pixel loss on smaller RGB sums (0)")
+    parser.add_argument("--adversarial", type=_number, default=1.0,
+                        help="weight of the adversarial loss (1)")
+    parser.add_argument("--no-mask", action="store_true",
+                        help="distil everywhere, not only inside the content")
+    parser.add_argument("--teacher-noise", choices=("independent", "shared"),
+                        default="independent", help="the teacher's noise maps (independent)")
+    parser.add_argument("--init", choices=("inherited", "fresh"), default="inherited",
+                        help="the student's first weights (inherited)")
+
+
+def _training(parser: argparse.ArgumentParser) -> None:
+    """Add what every run of the training loop takes."""
+    parser.add_argument("--resume", action="store_true", help="continue the run where it stopped")
+    parser.add_argument("--data", default="portraits",
+                        help="real images: portraits, or a folder (portraits)")
+    parser.add_argument("--batch-size", type=_count, default=16, help="images a step (16)")
+    parser.add_argument("--autocast", choices=("off", "bfloat16"), default="bfloat16",
+                        help="arithmetic of the networks in training (bfloat16)")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", type=_setting,
+                        help="any other field of TrainConfig, such as r1_gamma=1 or pool=20000")
+    parser.add_argument("--register", metavar="NAME",
+                        help="also write it to data/ and the manifest, in half precision")
+    _seed_and_device(parser)
+
+
+def _seed_and_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=_integer, default=0, help="decides every random draw (0)")
+    parser.add_argument("--device", help="cpu or cuda (cuda where there is one)")
+
+
+def _integer(text: str) -> int:
+    if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected an integer")
+    return int(text)
+
+
+def _natural(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected an integer >= 0")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected an integer >= 1")
+    return int(text)
+
+
+def _number(text: str) -> float:
     try:
-        return torch.device(name)
-    except RuntimeError:
-        raise ValueError(f"device: got {name!r}, expected cpu or cuda") from None
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number") from None
+
+
+def _seeds(text: str) -> list[int]:
+    """Read 0-3,20 as 0, 1, 2, 3, 20."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", part)
+        if match is None:
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected integers such as 0-15,20")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first or last - first >= 10_000:
+            raise argparse.ArgumentTypeError(f"got {part!r}, expected a rising range of <= 10000")
+        seeds += range(first, last + 1)
+    return seeds
 
 
 def _channels(text: str) -> tuple[int, ...]:
@@ -137,14 +284,13 @@ def _channels(text: str) -> tuple[int, ...]:
 
 
 def _setting(text: str) -> tuple[str, object]:
-    """Read NAME=VALUE, VALUE being true, false, an integer, a number or a word."""
+    """Read NAME=VALUE, the value being true, false, an integer, a number or a word."""
     name, equals, value = text.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"got {text!r}, expected NAME=VALUE")
     if value in ("true", "false"):
         return name, value == "true"
-    kinds: tuple[Callable, ...] = (int, float)
-    for kind in kinds:
+    for kind in (int, float):
         try:
             return name, kind(value)
         except ValueError:

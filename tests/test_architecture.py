@@ -30,13 +30,17 @@ ROAD = (
     "importance",
     "pruning",
     "distillation",
+    "images",
     "adversarial",
+    "train_state",
+    "train_steps",
     "training",
     "costs",
     "metrics",
     "figures",
     "static_slider",
     "widgets",
+    "commands",
     "__main__",
 )
 FILES = sorted(path for path in LIBRARY.rglob("*.py") if path != LIBRARY / "__init__.py")

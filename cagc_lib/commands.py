@@ -1,0 +1,306 @@
+"""What each command of the command line does, given its parsed arguments.
+
+Every function checks what it can before the long part starts, calls the library, writes its result
+whole and prints a few lines. `__main__.py` reads the arguments and turns errors into one line.
+Chapter 1 uses `compress`; chapters 5, 8 and 9 the others.
+"""
+
+import argparse
+import csv
+import io
+import json
+import re
+import statistics
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import content, costs, features, metrics
+from .artefacts import atomic_write, data_dir, file_sha256, write_manifest_entry
+from .checkpoints import Checkpoint, load_checkpoint, load_generator, save_checkpoint
+from .discriminator import Discriminator
+from .distillation import DistillationConfig
+from .generator import Generator, GeneratorConfig
+from .images import save_sheet
+from .importance import score_channels
+from .pruning import plan_pruning, prune
+from .train_state import TrainConfig
+from .training import train_student, train_teacher
+
+TURNS = 9
+
+
+def run_train_teacher(parsed: argparse.Namespace) -> None:
+    """`train teacher`: a full-size generator from new weights, in a run folder."""
+    config = _train_config(parsed, warm_start=parsed.warm_start)
+    generator = GeneratorConfig(
+        parsed.resolution, parsed.channels, parsed.z_dim, parsed.w_dim, parsed.mapping_layers
+    )
+    device = _device(parsed.device)
+    network = features.load_features(device) if config.warm_start_perceptual else None
+    target = _registered(parsed.register)
+    state = train_teacher(
+        config, generator, parsed.out, features=network, resume=parsed.resume, device=device
+    )
+    print(f"{parsed.out / 'checkpoint.safetensors'}: {state.images:,} images seen")
+    _register(target, state.average, state.discriminator, parsed)
+
+
+def run_train_network(parsed: argparse.Namespace) -> None:
+    """`train parser` and `train features`: the small networks that read portraits."""
+    path = _registered(parsed.register) or parsed.out
+    if path is None:
+        raise ValueError("out: got nothing, expected --out FILE or --register NAME")
+    _check_output(path, (".safetensors",))
+    fit = content.train_parser if parsed.what == "parser" else features.train_features
+    fit(steps=parsed.steps, batch_size=parsed.batch_size, seed=parsed.seed, out=path)
+    if parsed.register:
+        write_manifest_entry(path, parsed.command_line)
+    print(f"{path}: {path.stat().st_size:,} bytes")
+
+
+def run_train_student(parsed: argparse.Namespace) -> None:
+    """`train student`: distillation of a network that was pruned before."""
+    source = _content(parsed.content)
+    teacher = load_checkpoint(parsed.teacher)
+    student = load_generator(parsed.student)
+    target = _registered(parsed.register)
+    state = _distil(parsed, parsed.out, parsed.images, student, teacher, source)
+    print(f"{parsed.out / 'checkpoint.safetensors'}: {state.images:,} images seen")
+    _register(target, state.average, None, parsed)
+
+
+def run_compress(parsed: argparse.Namespace) -> None:
+    """`compress`: score, prune and, if asked, distil; one file out and a table on the screen."""
+    target = _registered(parsed.register)
+    _check_output(parsed.out, (".safetensors", ".pt"))
+    if not 0 <= parsed.ratio < 1:
+        raise ValueError(f"ratio: got {parsed.ratio}, expected a number in [0, 1)")
+    source = _content(parsed.content)
+    teacher = load_checkpoint(parsed.teacher)
+    run = parsed.run or parsed.out.with_suffix(".run")
+    kept = run / "pruned.safetensors"
+    settings = _settings(parsed, teacher.sha256)
+    if parsed.resume and kept.exists():
+        _check_settings(run / "compress.json", settings)
+        student = load_generator(kept)
+    else:
+        student = _score_and_prune(parsed, teacher, source)
+    if parsed.distil_images:
+        run.mkdir(parents=True, exist_ok=True)
+        if not kept.exists():
+            atomic_write(run / "compress.json", (json.dumps(settings, indent=2) + "\n").encode())
+            save_checkpoint(student, None, kept)
+        state = _distil(parsed, run, parsed.distil_images, student, teacher, source)
+        student = state.average.cpu()
+    save_checkpoint(student, None, parsed.out)
+    print(_comparison(teacher.generator, student))
+    print(f"{parsed.out}: {parsed.out.stat().st_size:,} bytes")
+    _register(target, student, None, parsed)
+
+
+def run_evaluate(parsed: argparse.Namespace) -> None:
+    """`evaluate`: the measures of a generator, on the screen and in files."""
+    for path, suffix in ((parsed.json, ".json"), (parsed.csv, ".csv")):
+        if path is not None:
+            _check_output(path, (suffix,))
+    source = None if parsed.content == "none" else _content(parsed.content)
+    generator = load_generator(parsed.file)
+    teacher = None if parsed.teacher is None else load_generator(parsed.teacher)
+    report = metrics.evaluate(
+        generator, parsed.num_samples, parsed.seed, source, teacher,
+        truncation_psi=parsed.psi, device=_device(parsed.device), progress=True,
+    )
+    values = {key: value for key, value in report.to_dict().items() if value is not None}
+    width = max(map(len, values))
+    for key, value in values.items():
+        print(f"{key:<{width}}  {value if isinstance(value, int | str) else format(value, '.4f')}")
+    if parsed.json is not None:
+        atomic_write(parsed.json, (report.to_json() + "\n").encode())
+    if parsed.csv is not None:
+        _append_row(parsed.csv, {"file": str(parsed.file), **report.to_dict()})
+
+
+def run_generate(parsed: argparse.Namespace) -> None:
+    """`generate`: a sheet of images, one a seed."""
+    _check_output(parsed.out, (".png",))
+    generator = load_generator(parsed.file).to(_device(parsed.device))
+    z = [
+        torch.randn(generator.config.z_dim, generator=torch.Generator().manual_seed(seed))
+        for seed in parsed.seeds
+    ]
+    batches = torch.stack(z).to(generator.w_avg.device).split(16)
+    with torch.inference_mode():
+        images = torch.cat([generator(batch, parsed.psi, parsed.noise).cpu() for batch in batches])
+    save_sheet(images, parsed.out, min(parsed.columns, len(images)))
+    print(f"{parsed.out}: {len(images)} images of {images.shape[-1]} px")
+
+
+def _score_and_prune(
+    parsed: argparse.Namespace, teacher: Checkpoint, source: content.ContentSource
+) -> Generator:
+    device = _device(parsed.device)
+    scores = score_channels(
+        teacher.generator.to(device), source, parsed.method, parsed.num_samples,
+        parsed.score_batch, parsed.noise_prob, parsed.seed, parsed.per_sample, progress=True,
+    )
+    plan = plan_pruning(scores, parsed.ratio, parsed.round_to)
+    return prune(teacher.generator.cpu(), plan, parsed.rgb_gain, teacher.sha256)
+
+
+def _distil(
+    parsed: argparse.Namespace, run: Path, images: int, student: Generator,
+    teacher: Checkpoint, source: content.ContentSource,
+) -> Any:
+    distillation = DistillationConfig(
+        l1=parsed.l1, perceptual=parsed.perceptual, rgb=parsed.rgb,
+        adversarial=parsed.adversarial, mask_content=not parsed.no_mask,
+        noise=parsed.teacher_noise, init=parsed.init,
+    )
+    device = _device(parsed.device)
+    if teacher.discriminator is None:
+        print("the teacher's file holds no discriminator: a new one is trained")
+    return train_student(
+        _train_config(parsed, images=images), distillation, student, teacher.generator, run,
+        teacher.discriminator, source,
+        features.load_features(device) if distillation.perceptual else None,
+        parsed.resume, device,
+    )
+
+
+def _train_config(parsed: argparse.Namespace, **values: object) -> TrainConfig:
+    for name in ("images", "batch_size", "data", "autocast", "seed"):
+        values.setdefault(name, getattr(parsed, name, None))
+    return TrainConfig.from_dict(values | dict(parsed.set))
+
+
+def _content(name: str) -> content.ContentSource:
+    """Look up "portraits", "everything", or class names separated by commas."""
+    if name in ("portraits", "everything"):
+        return content.content_source(name)
+    classes = name.split(",")
+    if unknown := [c for c in classes if c not in content.CLASS_NAMES]:
+        raise ValueError(
+            f"content: got {unknown[0]!r}, expected portraits, everything, or class names out of "
+            f"{', '.join(content.CLASS_NAMES)}"
+        )
+    return content.content_source("portraits", classes=classes)
+
+
+def _settings(parsed: argparse.Namespace, sha256: str) -> dict[str, Any]:
+    names = (
+        "ratio", "content", "method", "num_samples", "score_batch", "noise_prob", "per_sample",
+        "rgb_gain", "round_to", "seed",
+    )
+    return {"teacher_sha256": sha256} | {name: getattr(parsed, name) for name in names}
+
+
+def _check_settings(path: Path, settings: dict[str, Any]) -> None:
+    try:
+        started = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"resume: {path} cannot be read ({error})") from error
+    for name, value in settings.items():
+        if started.get(name) != value:
+            raise ValueError(
+                f"resume: {name} is {value!r}, but the run was started with {started.get(name)!r}"
+            )
+
+
+def _comparison(teacher: Generator, student: Generator) -> str:
+    """Describe both networks in a small table."""
+    pair = (teacher.cpu(), student.cpu())
+    macs = [costs.macs(g) for g in pair]
+    sizes = [costs.parameters(g) for g in pair]
+    # in turns, so that whatever else the machine does meets both alike
+    turns = [[costs.latency(g, repeats=1, warmup=1).p50 for g in pair] for _ in range(TURNS)]
+    times = [statistics.median(column) for column in zip(*turns, strict=True)]
+    rows = [
+        ("", "teacher", "student", ""),
+        ("widths", *(_widths(g.config.channels) for g in pair), ""),
+        ("parameters", *(f"{n:,}" for n in sizes), f"{sizes[0] / sizes[1]:.2f}x fewer"),
+        ("MACs", *(f"{n:,}" for n in macs), f"{macs[0] / macs[1]:.2f}x fewer"),
+        ("latency", *(f"{1e3 * t:.1f} ms" for t in times), f"{times[0] / times[1]:.2f}x the speed"),
+    ]
+    wide = [max(len(row[i]) for row in rows) for i in range(4)]
+    lines = [
+        "  ".join([row[0].ljust(wide[0]), *(row[i].rjust(wide[i]) for i in (1, 2, 3))]).rstrip()
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def _widths(channels: tuple[int, ...]) -> str:
+    """Write 160,160,160,80 as 160x3,80."""
+    runs: list[list[int]] = []
+    for width in channels:
+        if runs and runs[-1][0] == width:
+            runs[-1][1] += 1
+        else:
+            runs.append([width, 1])
+    return ",".join(f"{width}x{count}" if count > 1 else str(width) for width, count in runs)
+
+
+def _append_row(path: Path, row: dict[str, Any]) -> None:
+    """Add a row to a CSV file, or start one; another header is a ValueError."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(row), lineterminator="\n")
+    old = path.read_text(encoding="utf-8") if path.exists() else ""
+    if not old:
+        writer.writeheader()
+    elif old.splitlines()[0] != ",".join(row):
+        raise ValueError(f"csv: {path} has other columns, expected {','.join(row)}")
+    writer.writerow(row)
+    atomic_write(path, (old + text.getvalue()).encode())
+
+
+def _check_output(path: Path, suffixes: tuple[str, ...]) -> None:
+    """Refuse a target that could not be written, before hours went into making it."""
+    if path.suffix not in suffixes:
+        expected = " or ".join(suffixes)
+        raise ValueError(f"out: got {str(path)!r}, expected a file ending in {expected}")
+    if not path.parent.is_dir():
+        raise ValueError(f"out: no folder {path.parent}, expected an existing one")
+    if path.is_dir():
+        raise ValueError(f"out: {path} is a folder, expected a file")
+    probe = path.with_name(f".{path.name}.probe")
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(f"out: cannot write to {path.parent} ({error.strerror})") from None
+
+
+def _registered(name: str | None) -> Path | None:
+    """Return where an artefact of this name lives."""
+    if name is None:
+        return None
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        raise ValueError(f"register: got {name!r}, expected small letters, digits and hyphens")
+    path = data_dir() / f"{name}.safetensors"
+    _check_output(path, (".safetensors",))
+    return path
+
+
+def _register(
+    path: Path | None, g: Generator, d: Discriminator | None, parsed: argparse.Namespace
+) -> None:
+    """Write an artefact in half precision, with the command that made it."""
+    if path is None:
+        return
+    save_checkpoint(g.cpu(), None if d is None else d.cpu(), path, half=True)
+    write_manifest_entry(path, parsed.command_line)
+    print(f"{path}: {path.stat().st_size:,} bytes, SHA-256 {file_sha256(path)[:16]}...")
+
+
+def _device(name: str | None) -> torch.device:
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"device: got {name!r}, expected cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device: got {name!r}, but torch sees no GPU; expected cpu")
+    return device
