@@ -85,7 +85,7 @@ def load_checkpoint(path_or_name: str | Path) -> Checkpoint:
                 generator, discriminator, meta = _read_rosinality(path)
             else:
                 generator, discriminator, meta = _read_nvidia(path)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(_one_line(path, error)) from None
     name = {"torch": "rosinality", "pickle": "nvidia"}.get(kind, kind)
     return Checkpoint(generator, discriminator, name, file_sha256(path), meta)

@@ -56,9 +56,10 @@ def read_file(path: Path, expected: str) -> tuple[State, dict[str, Any]]:
         raise ValueError(f"{path}: not a readable safetensors file: {reason}") from None
     got = header.get("format") if isinstance(header, dict) else None
     if got != expected:
+        got = got if isinstance(got, str) else type(got).__name__
         raise ValueError(f"{path}: got safetensors of format {got!r}, expected {expected!r}")
-    if header.get("version") != VERSION:
-        raise ValueError(f"{path}: got version {header.get('version')!r}, expected {VERSION}")
+    if type(header.get("version")) is not int or header["version"] != VERSION:
+        raise ValueError(f"{path}: got another version of the format, expected {VERSION}")
     return tensors, header
 
 
