@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from .generator import FullyConnected
-from .ops import bias_act, setup_filter, upfirdn2d
+from .ops import setup_filter, upfirdn2d
+from .ops.bias_act import ACTIVATIONS, add_and_activate_
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,9 @@ class Conv(nn.Module):
 
     def forward(self, x: torch.Tensor, gain: float = 1.0) -> torch.Tensor:
         """Map [N, inputs, H, W] to [N, outputs, H / down, W / down], times `gain`."""
-        weight = self.weight * self.weight_gain
+        # the gain of the activation goes into the small tensors: see `add_and_activate_`
+        gain *= ACTIVATIONS[self.act]
+        weight = self.weight * (self.weight_gain * gain)
         if self.down == 1:
             x = F.conv2d(x, weight, padding=self.kernel // 2)
         else:
@@ -102,9 +105,8 @@ class Conv(nn.Module):
                 x = F.conv2d(upfirdn2d(x, self.resample_filter, down=2, padding=padding), weight)
             else:
                 x = F.conv2d(upfirdn2d(x, self.resample_filter, padding=padding), weight, stride=2)
-        act_gain = gain if self.act == "linear" else gain * math.sqrt(2)
-        clamp = None if self.clamp is None else self.clamp * gain
-        return bias_act(x, self.bias, act=self.act, gain=act_gain, clamp=clamp)
+        clamp = None if self.clamp is None else self.clamp * gain / ACTIVATIONS[self.act]
+        return add_and_activate_(x, self.bias, self.act, gain, clamp, noise=None)
 
 
 class ResidualBlock(nn.Module):

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from .ops import bias_act, modulated_conv2d, setup_filter, upsample2d
@@ -130,8 +129,12 @@ class FullyConnected(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map [N, inputs] to [N, outputs]."""
-        bias = self.bias * self.bias_gain if self.bias_gain != 1 else self.bias
-        y = F.linear(x, self.weight * self.weight_gain, bias)
+        # in full precision even under autocast: the product is tiny, and styles scale everything
+        with torch.autocast(x.device.type, enabled=False):
+            y = torch.addmm(
+                self.bias, x.to(self.weight.dtype), self.weight.t(),
+                beta=self.bias_gain, alpha=self.weight_gain,
+            )
         return y if self.act == "linear" else bias_act(y, act=self.act)
 
 
@@ -177,9 +180,11 @@ class StyledConv(nn.Module):
         self, x: torch.Tensor, w: torch.Tensor, noise: torch.Tensor | None
     ) -> torch.Tensor:
         """Map x [N, I, H, W], w [N, w_dim] to [N, O, H * up, W * up]; noise [1 or N, 1, H', W']."""
-        x = modulated_conv2d(x, self.weight, self.affine(w), up=self.up)
         noise = None if noise is None else noise * self.noise_strength
-        return bias_act(x, self.bias, clamp=self.clamp, noise=noise)
+        return modulated_conv2d(
+            x, self.weight, self.affine(w), up=self.up,
+            bias=self.bias, noise=noise, act="lrelu", clamp=self.clamp,
+        )
 
 
 class ToRGB(nn.Module):
@@ -196,8 +201,11 @@ class ToRGB(nn.Module):
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         """Map x [N, I, H, W], w [N, w_dim] to RGB [N, 3, H, W]."""
         styles = self.affine(w) * self.gain
-        x = modulated_conv2d(x, self.weight, styles, demodulate=False)
-        return bias_act(x, self.bias, act="linear", clamp=self.clamp)
+        rgb = modulated_conv2d(
+            x, self.weight, styles, demodulate=False, bias=self.bias, clamp=self.clamp
+        )
+        # the running sum keeps the parameters' precision, also where autocast lowered rgb's
+        return rgb.to(self.bias.dtype)
 
 
 class SynthesisNetwork(nn.Module):
@@ -240,6 +248,7 @@ class SynthesisNetwork(nn.Module):
         """
         ws = self._per_layer(w)
         maps = self._noise_maps(noise, len(w))
+        # channels last is what the CPU's convolutions compute in: no copies between layouts
         x = self.const.expand(len(w), -1, -1, -1).contiguous(memory_format=torch.channels_last)
         rgb, rgbs = None, []
         for k, conv in enumerate(self.convs):

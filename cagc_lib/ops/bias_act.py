@@ -33,7 +33,7 @@ def bias_act(
         x: [N, C, ...], float.
         bias: [C] or None.
         act: "lrelu" (slope 0.2) or "linear".
-        gain: factor after the activation; None means sqrt(2) for "lrelu", 1 for "linear".
+        gain: factor > 0 after the activation; None means sqrt(2) for "lrelu", 1 for "linear".
         clamp: largest magnitude of the result, or None.
         noise: broadcasts against x, or None.
         impl: "auto", "reference" or "triton".
@@ -42,35 +42,45 @@ def bias_act(
         [N, C, ...], the dtype of x.
 
     Raises:
-        ValueError: unknown `act` or `impl`, or a bias that does not fit.
+        ValueError: unknown `act` or `impl`, a gain that is not positive, or a bias that does not
+            fit.
     """
-    if act not in ACTIVATIONS:
-        raise ValueError(f"act: got {act!r}, expected one of {', '.join(ACTIVATIONS)}")
-    if bias is not None and bias.shape != x.shape[1:2]:
-        raise ValueError(f"bias: got shape {list(bias.shape)}, expected [{x.shape[1]}]")
-    gain = ACTIVATIONS[act] if gain is None else gain
+    gain = check_tail(x.shape[1], bias, act, gain)
     chosen, _ = explain("bias_act", x, impl)
     if chosen == "triton":
         return triton_function("bias_act")(x, bias, act, gain, clamp, noise)
-    return _reference(x, bias, act, gain, clamp, noise)
+    return add_and_activate_(x * gain, bias, act, gain, clamp, noise)
 
 
-def _reference(
-    x: torch.Tensor,
+def check_tail(channels: int, bias: torch.Tensor | None, act: str, gain: float | None) -> float:
+    """Check a tail's arguments; return the gain, the activation's own where None was given."""
+    if act not in ACTIVATIONS:
+        raise ValueError(f"act: got {act!r}, expected one of {', '.join(ACTIVATIONS)}")
+    if bias is not None and bias.shape != (channels,):
+        raise ValueError(f"bias: got shape {list(bias.shape)}, expected [{channels}]")
+    if gain is not None and not gain > 0:
+        raise ValueError(f"gain: got {gain!r}, expected None or a number > 0")
+    return ACTIVATIONS[act] if gain is None else gain
+
+
+def add_and_activate_(
+    y: torch.Tensor,
     bias: torch.Tensor | None,
     act: str,
     gain: float,
     clamp: float | None,
     noise: torch.Tensor | None,
 ) -> torch.Tensor:
-    if noise is not None:
-        x = x + noise.to(x.dtype)
+    """Finish a layer whose convolution already carries the gain: y = gain * x on entry.
+
+    Leaky ReLU is positively homogeneous, gain * act(x + b) = act(gain * x + gain * b), so the gain
+    costs no pass over y. y is overwritten: a fresh large tensor costs more than the arithmetic.
+    """
     if bias is not None:
-        x = x + bias.to(x.dtype).view(-1, *[1] * (x.ndim - 2))
+        y.add_((bias * gain).to(y.dtype).view(-1, *[1] * (y.ndim - 2)))
+    if noise is not None:
+        y.add_((noise * gain).to(y.dtype))
     if act == "lrelu":
-        x = F.leaky_relu(x, SLOPE)
-    if gain != 1:
-        x = x * gain
-    if clamp is not None:
-        x = x.clamp(-clamp, clamp)
-    return x
+        y = F.leaky_relu(y, SLOPE, inplace=True)
+    # not in place: the backward pass of the activation reads its result
+    return y if clamp is None else y.clamp(-clamp, clamp)

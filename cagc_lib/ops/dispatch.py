@@ -1,8 +1,9 @@
 """Which implementation of an operator runs: the PyTorch reference or its Triton twin.
 
 Every operator takes ``impl="auto" | "reference" | "triton"``. An explicit request succeeds or
-raises with the reason; only ``"auto"`` may fall back, and `explain` says why it did. A Triton twin announces itself with `register_triton`; what it needs is probed, versions are never
-compared. Chapter 4 of the book tells the story of the twins.
+raises with the reason; only ``"auto"`` may fall back, and `explain` says why it did. A Triton twin
+announces itself with `register_triton`; what it needs is probed, versions are never compared.
+Chapter 4 of the book tells the story of the twins.
 """
 
 from collections.abc import Callable

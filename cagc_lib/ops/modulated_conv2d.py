@@ -4,15 +4,16 @@
     d[n,o]    = rsqrt(sum over i and taps of w'^2 + 1e-8)       demodulation
     y[n,o]    = sum over i of (d[n,o] * w'[n,o,i]) * x[n,i]     convolution
 
-(Karras et al. 2020, arXiv 1912.04958, section 2.2, equations 1-3.) The convolution is linear, so the
-per-sample kernel is never built: scale the input channels by the styles, convolve the batch with the
-one dense kernel, scale the output channels by d. x: [N, I, H, W], weight: [O, I, k, k],
+(Karras et al. 2020, arXiv 1912.04958, section 2.2, equations 1-3.) The convolution is linear, so
+the per-sample kernel need not be built: scale the input channels by the styles, convolve the batch
+with the one dense kernel, scale the output channels by d. x: [N, I, H, W], weight: [O, I, k, k],
 styles: [N, I], y: [N, O, H * up, W * up]. Chapter 3.
 """
 
 import torch
 import torch.nn.functional as F
 
+from .bias_act import add_and_activate_, check_tail
 from .dispatch import explain, triton_function
 from .upfirdn2d import setup_filter, upfirdn2d
 
@@ -26,6 +27,12 @@ def modulated_conv2d(
     demodulate: bool = True,
     up: int = 1,
     impl: str = "auto",
+    *,
+    bias: torch.Tensor | None = None,
+    noise: torch.Tensor | None = None,
+    act: str = "linear",
+    gain: float | None = None,
+    clamp: float | None = None,
 ) -> torch.Tensor:
     """Convolve with a kernel whose input channels each sample scales by its own styles.
 
@@ -36,12 +43,15 @@ def modulated_conv2d(
         demodulate: scale every output channel so that its kernel has unit norm.
         up: 1, or 2 for a transposed convolution of stride 2 followed by the [1, 3, 3, 1] filter.
         impl: "auto", "reference" or "triton".
+        bias, noise, act, gain, clamp: the layer's tail, as `bias_act` takes them; noise is
+            [1 or N, 1, H * up, W * up]. One call instead of two saves passes over the result.
 
     Returns:
-        [N, O, H * up, W * up], the dtype of x.
+        [N, O, H * up, W * up], the dtype of x (autocast's, where autocast is on).
 
     Raises:
-        ValueError: shapes that do not fit together, `up` other than 1 or 2, unknown `impl`.
+        ValueError: shapes that do not fit together, `up` other than 1 or 2, unknown `act` or
+            `impl`, a gain that is not positive.
     """
     if x.ndim != 4 or weight.ndim != 4 or weight.shape[1] != x.shape[1]:
         raise ValueError(
@@ -52,10 +62,13 @@ def modulated_conv2d(
         raise ValueError(f"styles: got {list(styles.shape)}, expected {list(x.shape[:2])}")
     if up not in (1, 2):
         raise ValueError(f"up: got {up}, expected 1 or 2")
+    gain = check_tail(len(weight), bias, act, gain)
     chosen, _ = explain("modulated_conv2d", x, impl)
     if chosen == "triton":
-        return triton_function("modulated_conv2d")(x, weight, styles, demodulate, up)
-    return _reference(x, weight, styles, demodulate, up)
+        run = triton_function("modulated_conv2d")
+        return run(x, weight, styles, demodulate, up, bias, noise, act, gain, clamp)
+    y = _reference(x, weight, styles, demodulate, up, gain)
+    return add_and_activate_(y, bias, act, gain, clamp, noise)
 
 
 def demodulation_coefficients(weight: torch.Tensor, styles: torch.Tensor) -> torch.Tensor:
@@ -71,20 +84,33 @@ def demodulation_coefficients(weight: torch.Tensor, styles: torch.Tensor) -> tor
 
 
 def _reference(
-    x: torch.Tensor, weight: torch.Tensor, styles: torch.Tensor, demodulate: bool, up: int
+    x: torch.Tensor, weight: torch.Tensor, styles: torch.Tensor, demodulate: bool, up: int,
+    gain: float,
 ) -> torch.Tensor:
-    k = weight.shape[2]
-    x = x * styles.to(x.dtype)[:, :, None, None]
-    weight = weight.to(x.dtype)
-    if up == 1:
-        y = F.conv2d(x, weight, padding=k // 2)
-    else:
-        y = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
-        f = setup_filter().to(x.device)
-        # the transposed convolution leaves k - 2 rows too many; the filter's own three
-        # neighbours cost the rest, so that exactly twice the input size remains
-        total = len(f) - 1 - (k - 2)
-        y = upfirdn2d(y, f, padding=((total + 1) // 2, total // 2), gain=4, impl="reference")
+    scale = torch.full_like(styles[:, :1], gain)  # [N, 1], or [N, O] with demodulation
     if demodulate:
-        y = y * demodulation_coefficients(weight, styles).to(y.dtype)[:, :, None, None]
-    return y
+        scale = demodulation_coefficients(weight, styles) * gain
+    pointwise = weight.shape[2] == 1 and up == 1
+    if pointwise or len(x) == 1:
+        # where the kernels are smaller than the image, scaling them is cheaper than scaling it
+        kernels = weight * styles[:, None, :, None, None] * scale[:, :, None, None, None]
+        kernels = kernels.to(x.dtype)  # [N, O, I, k, k]
+        if pointwise:
+            return (kernels[..., 0, 0] @ x.flatten(2)).unflatten(2, x.shape[2:])
+        return _convolve(x, kernels[0], up)
+    y = _convolve(x * styles.to(x.dtype)[:, :, None, None], weight.to(x.dtype), up)
+    scale = scale.to(y.dtype)[:, :, None, None]
+    # autograd needs y to find the gradient of the scale; without it, y can be overwritten
+    return y * scale if torch.is_grad_enabled() else y.mul_(scale)
+
+
+def _convolve(x: torch.Tensor, weight: torch.Tensor, up: int) -> torch.Tensor:
+    k = weight.shape[2]
+    if up == 1:
+        return F.conv2d(x, weight, padding=k // 2)
+    y = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+    # the transposed convolution leaves k - 2 rows too many; the filter's own three neighbours
+    # cost the rest, so that exactly twice the input size remains
+    f = setup_filter().to(x.device)
+    total = len(f) - 1 - (k - 2)
+    return upfirdn2d(y, f, padding=((total + 1) // 2, total // 2), gain=4, impl="reference")

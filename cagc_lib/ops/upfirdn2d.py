@@ -3,7 +3,8 @@
     y = down(f * pad(up(x)))        one filter for every channel, `*` a true convolution
 
 x: [N, C, H, W]; f: [k] (separable) or [k, k]. With f = [1, 3, 3, 1] this is StyleGAN2's
-anti-aliased re-sampling (Karras et al. 2020, arXiv 1912.04958; the operator's name is NVIDIA's). Chapter 3.
+anti-aliased re-sampling (Karras et al. 2020, arXiv 1912.04958; the operator's name is NVIDIA's).
+Chapter 3.
 """
 
 import torch
@@ -106,7 +107,7 @@ class _UpFirDn(torch.autograd.Function):
         ctx: torch.autograd.function.FunctionCtx, grad: torch.Tensor
     ) -> tuple[torch.Tensor | None, ...]:
         (kernel,) = ctx.saved_tensors
-        up, down, (left, right, top, bottom), (h, w), (out_h, out_w) = ctx.geometry
+        up, down, (left, _, top, _), (h, w), (out_h, out_w) = ctx.geometry
         taps_h, taps_w = kernel.shape
         pads = (
             taps_w - 1 - left, (w - 1) * up - (out_w - 1) * down + left,
@@ -119,9 +120,10 @@ def _insert_zeros(x: torch.Tensor, up: int) -> torch.Tensor:
     if up == 1:
         return x
     n, c, h, w = x.shape
-    y = torch.zeros(
-        n, c, (h - 1) * up + 1, (w - 1) * up + 1, dtype=x.dtype, device=x.device
-    ).contiguous(memory_format=torch.channels_last)
+    y = torch.empty(
+        n, c, (h - 1) * up + 1, (w - 1) * up + 1, dtype=x.dtype, device=x.device,
+        memory_format=torch.channels_last,
+    ).zero_()
     y[:, :, ::up, ::up] = x
     return y
 
