@@ -21,6 +21,7 @@ from cagc_lib.checkpoints import (
     save_training_state,
 )
 from cagc_lib.discriminator import Discriminator, DiscriminatorConfig
+from cagc_lib.formats.layouts import expected_shapes
 from cagc_lib.generator import Generator, GeneratorConfig, Lineage
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -60,6 +61,21 @@ def edit_golden(path: Path, change, source: str = "rosinality.pt") -> Path:
     changed = change(content)
     torch.save(changed if isinstance(changed, dict) else content, path)
     return path
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        GeneratorConfig(16, CHANNELS, 12, 10, mapping_layers=3),
+        GeneratorConfig(8, (4, 3, 2, 1), 5, 7, mapping_layers=1, conv_clamp=9.0),
+        DiscriminatorConfig(32, (2, 3, 4, 5)),
+        DiscriminatorConfig(8, (3, 2), mbstd_group=2),
+    ],
+)
+def test_expected_shapes_are_the_networks_own(config) -> None:
+    network = (Generator if isinstance(config, GeneratorConfig) else Discriminator)(config)
+    own = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    assert expected_shapes(config) == own
 
 
 @pytest.mark.parametrize("extension", [".safetensors", ".pt"])

@@ -6,6 +6,7 @@ is strict: a tensor too many, too few, of another shape or type, or with a NaN, 
 names it, and nothing is allocated for a network before its file was found to hold it. Chapter 12.
 """
 
+import itertools
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -20,20 +21,56 @@ from ..ops import setup_filter
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 State = dict[str, Tensor]
 MAX_WIDTH = 2**16
+MAX_MAPPING_LAYERS = 64
 
 
 def expected_shapes(config: GeneratorConfig | DiscriminatorConfig) -> dict[str, tuple[int, ...]]:
-    """The names and shapes of our state dict for a configuration, without allocating it.
+    """The names and shapes of our state dict for a configuration, without building the network.
 
     Raises:
         ValueError: a width no real network has.
     """
     widths = [*config.channels, *(getattr(config, n, 1) for n in ("z_dim", "w_dim"))]
-    if max(widths) > MAX_WIDTH or getattr(config, "mapping_layers", 1) > 64:
-        raise ValueError(f"got widths {widths}, expected at most {MAX_WIDTH} and 64 mapping layers")
-    with torch.device("meta"):
-        kind = Generator if isinstance(config, GeneratorConfig) else Discriminator
-        return {name: tuple(t.shape) for name, t in kind(config).state_dict().items()}
+    if max(widths) > MAX_WIDTH or getattr(config, "mapping_layers", 1) > MAX_MAPPING_LAYERS:
+        raise ValueError(
+            f"got widths {widths}, expected at most {MAX_WIDTH}, and {MAX_MAPPING_LAYERS} "
+            "mapping layers"
+        )
+    # a network on torch's meta device would tell too, but costs a second of imports
+    if isinstance(config, GeneratorConfig):
+        return _generator_shapes(config)
+    return _discriminator_shapes(config)
+
+
+def _layer(name: str, *weight: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": weight, f"{name}.bias": weight[:1]}
+
+
+def _generator_shapes(config: GeneratorConfig) -> dict[str, tuple[int, ...]]:
+    widths, w_dim = config.channels, config.w_dim
+    shapes: dict[str, tuple[int, ...]] = {"w_avg": (w_dim,)}
+    for i in range(config.mapping_layers):
+        shapes |= _layer(f"mapping.fc{i}", w_dim, w_dim if i else config.z_dim)
+    shapes["synthesis.const"] = (widths[0], 4, 4)
+    for k, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
+        name, side = f"synthesis.convs.{k}", config.conv_resolution(k)
+        shapes |= _layer(name, outputs, inputs, 3, 3) | _layer(f"{name}.affine", inputs, w_dim)
+        shapes |= {f"{name}.noise_strength": (), f"{name}.noise_const": (side, side)}
+    for j, inputs in enumerate(widths[1::2]):
+        name = f"synthesis.torgbs.{j}"
+        shapes |= _layer(name, 3, inputs, 1, 1) | _layer(f"{name}.affine", inputs, w_dim)
+    return shapes
+
+
+def _discriminator_shapes(config: DiscriminatorConfig) -> dict[str, tuple[int, ...]]:
+    widths, last = config.channels, config.channels[-1]
+    shapes = _layer("fromrgb", widths[0], 3, 1, 1)
+    for i, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
+        shapes |= _layer(f"blocks.{i}.conv0", inputs, inputs, 3, 3)
+        shapes |= _layer(f"blocks.{i}.conv1", outputs, inputs, 3, 3)
+        shapes[f"blocks.{i}.skip.weight"] = (outputs, inputs, 1, 1)
+    shapes |= _layer("conv", last, last + 1, 3, 3) | _layer("fc", last, last * 16)
+    return shapes | _layer("out", 1, last)
 
 
 def check_names(got: Iterable[str], expected: Iterable[str], what: str) -> None:
