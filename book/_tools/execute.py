@@ -51,6 +51,7 @@ def execute(path: Path, out: Path | None, timeout: int) -> float:
         resources={"metadata": {"path": str(path.parent)}},
         store_widget_state=False,
         record_timing=False,
+        coalesce_streams=True,
     )
     client.execute()
     clean(notebook)
