@@ -44,6 +44,9 @@ class TrainConfig:
         warm_start: steps of regression onto portraits before the adversarial phase.
         warm_start_lr, warm_start_mapping_lr: Adam's rates there, cosine to zero.
         warm_start_perceptual: weight of the perceptual distance beside the L1 there.
+        anchor, anchor_images: weight of the warm start's regression beside the adversarial loss,
+            fading to zero over that many images: a fresh discriminator would otherwise undo what
+            the warm start taught.
         data: "portraits" or a folder of images.
         first_seed, pool: which portraits, see `images.RenderedPortraits`.
         flip: mirror every other real image.
@@ -71,6 +74,8 @@ class TrainConfig:
     warm_start_lr: float = 0.002
     warm_start_mapping_lr: float = 0.02
     warm_start_perceptual: float = 0.0
+    anchor: float = 0.0
+    anchor_images: int = 0
     data: str = "portraits"
     first_seed: int = 0
     pool: int = 0

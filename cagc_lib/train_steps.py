@@ -98,8 +98,7 @@ class Steps:
         state, config = self.state, self.state.config
         rng, g = state.rng(), state.generator
         z = torch.randn(config.batch_size, g.config.z_dim, generator=rng, device=state.device)
-        parameters = parameters_from_latents(z)
-        target = render_parameters(parameters, g.config.resolution, state.device).images
+        target = self._portraits(z)
         with self._autocast():
             ws = g.mapping(z)[:, None].expand(-1, g.config.num_ws, -1)
             # noise could only hurt here: its strength stays at the zero it starts from
@@ -183,9 +182,27 @@ class Steps:
             weights = self.lesson.config
             total = weights.adversarial * adversarial + weighted_sum(lessons, weights)
             losses |= lessons
+        anchor = self._anchor_weight(latents)
+        if anchor:
+            target = self._portraits(latents.z[0])
+            losses["l1"] = multiscale_l1(fake, target)
+            total = total + anchor * losses["l1"]
         _descend(total, state.g_optimiser)
         state.discriminator.requires_grad_(True)
         return losses
+
+    def _anchor_weight(self, latents: Latents) -> float:
+        state, config = self.state, self.state.config
+        # a mixed latent stands for no portrait
+        mixed = latents.crossover < state.generator.config.num_ws
+        if mixed or state.images >= config.anchor_images:
+            return 0.0
+        return config.anchor * (1 - state.images / config.anchor_images)
+
+    def _portraits(self, z: torch.Tensor) -> torch.Tensor:
+        """Render the portraits that latents stand for."""
+        resolution = self.state.generator.config.resolution
+        return render_parameters(parameters_from_latents(z), resolution, self.state.device).images
 
     def _distil(
         self, latents: Latents, rgbs: list[torch.Tensor], noise: list, rng: torch.Generator
