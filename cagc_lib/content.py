@@ -18,8 +18,8 @@ from torch import nn
 
 from .artefacts import artefact_path
 from .checkpoints import load_network, save_network
-from .portraits import CLASS_NAMES
-from .supervised import Batch, ResidualBlock, augment, fit, initialise
+from .portraits import CLASS_NAMES, Portraits
+from .supervised import ResidualBlock, augment, fit, initialise
 
 ContentSource = Callable[[torch.Tensor], torch.Tensor]
 
@@ -28,38 +28,43 @@ PAPER_CLASSES = tuple(name for name in CLASS_NAMES if name not in ("background",
 
 
 class Parser(nn.Module):
-    """A U-Net from images to class logits, 0.55 M parameters, no normalisation.
+    """A U-Net from images to class logits, 0.7 M parameters, no normalisation.
+
+    It starts and ends by moving 2 x 2 pixels into channels and back: the finest stage then works
+    at half resolution with the channels it needs, which on a CPU costs less than few channels at
+    full resolution.
 
     Args:
-        widths: channels at full resolution, 1/2, 1/4, ...; skips are added, not concatenated.
+        widths: channels at 1/2, 1/4, 1/8, ...; skips are added, not concatenated.
         classes: number of classes.
     """
 
-    def __init__(self, widths: Sequence[int] = (16, 32, 48, 64, 96), classes: int = 19) -> None:
+    def __init__(self, widths: Sequence[int] = (48, 64, 80, 64), classes: int = 19) -> None:
         super().__init__()
         self.widths = tuple(widths)
-        self.stem = nn.Conv2d(3, widths[0], 3, padding=1)
+        self.stem = nn.Conv2d(3 * 4, widths[0], 3, padding=1)
+        self.first = ResidualBlock(widths[0])
         pairs = list(itertools.pairwise(widths))
         self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs)
         self.encode = nn.ModuleList(ResidualBlock(b) for _, b in pairs)
         self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairs)
         self.decode = nn.ModuleList(ResidualBlock(a) for a, _ in pairs)
-        self.head = nn.Conv2d(widths[0], classes, 1)
+        self.head = nn.Conv2d(widths[0], classes * 4, 3, padding=1)
         initialise(self)
         nn.init.zeros_(self.head.weight)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Class logits: [N, 3, H, W] in [-1, 1] -> [N, classes, H, W]; 16 divides H and W."""
-        x = self.stem(images)
+        x = self.first(self.stem(F.pixel_unshuffle(images, 2)))
         skips = []
         for down, encode in zip(self.down, self.encode, strict=True):
             skips.append(x)
             x = encode(down(F.relu(x)))
         for i in reversed(range(len(skips))):
-            # Convolve before enlarging: a 1x1 convolution commutes and is four times cheaper here.
-            x = F.interpolate(self.up[i](x), scale_factor=2, mode="bilinear") + skips[i]
+            # Convolve before enlarging: the same, at a quarter of the cost.
+            x = F.interpolate(self.up[i](x), scale_factor=2, mode="nearest") + skips[i]
             x = self.decode[i](x)
-        return self.head(F.relu(x))
+        return F.pixel_shuffle(self.head(F.relu(x)), 2)
 
 
 def working_resolution(height: int, width: int) -> int:
@@ -203,11 +208,11 @@ def content_source(
 
 
 def _parser_loss(
-    network: nn.Module, batch: Batch, generator: torch.Generator
+    network: nn.Module, portraits: Portraits, generator: torch.Generator
 ) -> dict[str, torch.Tensor]:
     """Cross-entropy plus a soft intersection over union per class, so that small classes count."""
-    target = batch.portraits.parsing
-    logits = network(augment(batch.portraits.images, generator).images).float()
+    target = portraits.parsing
+    logits = network(augment(portraits.images, generator, 0.5).images).float()
     log_probability = logits.log_softmax(1)
     probability = log_probability.exp()
     of_truth = probability.gather(1, target[:, None]).flatten()
@@ -240,7 +245,7 @@ def mean_iou(
 
 
 def train_parser(
-    steps: int = 3000,
+    steps: int = 4000,
     batch_size: int = 32,
     seed: int = 0,
     out: str | Path | None = None,

@@ -1,9 +1,10 @@
 """The feature network: what the perceptual loss and the Frechet distance look at.
 
-A small convolutional network (0.65 M parameters) trained on rendered portraits to name what it
-sees: every parameter the portrait was drawn from, background included, the attributes, the 68
-landmarks, a coarse parsing, and how blurred and noisy the image is. It stands where the paper has
-VGG (LPIPS) and Inception (FID): same constructions, no download, and only comparable with itself.
+A small convolutional network (0.7 M parameters) trained on rendered portraits to name what it
+sees: the attributes, the 68 landmarks, a coarse parsing, how blurred and noisy the image is, and
+the colour and contrast of each of 4 x 4 cells, so that the background is felt too. It stands where
+the paper has VGG (LPIPS) and Inception (FID): same constructions, no download, and only
+comparable with itself.
 
     d(a, b) = sum over stages of  mean over pixels of  |u_s(a) - u_s(b)|^2,   u = f / |f|
 
@@ -12,7 +13,6 @@ Chapters 8 and 9.
 """
 
 import itertools
-import math
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -24,13 +24,12 @@ from torch import nn
 from .artefacts import artefact_path
 from .checkpoints import load_network, save_network
 from .content import check_images
-from .portraits import CLASS_NAMES, NUM_PARAMETERS, render_portraits
-from .supervised import Batch, ResidualBlock, augment, fit, initialise
+from .portraits import CLASS_NAMES, Portraits, render_portraits
+from .supervised import ResidualBlock, augment, fit, initialise
 
 SMALLEST, LARGEST = 64, 128
 POOL = 4
-# Parameters are uniform on (0, 1): standard deviation 1 / sqrt(12).
-UNIFORM_SCALE = math.sqrt(12)
+HIDDEN, EMBEDDING = 160, 128
 
 
 def describe_attributes(attributes: dict[str, torch.Tensor]) -> dict[str, list[float]]:
@@ -59,18 +58,14 @@ class FeatureNetwork(nn.Module):
     """Images -> feature maps, embedding, and predictions.
 
     Args:
-        parameters: number of portrait parameters to predict.
         attributes: the attributes to predict, as describe_attributes returns them.
         widths: channels of the stages at full, 1/2, 1/4, 1/8 and 1/16 resolution.
-        embedding: size D of the embedding.
     """
 
     def __init__(
         self,
-        parameters: int,
         attributes: dict[str, list[float]],
         widths: Sequence[int] = (16, 32, 48, 64, 96),
-        embedding: int = 128,
     ) -> None:
         super().__init__()
         self.attributes = dict(attributes)
@@ -80,14 +75,14 @@ class FeatureNetwork(nn.Module):
         self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs)
         self.blocks = nn.ModuleList(ResidualBlock(b) for _, b in pairs)
         self.norm = nn.LayerNorm(widths[-1] * POOL**2)
-        self.hidden = nn.Linear(widths[-1] * POOL**2, embedding)
-        self.embedding = nn.Linear(embedding, embedding)
+        self.hidden = nn.Linear(widths[-1] * POOL**2, HIDDEN)
+        self.embedding = nn.Linear(HIDDEN, EMBEDDING)
         self.outputs = {
-            "parameters": parameters,
+            "appearance": 4 * POOL**2,
             "landmarks": 68 * 2,
             "degradation": 2,
         } | {name: _size(spec) for name, spec in self.attributes.items()}
-        self.head = nn.Linear(embedding, sum(self.outputs.values()))
+        self.head = nn.Linear(EMBEDDING, sum(self.outputs.values()))
         # Dense supervision keeps the early stages about places, not only about the whole image.
         self.parsing = nn.Conv2d(widths[2], len(CLASS_NAMES), 1)
         self.register_buffer("landmark_mean", torch.zeros(68 * 2))
@@ -141,16 +136,16 @@ class FeatureNetwork(nn.Module):
             images: as for embed.
 
         Returns:
-            "landmarks" [N, 68, 2] in pixels of the given images, (x, y); "parameters" [N, P], in
-            (0, 1) as portraits.portrait_parameters draws them; and by its name each attribute
-            [N], of the type it has in portraits.ATTRIBUTES.
+            "landmarks" [N, 68, 2] in pixels of the given images, (x, y); "appearance"
+            [N, 4, 4, 4] as the function appearance gives it; and by its name each attribute [N],
+            of the type it has in portraits.ATTRIBUTES.
         """
         out = self.outputs_of(self(resize(images)))
         size = torch.tensor([images.shape[3], images.shape[2]], device=images.device)
         landmarks = out["landmarks"] * self.landmark_std + self.landmark_mean
         found = {
             "landmarks": landmarks.unflatten(1, (68, 2)) * size,
-            "parameters": out["parameters"] / UNIFORM_SCALE + 0.5,
+            "appearance": out["appearance"].unflatten(1, (4, POOL, POOL)),
         }
         for name, spec in self.attributes.items():
             if len(spec) == 1:
@@ -180,6 +175,22 @@ def resize(images: torch.Tensor) -> torch.Tensor:
         return images
     size = (round(h * scale), round(w * scale))
     return F.interpolate(images, size, mode="bilinear", antialias=scale < 1)
+
+
+def appearance(images: torch.Tensor) -> torch.Tensor:
+    """Colour and contrast of each of 4 x 4 cells, scaled to vary by about one.
+
+    Args:
+        images: [N, 3, H, W] in [-1, 1].
+
+    Returns:
+        [N, 4, 4, 4]: mean red, green and blue over 0.4, and the standard deviation inside the cell
+        (root mean over the channels) minus 0.25 over 0.1.
+    """
+    mean = F.adaptive_avg_pool2d(images, POOL)
+    variance = F.adaptive_avg_pool2d(images.square(), POOL) - mean.square()
+    deviation = variance.mean(1, keepdim=True).clamp(min=0).sqrt()
+    return torch.cat([mean / 0.4, (deviation - 0.25) / 0.1], dim=1)
 
 
 def perceptual_distance(
@@ -217,7 +228,7 @@ def _unit(features: torch.Tensor) -> torch.Tensor:
 @cache
 def _load(path: Path, device: torch.device) -> FeatureNetwork:
     state, meta = load_network(path, "features")
-    network = FeatureNetwork(meta["parameters"], meta["attributes"], meta["widths"])
+    network = FeatureNetwork(meta["attributes"], meta["widths"])
     network.load_state_dict(state)
     return network.to(device).eval().requires_grad_(False)
 
@@ -228,25 +239,24 @@ def load_features(device: torch.device | str = "cpu") -> FeatureNetwork:
 
 
 def features_loss(
-    network: FeatureNetwork, batch: Batch, generator: torch.Generator
+    network: FeatureNetwork, portraits: Portraits, generator: torch.Generator
 ) -> dict[str, torch.Tensor]:
     """Squared errors of everything the network predicts, and the coarse parsing's cross-entropy.
 
     Args:
         network: in training.
-        batch: N rendered portraits.
+        portraits: rendered, N of them.
         generator: decides the augmentation.
 
     Returns:
-        "parameters", "landmarks", "degradation", "attributes", "parsing": scalars.
+        "appearance", "landmarks", "degradation", "attributes", "parsing": scalars.
     """
-    portraits = batch.portraits
     augmented = augment(portraits.images, generator)
     maps = network(augmented.images)
     out = {name: values.float() for name, values in network.outputs_of(maps).items()}
     landmarks = portraits.landmarks.flatten(1) / portraits.images.shape[-1]
     truth = {
-        "parameters": (batch.parameters - 0.5) * UNIFORM_SCALE,
+        "appearance": appearance(augmented.images).flatten(1),
         "landmarks": (landmarks - network.landmark_mean) / network.landmark_std,
         "degradation": torch.stack([augmented.blur, 5 * augmented.noise], 1),
     }
@@ -255,7 +265,7 @@ def features_loss(
         _attribute_loss(out[name], portraits.attributes[name], spec)
         for name, spec in network.attributes.items()
     ]
-    losses["attributes"] = torch.stack(attributes).mean()
+    losses["attributes"] = 3 * torch.stack(attributes).mean()
     step = portraits.parsing.shape[1] // maps[2].shape[2]
     coarse = portraits.parsing[:, step // 2 :: step, step // 2 :: step]
     losses["parsing"] = 0.2 * F.cross_entropy(network.parsing(maps[2]).float(), coarse)
@@ -273,7 +283,7 @@ def _attribute_loss(
 
 
 def train_features(
-    steps: int = 4000,
+    steps: int = 5000,
     batch_size: int = 32,
     seed: int = 0,
     out: str | Path | None = None,
@@ -295,7 +305,7 @@ def train_features(
         torch.manual_seed(seed)
         # A sample of 2,048 shows every class and fixes the scale of every number.
         sample = render_portraits(range(2048), 16)
-        network = FeatureNetwork(NUM_PARAMETERS, describe_attributes(sample.attributes))
+        network = FeatureNetwork(describe_attributes(sample.attributes))
         network.landmark_mean.copy_((sample.landmarks / 16).mean(0).flatten())
         network.landmark_std.copy_((sample.landmarks / 16).std(0).flatten())
     fit(
@@ -303,7 +313,6 @@ def train_features(
     )
     if out is not None:
         meta = {
-            "parameters": network.outputs["parameters"],
             "attributes": network.attributes,
             "widths": list(network.widths),
             "steps": steps,

@@ -4,8 +4,8 @@ Against portraits never trained on: Frechet distance, precision and recall (dist
 space of the portraits' feature network (features.py), so numbers compare generators of this book
 with one another and never with published FIDs. Against a teacher, on the same z: L1, PSNR and
 perceptual distance. Each overall and inside the content mask: everything outside it is set to 0,
-mid-grey, as the paper's masking does. Protocol: facts of the paper in small (section 4: truncation
-1, random noise maps); chapter 9.
+mid-grey, as the paper's masking does. The protocol is the paper's in small: truncation 1, random
+noise maps, 2,000 samples instead of 50,000. Chapter 9.
 """
 
 import copy
@@ -21,7 +21,13 @@ from tqdm import tqdm
 
 from . import costs
 from .content import ContentSource, check_mask, content_source
-from .distances import feature_statistics, frechet_distance, precision_recall, psnr
+from .distances import (
+    feature_statistics,
+    frechet_distance,
+    mask_images,
+    precision_recall,
+    psnr,
+)
 from .features import FeatureNetwork, load_features, perceptual_distance
 from .generator import Generator
 from .portraits import render_portraits
@@ -36,8 +42,8 @@ class Report:
 
     Distances are Frechet distances in the portraits' feature space, *_psnr in dB, *_l1 the mean
     absolute difference on [-1, 1]. teacher_content_psnr averages over the region,
-    teacher_content_psnr_frame over the whole masked frame (see psnr). Fields that were not asked
-    for are None.
+    teacher_content_psnr_frame over the whole masked frame (see distances.psnr). Fields that were
+    not asked for are None, and so are content distances when no image has any content.
     """
 
     resolution: int
@@ -104,7 +110,7 @@ def _describe(
         whole.append(network.embed(images).cpu())
         if content is not None:
             mask = check_mask(content(images), images)
-            inside.append(network.embed(images * mask).cpu())
+            inside.append(network.embed(mask_images(images, mask)).cpu())
             areas.append(mask.float().mean((1, 2, 3)).cpu())
     return _Sums(
         torch.cat(whole),
@@ -151,16 +157,17 @@ class _TeacherDistance:
         if self.content is None:
             return
         mask = check_mask(self.content(teacher), teacher)
-        s, t = student * mask, teacher * mask
+        s, t = mask_images(student, mask), mask_images(teacher, mask)
         pixels = mask.sum((1, 2, 3)) * student.shape[1]
         self._append("content_l1", (s - t).abs().sum((1, 2, 3)) / pixels)
         self._append("content_psnr", psnr(student, teacher, mask))
         self._append("content_psnr_frame", psnr(student, teacher, mask, frame=True))
         self._append("content_perceptual", perceptual_distance(self.network, s, t))
 
-    def means(self) -> dict[str, float]:
-        """Means over images; images without any content count only in the overall numbers."""
-        return {name: torch.cat(v).nanmean().item() for name, v in self.values.items()}
+    def means(self) -> dict[str, float | None]:
+        """Means over images; those without content count only overall, None if all are such."""
+        means = {name: torch.cat(v).nanmean().item() for name, v in self.values.items()}
+        return {name: None if math.isnan(value) else value for name, value in means.items()}
 
 
 def sample_inputs(

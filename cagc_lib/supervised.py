@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from .portraits import Portraits, portrait_parameters, render_parameters
+from .portraits import Portraits, render_portraits
 
 # Training seeds are drawn below this bound; everything above is held out for measuring.
 TRAINING_SEEDS = 1_000_000_000
@@ -96,7 +96,9 @@ def gaussian_blur(images: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
     return x.reshape(n, c, h, w)
 
 
-def augment(images: torch.Tensor, generator: torch.Generator) -> Augmented:
+def augment(
+    images: torch.Tensor, generator: torch.Generator, strength: float = 1.0
+) -> Augmented:
     """Degrade images the way imperfect generators do: colour, contrast, blur, noise.
 
     Each of colour shift, blur and noise strikes a random half of the images.
@@ -104,6 +106,7 @@ def augment(images: torch.Tensor, generator: torch.Generator) -> Augmented:
     Args:
         images: [N, 3, R, R] in [-1, 1].
         generator: decides every random number.
+        strength: scales every range; at 1 blur reaches 1.2 pixels and noise 0.2.
 
     Returns:
         The images, clamped to [-1, 1], and the strength of blur and noise.
@@ -113,7 +116,7 @@ def augment(images: torch.Tensor, generator: torch.Generator) -> Augmented:
 
     def sometimes(low: float, high: float) -> torch.Tensor:
         chosen = torch.rand(n, generator=generator) < 0.5
-        return (chosen * _uniform(n, low, high, generator)).to(device)
+        return (strength * chosen * _uniform(n, low, high, generator)).to(device)
 
     contrast = 1 + sometimes(-0.25, 0.25)
     brightness = sometimes(-0.15, 0.15)
@@ -129,40 +132,31 @@ def augment(images: torch.Tensor, generator: torch.Generator) -> Augmented:
     return Augmented(x, blur, noise)
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Rendered portraits and the parameters [N, P] they were rendered from."""
-
-    portraits: Portraits
-    parameters: torch.Tensor
-
-
 def batch_stream(
     batch_size: int,
     resolutions: Sequence[int],
     replay: int,
     generator: torch.Generator,
     device: torch.device | str = "cpu",
-) -> Iterator[Batch]:
+) -> Iterator[Portraits]:
     """Endless batches of training portraits; see fit for the arguments.
 
     Yields:
         Batches of batch_size at the smallest resolution, fewer at larger ones.
     """
-    recent: deque[Batch] = deque(maxlen=64)
+    recent: deque[Portraits] = deque(maxlen=64)
     for step in itertools.count():
         if step % replay == 0:
             resolution = resolutions[step // replay % len(resolutions)]
             n = max(1, batch_size * min(resolutions) ** 2 // resolution**2)
             seeds = torch.randint(TRAINING_SEEDS, (n,), generator=generator)
-            parameters = portrait_parameters(seeds.tolist()).to(device)
-            recent.append(Batch(render_parameters(parameters, resolution, device), parameters))
+            recent.append(render_portraits(seeds, resolution, device))
             yield recent[-1]
         else:
             yield recent[int(torch.randint(len(recent), (), generator=generator))]
 
 
-Loss = Callable[[nn.Module, Batch, torch.Generator], dict[str, torch.Tensor]]
+Loss = Callable[[nn.Module, Portraits, torch.Generator], dict[str, torch.Tensor]]
 
 
 def fit(
@@ -182,7 +176,7 @@ def fit(
 
     Args:
         network: trained in place; left in eval mode.
-        loss: (network, batch, generator) -> named scalar losses, summed for the gradient. The
+        loss: (network, portraits, generator) -> named scalar losses, summed for the gradient. The
             generator decides any augmentation.
         steps: optimiser steps.
         batch_size: images a step at the smallest resolution; larger ones get fewer, so that
@@ -212,9 +206,9 @@ def fit(
     # Channels last is how the CPU's and the GPU's bfloat16 convolutions want it.
     network.train().to(memory_format=torch.channels_last)
     bar = tqdm(range(steps), disable=not progress, unit="step")
-    for step, batch in zip(bar, stream, strict=False):
+    for step, portraits in zip(bar, stream, strict=False):
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            losses = loss(network, batch, generator)
+            losses = loss(network, portraits, generator)
         total = torch.stack(list(losses.values())).sum()
         if not total.isfinite():
             raise ValueError(f"the loss is not finite at step {step}: lower lr (now {lr})")

@@ -3,14 +3,14 @@ import torch
 
 from cagc_lib.features import (
     FeatureNetwork,
+    appearance,
     describe_attributes,
     load_features,
     perceptual_distance,
     resize,
     train_features,
 )
-from cagc_lib.portraits import portrait_parameters, render_portraits
-from cagc_lib.rendering.anatomy import COLUMNS
+from cagc_lib.portraits import render_portraits
 from cagc_lib.supervised import HELD_OUT_SEED, gaussian_blur
 
 SEEDS = range(HELD_OUT_SEED, HELD_OUT_SEED + 256)
@@ -62,11 +62,12 @@ def test_numbers_beat_their_mean(held_out, predicted, name):
     assert explained(predicted[name], held_out.attributes[name]) > 0.5
 
 
-def test_the_embedding_knows_the_background(predicted):
-    truth = portrait_parameters(SEEDS)
-    fit = dict(zip(COLUMNS, explained(predicted["parameters"], truth).tolist(), strict=True))
-    assert fit["shade"] > 0.2
-    assert fit["hue_a"] > 0.2
+def test_the_embedding_knows_the_background(held_out, predicted):
+    truth = appearance(held_out.images)
+    # The corner cells at the top are background almost everywhere: colour and contrast.
+    corners = explained(predicted["appearance"], truth)[:, 0, ::3]
+    assert corners[:3].min() > 0.6
+    assert corners[3].min() > 0.3
 
 
 def test_feature_maps_halve_from_full_resolution(network):
@@ -153,6 +154,19 @@ def test_bad_images_are_named(network):
         network(good.byte())
 
 
+def test_appearance_measures_colour_and_contrast():
+    images = torch.zeros(1, 3, 64, 64)
+    images[:, 0, :16, :16] = 0.4
+    images[:, :, 48:, 48::2] = 1.0
+    found = appearance(images)
+    assert found[0, :3, 0, 0].tolist() == pytest.approx([1, 0, 0], abs=1e-6)
+    assert found[0, 3, 0, 0].item() == pytest.approx(-2.5, abs=1e-3)
+    assert found[0, :3, 3, 3].tolist() == pytest.approx([1.25] * 3)
+    assert found[0, 3, 3, 3].item() == pytest.approx(2.5)
+    larger = torch.nn.functional.interpolate(images, (128, 128))
+    torch.testing.assert_close(appearance(larger), found)
+
+
 def test_attributes_are_described_by_their_type():
     spec = describe_attributes(
         {
@@ -164,13 +178,13 @@ def test_attributes_are_described_by_their_type():
     assert spec["number"] == pytest.approx([2.0, 2**0.5])
     assert spec["flag"] == []
     assert spec["kind"] == [5]
-    network = FeatureNetwork(3, spec)
+    network = FeatureNetwork(spec)
     found = network.eval().predict(torch.zeros(2, 3, 64, 64))
     assert found["flag"].dtype == torch.bool
     assert found["kind"].dtype == torch.int64
     # An untrained head predicts the mean of everything.
     assert found["number"].tolist() == pytest.approx([2.0, 2.0])
-    assert found["parameters"].eq(0.5).all()
+    assert found["appearance"].eq(0).all()
 
 
 def test_training_is_deterministic(tmp_path):

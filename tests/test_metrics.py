@@ -16,6 +16,12 @@ from cagc_lib.portraits import render_portraits
 from cagc_lib.supervised import HELD_OUT_SEED, gaussian_blur
 
 
+def left_half(images):
+    mask = torch.zeros_like(images[:, :1], dtype=torch.bool)
+    mask[..., :16] = True
+    return mask
+
+
 @pytest.fixture(scope="module")
 def generator():
     torch.manual_seed(0)
@@ -97,11 +103,16 @@ def test_evaluate_reports_everything_asked_for(generator):
     with torch.no_grad():
         student.synthesis.torgbs[-1].bias.add_(0.1)
     report = evaluate(
-        student, num_samples=12, content="portraits", teacher=generator, batch_size=5, seed=3
+        student, num_samples=12, content=left_half, teacher=generator, batch_size=5, seed=3
     )
     assert report.resolution == 32
     assert report.num_samples == 12
+    assert report.content_area == 0.5
     assert report.teacher_l1 == pytest.approx(0.1, rel=1e-3)
+    assert report.teacher_content_l1 == pytest.approx(0.1, rel=1e-3)
+    assert report.teacher_content_psnr_frame - report.teacher_content_psnr == pytest.approx(
+        10 * math.log10(2), rel=1e-6
+    )
     assert report.teacher_psnr == pytest.approx(10 * math.log10(4 / 0.01), rel=1e-3)
     assert report.parameters == sum(p.numel() for p in generator.parameters())
     values = report.to_dict()
@@ -133,11 +144,6 @@ def test_a_generator_equals_itself_as_teacher(generator):
 
 
 def test_content_distances_ignore_what_is_outside(generator):
-    def left_half(images):
-        mask = torch.zeros_like(images[:, :1], dtype=torch.bool)
-        mask[..., :16] = True
-        return mask
-
     distance = metrics._TeacherDistance(load_features(), left_half)
     a = torch.zeros(2, 3, 32, 32)
     b = a.clone()
@@ -151,6 +157,23 @@ def test_content_distances_ignore_what_is_outside(generator):
     distance = metrics._TeacherDistance(load_features(), left_half)
     distance.add(b, a)
     assert distance.means()["teacher_content_l1"] == pytest.approx(0.5)
+
+
+def test_images_without_content_leave_content_distances_undefined(generator):
+    report = evaluate(
+        generator, num_samples=5, teacher=generator, content=lambda images: ~everything(images)
+    )
+    assert report.content_area == 0
+    assert report.teacher_content_l1 is None
+    assert report.teacher_content_psnr is None
+    assert report.teacher_l1 == 0
+    assert Report.from_json(report.to_json()) == report
+
+
+def test_evaluate_takes_a_source_by_name(generator):
+    report = evaluate(generator, num_samples=5, content="portraits")
+    assert 0 <= report.content_area <= 1
+    assert report.content_frechet > 0
 
 
 def test_evaluate_leaves_the_generator_as_it_was(generator):

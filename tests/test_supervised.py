@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cagc_lib.portraits import portrait_parameters
+from cagc_lib.portraits import render_portraits
 from cagc_lib.supervised import (
     HELD_OUT_SEED,
     TRAINING_SEEDS,
@@ -24,8 +24,8 @@ class MeanColour(nn.Module):
         return self.linear(images)
 
 
-def loss(network, batch, generator):
-    images = batch.portraits.images
+def loss(network, portraits, generator):
+    images = portraits.images
     noisy = images + 0.1 * torch.randn(images.shape, generator=generator)
     return {"colour": F.mse_loss(network(noisy).float(), images)}
 
@@ -66,8 +66,8 @@ def test_fit_rejects_bad_input_and_a_diverging_loss():
     with pytest.raises(ValueError, match="at least 1"):
         fit(MeanColour(), loss, steps=0, progress=False)
 
-    def broken(network, batch, generator):
-        return {"loss": loss(network, batch, generator)["colour"] * float("nan")}
+    def broken(network, portraits, generator):
+        return {"loss": loss(network, portraits, generator)["colour"] * float("nan")}
 
     with pytest.raises(ValueError, match="not finite at step 0"):
         fit(MeanColour(), broken, steps=1, batch_size=1, resolutions=(16,), progress=False)
@@ -78,11 +78,11 @@ def test_batches_come_from_training_seeds_and_are_replayed():
     generator = torch.Generator().manual_seed(0)
     stream = batch_stream(8, (16, 32), 2, generator)
     batches = [next(stream) for _ in range(6)]
-    assert [b.portraits.images.shape[-1] for b in batches[::2]] == [16, 32, 16]
-    assert [len(b.portraits.images) for b in batches[::2]] == [8, 2, 8]
+    assert [b.images.shape[-1] for b in batches[::2]] == [16, 32, 16]
+    assert [len(b.images) for b in batches[::2]] == [8, 2, 8]
     assert batches[1] is batches[0]
     seeds = torch.randint(TRAINING_SEEDS, (8,), generator=torch.Generator().manual_seed(0))
-    assert torch.equal(batches[0].parameters, portrait_parameters(seeds.tolist()))
+    assert torch.equal(batches[0].images, render_portraits(seeds, 16).images)
 
 
 def test_augmentation_reports_what_it_did():
