@@ -91,10 +91,10 @@ class ImageFolder:
             raise ValueError(f"data: {file} is not a readable image ({error})") from error
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
-        size = (self.resolution, self.resolution)
-        # Pillow's bilinear filter averages over the pixels that shrink into one
-        box = (left, top, left + side, top + side)
-        image = image.resize(size, Image.Resampling.BILINEAR, box=box)
+        # cut first: resize(box=...) would mix in what lies outside the box. Pillow's bilinear
+        # filter averages over all the pixels that shrink into one
+        image = image.crop((left, top, left + side, top + side))
+        image = image.resize([self.resolution] * 2, Image.Resampling.BILINEAR)
         return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 

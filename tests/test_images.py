@@ -1,0 +1,127 @@
+"""Streams of real images: functions of the position, whole epochs, honest errors."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cagc_lib.images import ImageFolder, RenderedPortraits, image_source, mixed_seed, save_sheet
+from cagc_lib.portraits import render_portraits
+
+
+def folder_of(folder: Path, colours: list[int], size: tuple[int, int] = (20, 20)) -> Path:
+    folder.mkdir(exist_ok=True)
+    for i, colour in enumerate(colours):
+        Image.new("RGB", size, (colour, 0, 255)).save(folder / f"{i:03d}.png")
+    return folder
+
+
+def test_portraits_are_those_of_their_seeds() -> None:
+    source = RenderedPortraits(16, first_seed=100)
+    expected = render_portraits(range(107, 112), 16).images
+    assert torch.equal(source(7, 5), expected)
+    assert torch.equal(torch.cat([source(7, 2), source(9, 3)]), expected)
+
+
+def test_a_pool_shows_each_portrait_once_an_epoch() -> None:
+    source = RenderedPortraits(16, first_seed=5, pool=6, seed=3)
+    portraits = render_portraits(range(5, 11), 16).images
+    orders = []
+    for epoch in range(2):
+        images = torch.cat([source(epoch * 6 + start, 3) for start in (0, 3)])
+        distance = (images[:, None] - portraits[None]).abs().flatten(2).amax(2)
+        # eight bits: half a step of 2 / 255
+        assert (distance.min(1).values <= 1 / 255 + 1e-6).all()
+        orders.append(distance.argmin(1).tolist())
+        assert sorted(orders[-1]) == list(range(6))
+    assert orders[0] != orders[1]
+    # a source that starts in the middle shows the same
+    again = RenderedPortraits(16, first_seed=5, pool=6, seed=3)
+    assert torch.equal(again(4, 5), source(4, 5))
+
+
+def test_a_folder_is_cropped_and_resized(tmp_path: Path) -> None:
+    # a wide image: red bars left and right of a green square
+    wide = np.zeros((32, 64, 3), np.uint8)
+    wide[..., 0] = 255
+    wide[:, 16:48] = (0, 255, 0)
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    image = ImageFolder(tmp_path, 8)(0, 1)
+    assert image.shape == (1, 3, 8, 8)
+    assert torch.equal(image, torch.tensor([-1.0, 1.0, -1.0]).view(1, 3, 1, 1).expand(1, 3, 8, 8))
+
+
+def test_a_folder_is_averaged_when_it_shrinks(tmp_path: Path) -> None:
+    board = np.indices((64, 64)).sum(0) % 2 * 255
+    Image.fromarray(board.astype(np.uint8)).convert("RGB").save(tmp_path / "board.png")
+    image = ImageFolder(tmp_path, 8)(0, 1)
+    # a sampled chessboard would be black or white; an averaged one is grey
+    assert image.abs().max() < 0.05
+
+
+def test_a_folder_goes_through_whole_epochs(tmp_path: Path) -> None:
+    source = image_source(str(folder_of(tmp_path / "a", list(range(0, 250, 50)))), 8, seed=1)
+    reds = ((source(0, 10)[:, 0, 0, 0] + 1) * 127.5).round().int().tolist()
+    assert sorted(reds[:5]) == sorted(reds[5:]) == list(range(0, 250, 50))
+    assert reds[:5] != reds[5:]
+
+
+def test_folders_inside_and_grey_images_are_read(tmp_path: Path) -> None:
+    folder_of(tmp_path / "inner", [10])
+    Image.new("L", (9, 9), 100).save(tmp_path / "grey.JPG")
+    (tmp_path / "notes.txt").write_text("not an image")
+    assert ImageFolder(tmp_path, 8)(0, 2).shape == (2, 3, 8, 8)
+
+
+def test_flips_mirror_about_half(tmp_path: Path) -> None:
+    plain, flipped = (image_source("portraits", 16, pool=4, flip=f, seed=2) for f in (False, True))
+    a, b = plain(0, 64), flipped(0, 64)
+    same = (a == b).flatten(1).all(1)
+    mirrored = (a.flip(3) == b).flatten(1).all(1)
+    assert (same ^ mirrored).all()
+    assert 16 <= int(mirrored.sum()) <= 48
+    assert torch.equal(flipped(10, 4), b[10:14])
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n then nothing", b"GIF89a"])
+def test_a_file_that_is_no_image_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "broken.png").write_bytes(content)
+    with pytest.raises(ValueError, match=r"broken\.png is not a readable image") as caught:
+        ImageFolder(tmp_path, 8)(0, 1)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_truncated_image_is_named(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "half.png")
+    data = (tmp_path / "half.png").read_bytes()
+    (tmp_path / "half.png").write_bytes(data[: len(data) // 2])
+    with pytest.raises(ValueError, match=r"half\.png is not a readable image"):
+        ImageFolder(tmp_path, 8)(0, 1)
+
+
+def test_a_missing_or_empty_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match='expected "portraits" or a folder'):
+        image_source(str(tmp_path / "absent"), 8)
+    with pytest.raises(ValueError, match="no image in"):
+        image_source(str(tmp_path), 8)
+
+
+def test_seeds_are_mixed() -> None:
+    seeds = {mixed_seed(a, b) for a in range(20) for b in range(20)}
+    assert len(seeds) == 400
+    assert all(0 <= seed < 2**32 for seed in seeds)
+
+
+def test_a_sheet_is_row_by_row_and_clipped(tmp_path: Path) -> None:
+    images = torch.tensor([-1.0, 0.0, 5.0]).view(3, 1, 1, 1).expand(3, 3, 4, 4)
+    save_sheet(images, tmp_path / "sheet.png", columns=2)
+    with Image.open(tmp_path / "sheet.png") as opened:
+        sheet = np.array(opened)
+    assert sheet.shape == (8, 8, 3)
+    # the empty place is white
+    expected = [[0, 128], [255, 255]]
+    assert (sheet[::4, ::4, 0] == expected).all()
+    assert [file.name for file in tmp_path.iterdir()] == ["sheet.png"]
