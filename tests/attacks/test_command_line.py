@@ -1,0 +1,208 @@
+"""Bad input on the command line: one line on stderr, exit status 2, nothing half-written."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from cagc_lib.__main__ import main
+from cagc_lib.checkpoints import save_generator
+from cagc_lib.generator import Generator, GeneratorConfig
+
+SMALL = GeneratorConfig(16, (6,) * 6, z_dim=8, w_dim=8, mapping_layers=1)
+FILES = (
+    "absent.safetensors", "half.pt", "half.safetensors", "text.pt", "image.png",
+    "other.safetensors",
+)
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder that holds a good network and several bad files."""
+    save_generator(Generator(SMALL), tmp_path / "good.safetensors")
+    for source, name in (
+        (tmp_path / "good.safetensors", "half.safetensors"),
+        (ROOT / "tests/golden/rosinality.pt", "half.pt"),
+    ):
+        data = source.read_bytes()
+        (tmp_path / name).write_bytes(data[: len(data) // 2])
+    (tmp_path / "text.pt").write_text("not a network\n" * 100)
+    (tmp_path / "image.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(200))
+    np.savez(tmp_path / "arrays.npz", a=np.zeros(3))
+    safetensors.torch.save_file({"weight": torch.zeros(3)}, tmp_path / "other.safetensors")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refuses(place: Path, capsys: pytest.CaptureFixture, arguments: list[str], *words: str) -> None:
+    """The command ends with status 2 and one line that holds the words; no file changes."""
+    before = {file: file.stat().st_mtime_ns for file in place.rglob("*")}
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    lines = captured.err.splitlines()
+    # a progress bar may have been drawn before
+    assert lines[-1].startswith("cagc_lib: ")
+    assert "Traceback" not in captured.err
+    assert len(lines[-1]) < 600
+    for word in words:
+        assert word in lines[-1], lines[-1]
+    assert {file: file.stat().st_mtime_ns for file in place.rglob("*")} == before
+
+
+def compress(file: str = "good.safetensors", **options: str) -> list[str]:
+    options = {"content": "everything", "out": "s.safetensors", "num-samples": "2"} | options
+    pairs = [(f"--{name}", value) for name, value in options.items()]
+    return ["compress", file, *[part for pair in pairs for part in pair]]
+
+
+@pytest.mark.parametrize("file", [*FILES, "arrays.npz", "."])
+def test_a_file_that_is_no_network(place: Path, capsys, file: str) -> None:
+    refuses(place, capsys, compress(file), file)
+    refuses(place, capsys, ["generate", file, "--out", "sheet.png"], file)
+    refuses(place, capsys, ["evaluate", file, "--content", "none"], file)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_teacher_that_is_no_network(place: Path, capsys, file: str) -> None:
+    arguments = ["train", "student", "good.safetensors", "--teacher", file, "--out", "run"]
+    refuses(place, capsys, [*arguments, "--content", "everything"], file)
+
+
+@pytest.mark.parametrize("ratio", ["1", "1.5", "-0.1", "nan", "inf"])
+def test_a_ratio_outside_the_range(place: Path, capsys, ratio: str) -> None:
+    # "--ratio=-0.1", as argparse takes a separate -0.1 for an option
+    arguments = [*compress(), f"--ratio={ratio}"]
+    refuses(place, capsys, arguments, "ratio", str(float(ratio)), "[0, 1)")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("ratio", "much", "number"), ("seed", "one", "integer"), ("seed", "1.5", "integer"),
+        ("seed", "", "integer"), ("num-samples", "0", ">= 1"), ("num-samples", "1e3", ">= 1"),
+        ("score-batch", "-3", ">= 1"), ("round-to", "0", ">= 1"), ("noise-prob", "p", "number"),
+        ("noise-prob", "2", "(0, 1]"), ("method", "best", "content-aware"),
+        ("rgb-gain", "kept", "preserved"), ("content", "cats", "portraits"),
+        ("content", "hair,cats", "hair"), ("content", "", "portraits"),
+        ("distil-images", "-1", ">= 0"), ("device", "tpu9", "cpu"),
+        ("autocast", "int8", "bfloat16"),
+        ("set", "r1_gamma", "NAME=VALUE"), ("teacher-noise", "none", "shared"),
+        ("init", "zero", "fresh"), ("register", "My Net", "small letters"),
+    ],
+)
+def test_a_wrong_option(place: Path, capsys, option: str, value: str, expected: str) -> None:
+    refuses(place, capsys, [*compress(), f"--{option}={value}"], option.split("-")[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("out", "word"),
+    [("s.onnx", ".safetensors"), ("nowhere/s.safetensors", "nowhere"), ("s", ".safetensors"),
+     (".", ".safetensors")],
+)
+def test_an_output_that_cannot_be_written(place: Path, capsys, out: str, word: str) -> None:
+    refuses(place, capsys, compress(out=out), "out", word)
+
+
+def test_an_output_that_is_a_folder(place: Path, capsys) -> None:
+    (place / "s.safetensors").mkdir()
+    refuses(place, capsys, compress(), "s.safetensors", "folder")
+
+
+def test_a_folder_that_nobody_may_write_to(place: Path, capsys) -> None:
+    # not even root makes files there
+    refuses(place, capsys, compress(out="/proc/s.safetensors"), "out", "/proc")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["epochs=3"], ("epochs", "images")), (["r1_gamma=high"], ("r1_gamma", "high")),
+        (["log_every=0"], ("log_every", "0", ">= 1")), (["style_mixing=2"], ("style_mixing",)),
+    ],
+)
+def test_wrong_training_settings(place: Path, capsys, settings: list[str], words) -> None:
+    arguments = ["train", "teacher", "--out", "run"]
+    refuses(place, capsys, [*arguments, *[f"--set={s}" for s in settings]], *words)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--resolution", "65"], ("resolution", "65", "power of two")),
+        (["--channels", "8x4"], ("channels", "4", "10")),
+        (["--channels", "wide"], ("channels", "wide", "160x6")),
+        (["--channels", "0x10"], ("channels", "0")),
+        (["--data", "no-such-folder"], ("data", "no-such-folder", "portraits")),
+        (["--data", "empty"], ("data", "empty")),
+        (["--warm-start", "3", "--z-dim", "8", "--images", "0"], ("z",)),
+        (["--out", "good.safetensors"], ("good.safetensors",)),
+    ],
+)
+def test_a_teacher_that_cannot_be_trained(place: Path, capsys, options, words) -> None:
+    (place / "empty").mkdir()
+    arguments = ["train", "teacher", "--out", "run", "--channels", "4x10", *options]
+    if "--z-dim" in options:
+        # found by the first step, when the run folder exists already
+        assert main(arguments) == 2
+        assert words[0] in capsys.readouterr().err.splitlines()[-1]
+        return
+    refuses(place, capsys, arguments, *words)
+
+
+@pytest.mark.parametrize("seeds", ["one", "3-1", "1.5", "", "-4", "0-99999999", "1,,2"])
+def test_wrong_seeds(place: Path, capsys, seeds: str) -> None:
+    arguments = ["generate", "good.safetensors", f"--seeds={seeds}", "--out", "sheet.png"]
+    refuses(place, capsys, arguments, "seeds", "expected")
+
+
+def test_wrong_outputs_of_the_other_commands(place: Path, capsys) -> None:
+    refuses(place, capsys, ["generate", "good.safetensors", "--out", "sheet.jpg"], ".png")
+    evaluate = ["evaluate", "good.safetensors", "--content", "none"]
+    refuses(place, capsys, [*evaluate, "--json", "nowhere/r.json"], "nowhere")
+    refuses(place, capsys, [*evaluate, "--csv", "table.txt"], ".csv")
+    refuses(place, capsys, [*evaluate, "--num-samples", "2"], "num_samples", "at least 5")
+
+
+def test_networks_that_do_not_fit(place: Path, capsys) -> None:
+    other = GeneratorConfig(8, (4,) * 4, z_dim=8, w_dim=8, mapping_layers=1)
+    save_generator(Generator(other), place / "smaller.safetensors")
+    arguments = ["--content", "everything", "--perceptual", "0"]
+    refuses(
+        place, capsys,
+        ["train", "student", "smaller.safetensors", "--teacher", "good.safetensors",
+         "--out", "run", *arguments],
+        "teacher", "resolution",
+    )
+
+
+def test_missing_and_unknown_arguments(place: Path, capsys) -> None:
+    refuses(place, capsys, [], "COMMAND")
+    refuses(place, capsys, ["shrink"], "shrink")
+    refuses(place, capsys, ["compress", "good.safetensors"], "--out")
+    refuses(place, capsys, [*compress(), "--fast"], "--fast")
+    refuses(place, capsys, ["train", "parser"], "out")
+
+
+def test_resuming_a_run_with_a_damaged_record(place: Path, capsys) -> None:
+    run = place / "s.run"
+    run.mkdir()
+    save_generator(Generator(SMALL), run / "pruned.safetensors")
+    (run / "compress.json").write_text("{")
+    refuses(place, capsys, [*compress(), "--distil-images", "8", "--resume"], "compress.json")
+
+
+def test_the_process_itself_ends_with_status_two(place: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "cagc_lib", *compress("absent.pt")], cwd=place,
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120,
+    )
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("cagc_lib: absent.pt: no such file")
+    assert len(result.stderr.splitlines()) == 1
