@@ -39,6 +39,10 @@ def clean(notebook: NotebookNode) -> None:
         if "remove-output" in cell.metadata.get("tags", []):
             cell.outputs = []
         cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+        for output in cell.outputs:
+            # IPython stores a PIL image twice; the page shows the PNG
+            if "image/png" in output.get("data", {}):
+                output.data.pop("image/jpeg", None)
 
 
 def execute(path: Path, out: Path | None, timeout: int) -> float:
