@@ -37,7 +37,7 @@ def browser() -> Iterator[Browser]:
 def watched(browser: Browser) -> Iterator[tuple[Page, list[str]]]:
     """Return a fresh page and the list of everything that goes wrong on it."""
     context = browser.new_context(viewport={"width": 1200, "height": 900})
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(90_000)
     page = context.new_page()
     problems: list[str] = []
 

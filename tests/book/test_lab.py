@@ -64,7 +64,7 @@ def lab(tmp_path: Path) -> Iterator[str]:
             server.wait(timeout=30)
 
 
-def wait_for(address: str, server: subprocess.Popen[bytes], seconds: float = 60) -> None:
+def wait_for(address: str, server: subprocess.Popen[bytes], seconds: float = 120) -> None:
     """Return when the server answers."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and server.poll() is None:
@@ -78,7 +78,6 @@ def wait_for(address: str, server: subprocess.Popen[bytes], seconds: float = 60)
 
 def test_live_slider_moves_its_picture(lab: str, watched: tuple[Page, list[str]]) -> None:
     page, problems = watched
-    page.set_default_timeout(60_000)
     page.goto(lab)
     cell = page.locator(".jp-Notebook .jp-CodeCell").first
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()

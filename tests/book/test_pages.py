@@ -31,7 +31,7 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program = str(Path(sys.executable).with_name("jupyter-book"))
     options = ["-W", "-n", "--keep-going", "--quiet", "--path-output", str(out)]
     result = subprocess.run(
-        [program, "build", str(ROOT), *options], capture_output=True, text=True, timeout=300
+        [program, "build", str(ROOT), *options], capture_output=True, text=True, timeout=600
     )
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return out / "_build" / "html"
