@@ -44,6 +44,6 @@ $(READY): requirements.txt
 		{ $(PYTHON) -m pip --version >/dev/null 2>&1 && $(PYTHON) -m venv --without-pip .venv && \
 			$(PYTHON) -m pip --python .venv/bin/python install --quiet pip; } || \
 		{ echo "Python cannot create .venv here; on Debian: apt-get install python3-venv"; exit 1; }
-	@echo "Installing the requirements into .venv: about 3 GB, some minutes ..."
+	@echo "Installing the requirements into .venv: 3 GB or more, some minutes ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
