@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     add = train.add_subparsers(metavar="WHAT", required=True).add_parser
     _train_teacher(add("teacher", help="a full-size generator and its discriminator"))
     _train_student(add("student", help="a pruned generator, against its teacher"))
-    for what, steps in (("parser", 2500), ("features", 6000)):
+    for what, steps in (("parser", 4000), ("features", 5000)):
         text = {"parser": "reads the content mask", "features": "perceptual loss and measures"}
         _train_network(add(what, help=f"the small network: {text[what]}"), what, steps)
     return parser
