@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -115,7 +116,7 @@ class Canvas:
         )
 
 
-def take(value, index: Tensor):
+def take(value: Any, index: Tensor) -> Any:
     """The given rows of every tensor in a structure of namespaces, lists and tuples."""
     if isinstance(value, Tensor):
         return value[index]
@@ -139,21 +140,37 @@ def circle(x: Tensor, y: Tensor, radius: Tensor | float) -> Tensor:
     return (x * x + y * y).sqrt_() - radius
 
 
-def box(x: Tensor, y: Tensor, rx: Tensor | float, ry: Tensor | float, corner=0.0) -> Tensor:
+def box(
+    x: Tensor, y: Tensor, rx: Tensor | float, ry: Tensor | float, corner: Tensor | float = 0.0
+) -> Tensor:
     """Signed distance to a rectangle with rounded corners (corner <= rx, ry)."""
     p, q = x.abs() - (rx - corner), y.abs() - (ry - corner)
     outside = (p.clamp(min=0.0).square() + q.clamp(min=0.0).square()).sqrt_()
     return outside + torch.maximum(p, q).clamp_(max=0.0) - corner
 
 
-def segment(x: Tensor, y: Tensor, x0, y0, x1, y1) -> Tensor:
+def segment(
+    x: Tensor,
+    y: Tensor,
+    x0: Tensor | float,
+    y0: Tensor | float,
+    x1: Tensor | float,
+    y1: Tensor | float,
+) -> Tensor:
     """Distance to the segment from (x0, y0) to (x1, y1)."""
     dx, dy = x1 - x0, y1 - y0
     along = (((x - x0) * dx + (y - y0) * dy) / (dx * dx + dy * dy + 1e-6)).clamp_(0.0, 1.0)
     return ((x - x0 - along * dx).square() + (y - y0 - along * dy).square()).sqrt_()
 
 
-def blob(x: Tensor, y: Tensor, x0, y0, rx, ry) -> Tensor:
+def blob(
+    x: Tensor,
+    y: Tensor,
+    x0: Tensor | float,
+    y0: Tensor | float,
+    rx: Tensor | float,
+    ry: Tensor | float,
+) -> Tensor:
     """A soft spot in [0, 1] with compact support: (1 - r^2)_+^2."""
     return (1.0 - ((x - x0) / rx).square() - ((y - y0) / ry).square()).clamp_(min=0.0).square_()
 

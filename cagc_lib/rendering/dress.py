@@ -39,7 +39,9 @@ def measure_dress(c: Columns, m: SimpleNamespace) -> SimpleNamespace:
     return d
 
 
-def draw_clothes(canvas: Canvas, c: Columns, m, d, k) -> None:
+def draw_clothes(
+    canvas: Canvas, c: Columns, m: SimpleNamespace, d: SimpleNamespace, k: SimpleNamespace
+) -> None:
     """Shoulders, neckline, collar or lapels, and the pattern of the cloth."""
     w = canvas.frame(0.0, 0.70, 1.0, 1.0)
     x, y = body(w, m)
@@ -73,7 +75,16 @@ def draw_clothes(canvas: Canvas, c: Columns, m, d, k) -> None:
     trim(w, d, k, x, y, hole, cover, light)
 
 
-def trim(w: View, d, k, x: Tensor, y: Tensor, hole: Tensor, cover: Tensor, light: Tensor) -> None:
+def trim(
+    w: View,
+    d: SimpleNamespace,
+    k: SimpleNamespace,
+    x: Tensor,
+    y: Tensor,
+    hole: Tensor,
+    cover: Tensor,
+    light: Tensor,
+) -> None:
     """Hems, collars, lapels and the turtleneck's fold."""
     g, ax = d.garment, x.abs()
     hem = cover * w.cover((hole - 0.045).abs() - 0.045) * (g <= 1)
@@ -90,7 +101,9 @@ def trim(w: View, d, k, x: Tensor, y: Tensor, hole: Tensor, cover: Tensor, light
     w.paint(k.cloth_shadow, 0.8 * w.cover(roll, 0.02) * (g == 3) * cover)
 
 
-def draw_necklace(canvas: Canvas, m, d, k) -> None:
+def draw_necklace(
+    canvas: Canvas, m: SimpleNamespace, d: SimpleNamespace, k: SimpleNamespace
+) -> None:
     """Beads on a string around the neck, with a pendant."""
     w = canvas.frame(0.1, 0.72, 0.9, 1.0)
     x, y = body(w, m)
@@ -104,7 +117,9 @@ def draw_necklace(canvas: Canvas, m, d, k) -> None:
     w.paint((k.metal * (0.55 + 0.40 * light).unsqueeze(1)).clamp_(0.0, 1.0), cover, 15)
 
 
-def draw_earrings(canvas: Canvas, m, d, k, lobes) -> None:
+def draw_earrings(
+    canvas: Canvas, m: SimpleNamespace, d: SimpleNamespace, k: SimpleNamespace, lobes: list[tuple]
+) -> None:
     """A drop below each visible lobe."""
     w = canvas.box(-1.1, 0.1, 1.1, 0.75)
     for x0, y0, seen in lobes:
@@ -115,7 +130,9 @@ def draw_earrings(canvas: Canvas, m, d, k, lobes) -> None:
         w.paint((k.metal * 0.82 + 0.6 * shine.unsqueeze(1)).clamp_(0.0, 1.0), cover, 9)
 
 
-def draw_glasses(canvas: Canvas, m, d, k) -> None:
+def draw_glasses(
+    canvas: Canvas, m: SimpleNamespace, d: SimpleNamespace, k: SimpleNamespace
+) -> None:
     """Frames, bridge and temples; sunglasses have dark lenses, the others a glint."""
     w = canvas.box(-1.0, -0.45, 1.0, 0.55)
     on = (d.glasses > 0).float()
@@ -146,7 +163,9 @@ def draw_glasses(canvas: Canvas, m, d, k) -> None:
     w.paint(k.frame, on * w.cover(frame), 6)
 
 
-def draw_hat(canvas: Canvas, m, h, d, k) -> None:
+def draw_hat(
+    canvas: Canvas, m: SimpleNamespace, h: SimpleNamespace, d: SimpleNamespace, k: SimpleNamespace
+) -> None:
     """A knitted beanie, a brimmed hat or a cap."""
     w = canvas.box(-1.35, -1.6, 1.35, 0.1)
     x, y, p = w.x - h.x, w.y, m.pose

@@ -105,7 +105,16 @@ def draw_eye(canvas: Canvas, c: Columns, m: SimpleNamespace, k: SimpleNamespace,
     return rows
 
 
-def draw_lids(w: View, m, k, e, t: Tensor, y: Tensor, top: Tensor, low: Tensor) -> None:
+def draw_lids(
+    w: View,
+    m: SimpleNamespace,
+    k: SimpleNamespace,
+    e: SimpleNamespace,
+    t: Tensor,
+    y: Tensor,
+    top: Tensor,
+    low: Tensor,
+) -> None:
     """Lash line, crease and lower lid; t is x over the eye's half width, y from its centre."""
     lash = k.hair_shadow * 0.35
     outward = (t * e.side).clamp(-1.0, 1.2)

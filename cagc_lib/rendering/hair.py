@@ -61,13 +61,13 @@ def measure_hair(c: Columns, m: SimpleNamespace) -> SimpleNamespace:
     return h
 
 
-def mass_distance(m, h, x: Tensor, y: Tensor) -> Tensor:
+def mass_distance(m: SimpleNamespace, h: SimpleNamespace, x: Tensor, y: Tensor) -> Tensor:
     """Signed distance to the hair around the skull."""
     d = ellipse(x - h.x, y + 0.17, m.width + h.side, 0.86 + h.top)
     return d - h.bumps * ((x * 13.0 + h.phase).sin() * (y * 12.0).sin())
 
 
-def curtain_distance(m, h, x: Tensor, y: Tensor) -> Tensor:
+def curtain_distance(m: SimpleNamespace, h: SimpleNamespace, x: Tensor, y: Tensor) -> Tensor:
     """Signed distance to hair hanging to `length`."""
     sway = (0.015 + h.bumps) * (y * 7.5 + h.phase).sin()
     low = y.clamp(min=-0.2)
@@ -80,7 +80,9 @@ def hair_colour(light: Tensor, k: SimpleNamespace) -> Tensor:
     return ramp(light, k.hair_shadow, k.hair, k.hair_glow)
 
 
-def draw_hair_back(canvas: Canvas, m, h, k) -> None:
+def draw_hair_back(
+    canvas: Canvas, m: SimpleNamespace, h: SimpleNamespace, k: SimpleNamespace
+) -> None:
     """What is behind the neck: the mass, the hanging part, the bun."""
     w = canvas.box(-1.3, -1.75, 1.3, 2.2)
     x, y = w.x, w.y
@@ -94,7 +96,7 @@ def draw_hair_back(canvas: Canvas, m, h, k) -> None:
     w.paint(hair_colour(light, k), h.shown * w.cover(d), 17)
 
 
-def draw_locks(canvas: Canvas, m, h, k) -> None:
+def draw_locks(canvas: Canvas, m: SimpleNamespace, h: SimpleNamespace, k: SimpleNamespace) -> None:
     """Locks that fall before the shoulders, beside the face."""
     w = canvas.box(-1.3, -0.45, 1.3, 2.2)
     x, y = w.x, w.y
@@ -107,7 +109,9 @@ def draw_locks(canvas: Canvas, m, h, k) -> None:
     w.paint(hair_colour(light, k), h.shown * w.cover(d), 17)
 
 
-def draw_hair_front(canvas: Canvas, m, h, k) -> None:
+def draw_hair_front(
+    canvas: Canvas, m: SimpleNamespace, h: SimpleNamespace, k: SimpleNamespace
+) -> None:
     """The cap over the forehead, down to the hairline."""
     w = canvas.box(-1.15, -1.55, 1.15, 0.55)
     x, y = w.x, w.y
@@ -147,7 +151,7 @@ def measure_beard(c: Columns, m: SimpleNamespace) -> SimpleNamespace:
     return b
 
 
-def draw_beard(canvas: Canvas, m, b, k) -> None:
+def draw_beard(canvas: Canvas, m: SimpleNamespace, b: SimpleNamespace, k: SimpleNamespace) -> None:
     """Stubble and beard on the jaw, moustache under the nose.
 
     They keep the skin's label inside the head, as in CelebAMask-HQ; beyond the chin they are hair.
