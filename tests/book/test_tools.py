@@ -1,0 +1,56 @@
+"""The book's own machinery: clean notebook outputs, figures that stay inside their element."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+from nbformat import v4
+
+BOOK = Path(__file__).resolve().parents[2] / "book"
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_clean_keeps_what_a_reader_sees_and_nothing_else() -> None:
+    out, err = (v4.new_output("stream", name=n, text=n) for n in ("stdout", "stderr"))
+    shown = v4.new_code_cell("print(1)", outputs=[out, err], execution_count=1)
+    shown.metadata.update(execution={"iopub.status.busy": "now"}, tags=["hide-output"])
+    widget = v4.new_code_cell("slider", outputs=[out], execution_count=2)
+    widget.metadata.tags = ["remove-output"]
+    notebook = v4.new_notebook(cells=[v4.new_markdown_cell("# T"), shown, widget])
+    notebook.metadata.widgets = {"state": {}}
+    notebook.metadata.language_info = {"name": "python", "version": "3.11.7"}
+
+    load(BOOK / "_tools" / "execute.py").clean(notebook)
+
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+    assert "version" not in notebook.metadata.language_info
+    assert [o.name for o in shown.outputs] == ["stdout"] and widget.outputs == []
+    assert dict(shown.metadata) == {"tags": ["hide-output"]}
+    assert [shown.execution_count, widget.execution_count] == [1, 2]
+
+
+def test_a_figure_cannot_close_its_script_element() -> None:
+    plotly_mime = load(BOOK / "_ext" / "plotly_mime.py")
+    title = "</script><script>alert(1)</script>"
+    figure = {"data": [], "layout": {"title": {"text": title}}, "config": {"server": "x"}}
+    data = SimpleNamespace(mime_type=plotly_mime.MIME, content=figure)
+    (node,) = plotly_mime.PlotlyMime.handle_mime(None, data, inline=False)
+    html = node.astext()
+    assert html.count("</script>") == 1 and "<script>alert" in html
+    stored = re.search(r'<script type="application/json">(.*)</script></div>$', html)
+    assert stored
+    assert json.loads(stored.group(1)) == {"data": [], "layout": {"title": {"text": title}}}
+
+
+def test_other_outputs_are_left_to_myst_nb() -> None:
+    handle = load(BOOK / "_ext" / "plotly_mime.py").PlotlyMime.handle_mime
+    assert handle(None, SimpleNamespace(mime_type="text/html", content=""), False) is None
