@@ -158,7 +158,8 @@ class ParserSource:
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Content mask: [N, 3, H, W] in [-1, 1] -> [N, 1, H, W], bool."""
-        mask = self._is_content.to(images.device)[self._parse(images)][:, None]
+        ids = self._parse(images)
+        mask = self._is_content.to(ids.device)[ids][:, None]
         if mask.shape[2:] == images.shape[2:]:
             return mask
         # As the paper's distillation does: enlarge the mask smoothly, then cut at one half.
@@ -220,7 +221,7 @@ def _parser_loss(
     hit = torch.zeros_like(total).index_add(0, target.flatten(), of_truth)
     count = torch.bincount(target.flatten(), minlength=len(total))
     overlap = (hit / (total + count - hit))[count > 0].mean()
-    return {"cross_entropy": F.nll_loss(log_probability, target), "overlap": 1 - overlap}
+    return {"cross_entropy": F.nll_loss(log_probability, target), "overlap": 2 * (1 - overlap)}
 
 
 def mean_iou(
@@ -245,7 +246,7 @@ def mean_iou(
 
 
 def train_parser(
-    steps: int = 4000,
+    steps: int = 10000,
     batch_size: int = 32,
     seed: int = 0,
     out: str | Path | None = None,
