@@ -57,7 +57,9 @@ def test_attributes_beat_the_commonest_answer(held_out, predicted, name):
     assert 1 - right < 0.6 * (1 - commonest)
 
 
-@pytest.mark.parametrize("name", ["skin_tone", "yaw", "mouth_open", "light_direction", "hair_length"])
+@pytest.mark.parametrize(
+    "name", ["skin_tone", "yaw", "mouth_open", "light_direction", "hair_length"]
+)
 def test_numbers_beat_their_mean(held_out, predicted, name):
     assert explained(predicted[name], held_out.attributes[name]) > 0.5
 
