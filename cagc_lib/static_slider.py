@@ -20,7 +20,7 @@ from PIL import Image
 
 STYLE = """
 .cagc-slider{margin:1rem 0;max-width:100%;color:inherit}
-.cagc-slider figcaption{text-align:left;font-weight:600;margin-bottom:.4rem}
+.cagc-slider figcaption{color:inherit;text-align:left;font-weight:600;margin-bottom:.4rem}
 .cagc-slider img{display:block;max-width:100%;image-rendering:auto;border-radius:4px}
 .cagc-slider .drag{display:flex;gap:.8rem;align-items:center;margin:.6rem 0}
 .cagc-slider input{flex:1 1 12rem;max-width:28rem;accent-color:#0072b2}
