@@ -81,17 +81,20 @@ def run_compress(parsed: argparse.Namespace) -> None:
     teacher = load_checkpoint(parsed.teacher)
     run = parsed.run or parsed.out.with_suffix(".run")
     kept = run / "pruned.safetensors"
+    if parsed.distil_images and not parsed.resume and (run / "state.pt").exists():
+        raise ValueError(f"run: {run} holds a run already; --resume it or choose another --run")
     settings = _settings(parsed, teacher.sha256)
     if parsed.resume and kept.exists():
         _check_settings(run / "compress.json", settings)
         student = load_generator(kept)
     else:
         student = _score_and_prune(parsed, teacher, source)
-    if parsed.distil_images:
-        run.mkdir(parents=True, exist_ok=True)
-        if not kept.exists():
-            atomic_write(run / "compress.json", (json.dumps(settings, indent=2) + "\n").encode())
+        if parsed.distil_images:
+            run.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(settings, indent=2) + "\n"
+            atomic_write(run / "compress.json", text.encode())
             save_checkpoint(student, None, kept)
+    if parsed.distil_images:
         state = _distil(parsed, run, parsed.distil_images, student, teacher, source)
         student = state.average.cpu()
     save_checkpoint(student, None, parsed.out)

@@ -149,6 +149,12 @@ class TrainState:
         sides = generator.config.resolution, discriminator.config.resolution
         if sides[0] != sides[1]:
             raise ValueError(f"discriminator: got resolution {sides[1]}, expected {sides[0]}")
+        group = discriminator.config.mbstd_group
+        if config.batch_size > group and config.batch_size % group:
+            raise ValueError(
+                f"batch_size: got {config.batch_size}, expected a multiple of {group}, the "
+                "discriminator's mbstd_group"
+            )
         self.config = config
         self.device = torch.device(device)
         # channels-last is what the convolutions of both CPU and GPU are fastest in

@@ -195,7 +195,7 @@ class RunFolder:
         if saved.exists() and not resume:
             raise ValueError(f"out: {out} holds a run already; resume it or choose another folder")
         if saved.exists():
-            _check_same(json.loads((out / "config.json").read_text()), described)
+            _check_same(_read_config(out / "config.json"), described)
             state.load_state_dict(load_training_state(saved))
             self._since = state.step
             with (out / "log.csv").open(newline="") as file:
@@ -259,6 +259,16 @@ class RunFolder:
         state.update_w_avg()
         save_checkpoint(state.average, state.discriminator, self.out / "checkpoint.safetensors")
         save_training_state(state.state_dict(), self.out / "state.pt")
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """Read config.json; a setting that did not exist then had its default."""
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+        training = TrainConfig.from_dict(described["training"]).to_dict()
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"resume: {path} cannot be read ({error})") from None
+    return {**described, "training": training}
 
 
 def _check_same(old: dict[str, Any], new: dict[str, Any]) -> None:

@@ -104,7 +104,11 @@ def test_compress_distils_and_resumes(teacher: str, tmp_path: Path, capsys) -> N
     capsys.readouterr()
     assert run(*common, "--distil-images", "12", "--out", cut) == 2
     assert "holds a run already" in capsys.readouterr().err
-    other = ("--distil-images", "16", "--out", cut, "--resume", "--ratio", "0.5")
+    # a run that was never started again leaves its pruned network to be replaced
+    (tmp_path / "b.run" / "state.pt").rename(tmp_path / "state.pt")
+    assert run(*common, "--distil-images", "4", "--out", cut, "--seed", "1") == 0
+    assert run(*common, "--distil-images", "8", "--out", cut, "--seed", "1", "--resume") == 0
+    other = ("--distil-images", "16", "--seed", "1", "--out", cut, "--resume", "--ratio", "0.5")
     assert run(*common, *other) == 2
     assert "ratio is 0.5, but the run was started with 0.7" in capsys.readouterr().err
 

@@ -210,6 +210,17 @@ def test_another_network_does_not_resume(tmp_path: Path) -> None:
         train_teacher(config(), STUDENT, tmp_path, resume=True, progress=False)
 
 
+def test_settings_younger_than_the_run_have_their_defaults(tmp_path: Path) -> None:
+    run_teacher(tmp_path, images=4)
+    told = json.loads((tmp_path / "config.json").read_text())
+    del told["training"]["anchor"]
+    (tmp_path / "config.json").write_text(json.dumps(told))
+    assert run_teacher(tmp_path, resume=True, images=8).step == 2
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"resume: .*config\.json cannot be read"):
+        run_teacher(tmp_path, resume=True, images=12)
+
+
 def test_a_damaged_state_is_one_line(tmp_path: Path) -> None:
     run_teacher(tmp_path, images=4)
     whole = (tmp_path / "state.pt").read_bytes()
@@ -397,6 +408,8 @@ def test_networks_that_do_not_fit_together(tmp_path: Path) -> None:
         train_student(config(), PIXELS, student(), other, tmp_path, progress=False)
     with pytest.raises(ValueError, match="warm_start: got 1, expected 0"):
         train_student(config(warm_start=1), PIXELS, student(), teacher(), tmp_path)
+    with pytest.raises(ValueError, match="batch_size: got 6, expected a multiple of 4"):
+        train_student(config(batch_size=6), PIXELS, student(), teacher(), tmp_path)
     d = Discriminator(matching_discriminator(other.config))
     with pytest.raises(ValueError, match="discriminator: got resolution 8, expected 16"):
         train_student(config(), PIXELS, student(), teacher(), tmp_path, d)
