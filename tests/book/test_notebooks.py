@@ -161,4 +161,4 @@ def test_ratio_slider_comes_live_and_static(number: str) -> None:
     live = [cell for cell in code_cells(path) if "pruning_ratio_slider(" in cell.source]
     static = [cell for cell in code_cells(path) if "\nstatic_slider(" in f"\n{cell.source}"]
     assert live and "remove-output" in tags(live[-1])
-    assert static and "cagc-slider" in static[-1].outputs[0].data["text/html"]
+    assert static and "cagc-slider" in str(static[-1].outputs)
