@@ -57,6 +57,8 @@ class DiscriminatorConfig:
             if isinstance(width, bool) or not isinstance(width, int) or width < 1:
                 name = f"channels[{k}]" if k < len(self.channels) else "mbstd_group"
                 raise ValueError(f"{name}: got {width!r}, expected an integer >= 1")
+        if self.conv_clamp is not None and not self.conv_clamp > 0:
+            raise ValueError(f"conv_clamp: got {self.conv_clamp!r}, expected None or a number > 0")
 
     def to_dict(self) -> dict:
         """Return the fields as plain values, for JSON."""

@@ -58,6 +58,10 @@ def modulated_conv2d(
             f"weight: got shape {list(weight.shape)}, expected [O, I, k, k] "
             f"for x of shape {list(x.shape)} = [N, I, H, W]"
         )
+    if weight.shape[2] != weight.shape[3] or weight.shape[2] % 2 == 0:
+        raise ValueError(
+            f"weight: got a {weight.shape[2]}x{weight.shape[3]} kernel, expected k x k with k odd"
+        )
     if styles.shape != x.shape[:2]:
         raise ValueError(f"styles: got {list(styles.shape)}, expected {list(x.shape[:2])}")
     if up not in (1, 2):
@@ -95,9 +99,9 @@ def _reference(
         # where the kernels are smaller than the image, scaling them is cheaper than scaling it
         kernels = weight * styles[:, None, :, None, None] * scale[:, :, None, None, None]
         kernels = kernels.to(x.dtype)  # [N, O, I, k, k]
-        if pointwise:
-            return (kernels[..., 0, 0] @ x.flatten(2)).unflatten(2, x.shape[2:])
-        return _convolve(x, kernels[0], up)
+        if len(x) == 1:
+            return _convolve(x, kernels[0], up)
+        return (kernels[..., 0, 0] @ x.flatten(2)).unflatten(2, x.shape[2:])
     y = _convolve(x * styles.to(x.dtype)[:, :, None, None], weight.to(x.dtype), up)
     scale = scale.to(y.dtype)[:, :, None, None]
     # autograd needs y to find the gradient of the scale; without it, y can be overwritten

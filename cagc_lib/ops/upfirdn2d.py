@@ -45,10 +45,13 @@ def upfirdn2d(
         [N, C, H', W'] with H' = (H * up + sum(padding) - k) // down + 1.
 
     Raises:
-        ValueError: a filter that is not [k] or [k, k], a negative padding, an unknown `impl`.
+        ValueError: a filter that is not [k] or [k, k] or that requires a gradient, a negative
+            padding, an unknown `impl`.
     """
     if f.ndim not in (1, 2) or f.shape[0] != f.shape[-1]:
         raise ValueError(f"f: got shape {list(f.shape)}, expected [k] or [k, k]")
+    if f.requires_grad:
+        raise ValueError("f: got a filter that requires a gradient, expected a constant one")
     if min(padding) < 0:
         raise ValueError(f"padding: got {tuple(padding)}, expected two numbers >= 0")
     chosen, _ = explain("upfirdn2d", x, impl)
@@ -77,11 +80,51 @@ def _reference(
     padding: tuple[int, int],
     gain: float,
 ) -> torch.Tensor:
+    if torch.compiler.is_compiling() and f.ndim == 1:
+        return _shift_and_add(x, f, up, down, padding) * gain
     kernel = (f if f.ndim == 2 else torch.outer(f, f)).to(x.dtype) * gain
     kernel = kernel.flip(0, 1)  # conv2d correlates, the definition convolves
     # the zeros behind the last sample are not inserted: they are part of the padding
     before, after = padding[0], padding[1] + up - 1
-    return _UpFirDn.apply(x, kernel, up, down, (before, after, before, after))
+    pads = before, after, before, after
+    if torch.compiler.is_compiling():
+        return _correlate(_insert_zeros(x, up), kernel, down, pads)
+    return _UpFirDn.apply(x, kernel, up, down, pads)
+
+
+def _shift_and_add(
+    x: torch.Tensor, f: torch.Tensor, up: int, down: int, padding: tuple[int, int]
+) -> torch.Tensor:
+    """Filter each axis as a sum of shifted slices.
+
+    Eager, every term is a pass over memory; a compiler fuses them with the element-wise operations
+    that follow, which it could not do with a library's convolution.
+    """
+    for dim in (3, 2):
+        x = _filter_axis(x, f.to(x.dtype), up, down, padding, dim)
+    return x
+
+
+def _filter_axis(
+    x: torch.Tensor, f: torch.Tensor, up: int, down: int, padding: tuple[int, int], dim: int
+) -> torch.Tensor:
+    taps, (before, after) = len(f), padding
+    outputs = x.shape[dim] * up + before + after - taps + 1
+    length = -(-outputs // up)
+    # pad by whole samples; output 0 then begins at `start` on the grid with the zeros inserted
+    lead = -(-before // up)
+    start = lead * up - before
+    trail = (start + up - 1 + taps - 1) // up + length - lead - x.shape[dim]
+    x = F.pad(x, (lead, trail) if dim == 3 else (0, 0, lead, trail))
+    phases = []
+    for first in range(start, start + up):
+        # tap j of every up-th output lies on sample (first + j) / up, or on an inserted zero
+        total = torch.zeros_like(x.narrow(dim, 0, length))
+        for j in range(-first % up, taps, up):
+            total = total + f[taps - 1 - j] * x.narrow(dim, (first + j) // up, length)
+        phases.append(total)
+    y = torch.stack(phases, dim + 1).flatten(dim, dim + 1).narrow(dim, 0, outputs)
+    return y[:, :, :, ::down] if dim == 3 else y[:, :, ::down]
 
 
 class _UpFirDn(torch.autograd.Function):
