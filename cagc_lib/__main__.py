@@ -68,7 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         parsed = _parser().parse_args(arguments)
-        parsed.command_line = f"python -m cagc_lib {shlex.join(arguments)}"
+        # what the manifest records: a resumed run gives what an uninterrupted one does
+        recorded = [argument for argument in arguments if argument != "--resume"]
+        parsed.command_line = f"python -m cagc_lib {shlex.join(recorded)}"
         parsed.run_command(parsed)
     except SystemExit as request:
         return int(request.code or 0)
@@ -89,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_subparsers(metavar="COMMAND", required=True).add_parser
     _compress(add(
         "compress", help="score, prune and distil a generator", epilog=_COMPRESS,
+        usage="python -m cagc_lib compress TEACHER --out FILE [--ratio RATIO] [options]",
         description="Remove the channels that the content of the images depends on least.",
     ))
     _evaluate(add("evaluate", help="measure a generator against held-out portraits"))
@@ -96,8 +99,14 @@ def _parser() -> argparse.ArgumentParser:
     train = add("train", help="train a teacher, a student, the parser or the features",
                 epilog=_TRAIN)
     add = train.add_subparsers(metavar="WHAT", required=True).add_parser
-    _train_teacher(add("teacher", help="a full-size generator and its discriminator"))
-    _train_student(add("student", help="a pruned generator, against its teacher"))
+    _train_teacher(add(
+        "teacher", help="a full-size generator and its discriminator",
+        usage="python -m cagc_lib train teacher --out FOLDER [options]",
+    ))
+    _train_student(add(
+        "student", help="a pruned generator, against its teacher",
+        usage="python -m cagc_lib train student STUDENT --teacher FILE --out FOLDER [options]",
+    ))
     for what, steps in (("parser", 4000), ("features", 5000)):
         text = {"parser": "reads the content mask", "features": "perceptual loss and measures"}
         _train_network(add(what, help=f"the small network: {text[what]}"), what, steps)
@@ -194,8 +203,9 @@ def _train_network(parser: argparse.ArgumentParser, what: str, steps: int) -> No
     parser.set_defaults(run_command=commands.run_train_network, what=what)
 
 
-def _distillation(parser: argparse.ArgumentParser) -> None:
+def _distillation(whole: argparse.ArgumentParser) -> None:
     """Add what the distillation losses take, and the content they look at."""
+    parser = whole.add_argument_group("content and distillation")
     parser.add_argument("--content", default="portraits",
                         help="portraits, everything, or classes such as hair,hat (portraits)")
     parser.add_argument("--l1", type=_number, default=3.0, help="weight of the pixel loss (3)")
@@ -213,8 +223,9 @@ def _distillation(parser: argparse.ArgumentParser) -> None:
                         help="the student's first weights (inherited)")
 
 
-def _training(parser: argparse.ArgumentParser) -> None:
+def _training(whole: argparse.ArgumentParser) -> None:
     """Add what every run of the training loop takes."""
+    parser = whole.add_argument_group("training")
     parser.add_argument("--resume", action="store_true", help="continue the run where it stopped")
     parser.add_argument("--data", default="portraits",
                         help="real images: portraits, or a folder (portraits)")
@@ -225,7 +236,7 @@ def _training(parser: argparse.ArgumentParser) -> None:
                         help="any other field of TrainConfig, such as r1_gamma=1 or pool=20000")
     parser.add_argument("--register", metavar="NAME",
                         help="also write it to data/ and the manifest, in half precision")
-    _seed_and_device(parser)
+    _seed_and_device(whole)
 
 
 def _seed_and_device(parser: argparse.ArgumentParser) -> None:

@@ -140,13 +140,14 @@ def test_training_a_teacher_then_a_student(tmp_path: Path, capsys) -> None:
 def test_registering_records_the_command(teacher: str, tmp_path: Path, data: Path) -> None:
     out = tmp_path / "s.safetensors"
     status = run(
-        "compress", teacher, "--content", "everything", *QUICK, "--out", out, "--register", "small"
+        "compress", teacher, "--content", "everything", *QUICK, "--out", out, "--register",
+        "small", "--resume",
     )
     assert status == 0
     entry = json.loads((data / "manifest.json").read_text())["artefacts"][0]
     assert entry["name"] == "small"
     assert entry["how"].startswith("python -m cagc_lib compress ")
-    assert "--register small" in entry["how"]
+    assert entry["how"].endswith("--register small")
     stored = cagc.load_generator("small")
     assert stored.config == cagc.load_generator(out).config
     # half precision
@@ -218,7 +219,10 @@ def test_generate_draws_one_image_a_seed(teacher: str, tmp_path: Path) -> None:
     [(), ("compress",), ("evaluate",), ("generate",), ("train",), ("train", "teacher"),
      ("train", "student"), ("train", "parser"), ("train", "features")],
 )
-def test_help_reads_well(command: tuple[str, ...], capsys) -> None:
+def test_help_reads_well(
+    command: tuple[str, ...], capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     assert run(*command, "--help") == 0
     printed = capsys.readouterr().out
     assert printed.startswith("usage: python -m cagc_lib")
