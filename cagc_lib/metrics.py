@@ -233,24 +233,47 @@ def evaluate(
     Raises:
         ValueError: num_samples below 5, or a teacher of another resolution or z_dim.
     """
-    if num_samples < 5:
-        raise ValueError(f"num_samples: got {num_samples}, expected at least 5")
-    if batch_size < 1:
-        raise ValueError(f"batch_size: got {batch_size}, expected at least 1")
-    resolution = g.config.resolution
-    if teacher is not None and (teacher.config.resolution, teacher.config.z_dim) != (
-        resolution,
-        g.config.z_dim,
-    ):
-        raise ValueError(
-            f"teacher: got resolution {teacher.config.resolution} and z_dim "
-            f"{teacher.config.z_dim}, expected {resolution} and {g.config.z_dim}"
-        )
+    _check_request(g, num_samples, batch_size, teacher)
     if isinstance(content, str):
         content = content_source(content)
     device = g.w_avg.device if device is None else torch.device(device)
     g = copy.deepcopy(g).to(device).eval()
     teacher = None if teacher is None else copy.deepcopy(teacher).to(device).eval()
+    return _measure(
+        g, teacher, content, num_samples, seed, batch_size, truncation_psi, device, progress
+    )
+
+
+def _check_request(
+    g: Generator, num_samples: int, batch_size: int, teacher: Generator | None
+) -> None:
+    if num_samples < 5:
+        raise ValueError(f"num_samples: got {num_samples}, expected at least 5")
+    if batch_size < 1:
+        raise ValueError(f"batch_size: got {batch_size}, expected at least 1")
+    if teacher is not None and (teacher.config.resolution, teacher.config.z_dim) != (
+        g.config.resolution,
+        g.config.z_dim,
+    ):
+        raise ValueError(
+            f"teacher: got resolution {teacher.config.resolution} and z_dim "
+            f"{teacher.config.z_dim}, expected {g.config.resolution} and {g.config.z_dim}"
+        )
+
+
+def _measure(
+    g: Generator,
+    teacher: Generator | None,
+    content: ContentSource | None,
+    num_samples: int,
+    seed: int,
+    batch_size: int,
+    truncation_psi: float,
+    device: torch.device,
+    progress: bool,
+) -> Report:
+    """Do what `evaluate` describes, with checked arguments and networks already on the device."""
+    resolution = g.config.resolution
     network = load_features(device)
     distance = _TeacherDistance(network, content)
 

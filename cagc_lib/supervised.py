@@ -181,7 +181,7 @@ def fit(
         steps: optimiser steps.
         batch_size: images a step at the smallest resolution; larger ones get fewer, so that
             every step costs the same.
-        resolutions: one is taken a step, in turn.
+        resolutions: each rendered batch takes the next one, in turn.
         seed: decides the portraits and the augmentation. (Initial weights are the caller's.)
         lr: peak learning rate.
         replay: fresh portraits are rendered every replay-th step; the other steps take one of the
@@ -195,37 +195,33 @@ def fit(
     Raises:
         ValueError: steps or batch_size below 1, or a loss that is not finite.
     """
-    if steps < 1 or batch_size < 1:
-        raise ValueError(f"steps and batch_size must be at least 1, got {steps} and {batch_size}")
+    _check_sizes(steps, batch_size)
     device = next(network.parameters()).device
     generator = torch.Generator().manual_seed(seed)
     optimiser, schedule = _optimiser(network, steps, lr)
     stream = batch_stream(batch_size, resolutions, replay, generator, device)
     history: list[dict[str, float]] = []
-    recent: dict[str, list[float]] = {}
+    recent: list[dict[str, float]] = []
     # Channels last is how the CPU's and the GPU's bfloat16 convolutions want it.
     network.train().to(memory_format=torch.channels_last)
     bar = tqdm(range(steps), disable=not progress, unit="step")
     for step, portraits in zip(bar, stream, strict=False):
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             losses = loss(network, portraits, generator)
-        total = torch.stack(list(losses.values())).sum()
-        if not total.isfinite():
-            raise ValueError(f"the loss is not finite at step {step}: lower lr (now {lr})")
-        optimiser.zero_grad()
-        total.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        for name, value in losses.items():
-            recent.setdefault(name, []).append(value.item())
+        _step(network, losses, optimiser, schedule)
+        recent.append({name: value.item() for name, value in losses.items()})
         if (step + 1) % 50 == 0 or step + 1 == steps:
-            row = {name: sum(values) / len(values) for name, values in recent.items()}
+            row = {k: sum(past[k] for past in recent) / len(recent) for k in losses}
             bar.set_postfix({name: f"{value:.4f}" for name, value in row.items()})
             history.append({"step": step + 1, **row})
-            recent = {}
+            recent = []
     network.eval().to(memory_format=torch.contiguous_format)
     return history
+
+
+def _check_sizes(steps: int, batch_size: int) -> None:
+    if steps < 1 or batch_size < 1:
+        raise ValueError(f"steps and batch_size must be at least 1, got {steps} and {batch_size}")
 
 
 def _optimiser(
@@ -239,3 +235,23 @@ def _optimiser(
         return min((step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * step / steps)))
 
     return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+
+
+def _step(
+    network: nn.Module,
+    losses: dict[str, torch.Tensor],
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+) -> None:
+    """Take one clipped step down the gradient of the losses' sum, which must be finite."""
+    total = torch.stack(list(losses.values())).sum()
+    if not total.isfinite():
+        lr = optimiser.defaults["lr"]
+        raise ValueError(
+            f"the loss is not finite at step {schedule.last_epoch}: lower lr (now {lr})"
+        )
+    optimiser.zero_grad()
+    total.backward()
+    nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    optimiser.step()
+    schedule.step()
