@@ -221,7 +221,7 @@ def _parser_loss(
     hit = torch.zeros_like(total).index_add(0, target.flatten(), of_truth)
     count = torch.bincount(target.flatten(), minlength=len(total))
     overlap = (hit / (total + count - hit))[count > 0].mean()
-    return {"cross_entropy": F.nll_loss(log_probability, target), "overlap": 2 * (1 - overlap)}
+    return {"cross_entropy": F.nll_loss(log_probability, target), "overlap": 1 - overlap}
 
 
 def mean_iou(
@@ -246,7 +246,7 @@ def mean_iou(
 
 
 def train_parser(
-    steps: int = 10000,
+    steps: int = 4000,
     batch_size: int = 32,
     seed: int = 0,
     out: str | Path | None = None,
