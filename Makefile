@@ -24,7 +24,7 @@ test: $(READY)
 	@status=0; \
 	$(BIN)/python -m pytest || status=1; \
 	PYTHONPATH="$(CURDIR)/tests/book/no_network" $(BIN)/python -m pytest \
-		--nbval --nbval-current-env --nbval-cell-timeout 120 book || status=1; \
+		--nbval --nbval-current-env --nbval-cell-timeout 300 book || status=1; \
 	exit $$status
 
 lab: $(READY)
