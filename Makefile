@@ -7,6 +7,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
+# One thread a process: the networks here are small, and beside other work two threads wait for each
+# other longer than they compute.
+export OMP_NUM_THREADS ?= 1
+
 .PHONY: book test lab lint
 .DEFAULT_GOAL := book
 
