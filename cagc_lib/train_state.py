@@ -43,7 +43,11 @@ class TrainConfig:
         d_head_start: adversarial steps at the start in which the generator is left alone.
         warm_start: steps of regression onto portraits before the adversarial phase.
         warm_start_lr, warm_start_mapping_lr: Adam's rates there, cosine to zero.
+        warm_start_batch: images per step there; 0 for `batch_size`. Small ones learn more from as
+            many images.
         warm_start_perceptual: weight of the perceptual distance beside the L1 there.
+        warm_start_background: weight of a background pixel in the L1 there, 1 for as much as a
+            pixel of the person.
         anchor, anchor_images: weight of the warm start's regression beside the adversarial loss,
             fading to zero over that many images: a fresh discriminator would otherwise undo what
             the warm start taught.
@@ -73,7 +77,9 @@ class TrainConfig:
     warm_start: int = 0
     warm_start_lr: float = 0.002
     warm_start_mapping_lr: float = 0.02
+    warm_start_batch: int = 0
     warm_start_perceptual: float = 0.0
+    warm_start_background: float = 1.0
     anchor: float = 0.0
     anchor_images: int = 0
     data: str = "portraits"
@@ -102,7 +108,7 @@ class TrainConfig:
                 raise ValueError(f"{field.name}: got {value!r}, expected {kind} >= {low}")
         if self.autocast not in ("off", "bfloat16"):
             raise ValueError(f"autocast: got {self.autocast!r}, expected off or bfloat16")
-        for name in ("style_mixing", "path_decay"):
+        for name in ("style_mixing", "path_decay", "warm_start_background"):
             if getattr(self, name) > 1:
                 raise ValueError(f"{name}: got {getattr(self, name)!r}, expected 0 to 1")
 
@@ -176,6 +182,12 @@ class TrainState:
     def images(self) -> int:
         """Real images shown in the adversarial phase so far; also the stream's position."""
         return max(0, self.step - self.config.warm_start) * self.config.batch_size
+
+    @property
+    def drawn(self) -> int:
+        """Images generated so far, those of the warm start included."""
+        warm = self.config.warm_start_batch or self.config.batch_size
+        return min(self.step, self.config.warm_start) * warm + self.images
 
     def rng(self) -> torch.Generator:
         """The source of everything random in the next step."""

@@ -1,6 +1,7 @@
 """One training step of either phase, on a `TrainState`.
 
     warm start     G(z) toward the portrait that z stands for: L1 at full, 1/2, 1/4, 1/8 resolution
+                   and, where asked for, the perceptual distance
     adversarial    D on real and generated images, then G on the same generated images; every few
                    steps R1 on D and path length on G, as steps of their own
 
@@ -97,25 +98,21 @@ class Steps:
     def _warm_start(self) -> Losses:
         state, config = self.state, self.state.config
         rng, g = state.rng(), state.generator
-        z = torch.randn(config.batch_size, g.config.z_dim, generator=rng, device=state.device)
-        target = self._portraits(z)
+        n = config.warm_start_batch or config.batch_size
+        z = torch.randn(n, g.config.z_dim, generator=rng, device=state.device)
         with self._autocast():
             ws = g.mapping(z)[:, None].expand(-1, g.config.num_ws, -1)
             # noise could only hurt here: its strength stays at the zero it starts from
             image = self.synthesis(ws, "none").float()
-        losses = {"l1": multiscale_l1(image, target)}
-        if config.warm_start_perceptual:
-            with self._autocast():
-                distance = perceptual_distance(self.features, image, target)
-            losses["perceptual"] = distance.mean()
-        total = losses["l1"] + config.warm_start_perceptual * losses.get("perceptual", 0)
+        losses = self._regression(image, z)
+        total = self._regression_total(losses)
 
         fade = 0.5 + 0.5 * math.cos(math.pi * state.step / config.warm_start)
         rates = (config.warm_start_lr, config.warm_start_mapping_lr)
         for group, rate in zip(state.g_optimiser.param_groups, rates, strict=True):
             group["lr"] = rate * fade
         _descend(total, state.g_optimiser)
-        self._update_average(state.step * config.batch_size)
+        self._update_average(n, state.step * n)
         return losses
 
     def _adversarial(self) -> Losses:
@@ -140,7 +137,7 @@ class Steps:
             losses |= self._train_generator(latents, rgbs, fake, noise, rng)
             if _due(place, config.path_interval, config.path_weight):
                 losses["path"] = self._regularise_generator(rng)
-            self._update_average(state.images)
+            self._update_average(config.batch_size, state.images)
         return losses
 
     def _latents(self, n: int, rng: torch.Generator) -> Latents:
@@ -184,9 +181,9 @@ class Steps:
             losses |= lessons
         anchor = self._anchor_weight(latents)
         if anchor:
-            target = self._portraits(latents.z[0])
-            losses["l1"] = multiscale_l1(fake, target)
-            total = total + anchor * losses["l1"]
+            lessons = self._regression(fake, latents.z[0])
+            total = total + anchor * self._regression_total(lessons)
+            losses |= lessons
         _descend(total, state.g_optimiser)
         state.discriminator.requires_grad_(True)
         return losses
@@ -199,10 +196,22 @@ class Steps:
             return 0.0
         return config.anchor * (1 - state.images / config.anchor_images)
 
-    def _portraits(self, z: torch.Tensor) -> torch.Tensor:
-        """Render the portraits that latents stand for."""
-        resolution = self.state.generator.config.resolution
-        return render_parameters(parameters_from_latents(z), resolution, self.state.device).images
+    def _regression(self, image: torch.Tensor, z: torch.Tensor) -> Losses:
+        """Compare images [N, 3, R, R] with the portraits that their latents stand for."""
+        state, config = self.state, self.state.config
+        portraits = render_parameters(parameters_from_latents(z), image.shape[2], state.device)
+        person = (portraits.parsing > 0)[:, None].float()
+        weight = person.lerp(torch.ones_like(person), config.warm_start_background)
+        losses = {"l1": multiscale_l1(image, portraits.images, weight)}
+        if config.warm_start_perceptual:
+            with self._autocast():
+                distance = perceptual_distance(self.features, image, portraits.images)
+            losses["perceptual"] = distance.mean()
+        return losses
+
+    def _regression_total(self, losses: Losses) -> torch.Tensor:
+        perceptual = losses.get("perceptual", 0)
+        return losses["l1"] + self.state.config.warm_start_perceptual * perceptual
 
     def _distil(
         self, latents: Latents, rgbs: list[torch.Tensor], noise: list, rng: torch.Generator
@@ -231,22 +240,27 @@ class Steps:
         _descend(config.path_weight * config.path_interval * penalty, state.g_optimiser)
         return penalty
 
-    def _update_average(self, seen: int) -> None:
+    def _update_average(self, batch_size: int, seen: int) -> None:
         state, config = self.state, self.state.config
         half_life = min(config.average_half_life, config.average_rampup * seen)
-        decay = average_decay(config.batch_size, half_life)
+        decay = average_decay(batch_size, half_life)
         update_average(state.average, state.generator, decay)
 
 
-def multiscale_l1(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Mean absolute difference at full, 1/2, 1/4 and 1/8 resolution, averaged; a scalar.
+def multiscale_l1(a: torch.Tensor, b: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Weighted mean absolute difference at full, 1/2, 1/4 and 1/8 resolution, averaged; a scalar.
 
     The coarse terms pull colours and large shapes into place where the fine ones only see noise.
+
+    Args:
+        a, b: [N, 3, R, R].
+        weight: [N, 1, R, R], >= 0, of each pixel.
     """
-    total = (a - b).abs().mean()
-    for _ in range(WARM_START_SCALES - 1):
-        a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
-        total = total + (a - b).abs().mean()
+    total = torch.zeros((), device=a.device)
+    for scale in range(WARM_START_SCALES):
+        if scale:
+            a, b, weight = (F.avg_pool2d(x, 2) for x in (a, b, weight))
+        total = total + ((a - b).abs() * weight).sum() / (a.shape[1] * weight.sum())
     return total / WARM_START_SCALES
 
 

@@ -185,7 +185,6 @@ class RunFolder:
         self.out, self.state, self.lesson = out, state, lesson
         self._sums: dict[str, list[float]] = {}
         self._seconds = 0.0
-        self._since = state.step
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -197,9 +196,9 @@ class RunFolder:
         if saved.exists():
             _check_same(_read_config(out / "config.json"), described)
             state.load_state_dict(load_training_state(saved))
-            self._since = state.step
             with (out / "log.csv").open(newline="") as file:
                 rows = [row for row in csv.DictReader(file) if int(row["step"]) <= state.step]
+        self._since = state.drawn
         atomic_write(out / "config.json", (json.dumps(described, indent=2) + "\n").encode())
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS)
@@ -226,8 +225,7 @@ class RunFolder:
     def log(self) -> dict[str, str]:
         """Append one row to log.csv; return its numbers for the progress bar."""
         state = self.state
-        steps = max(1, state.step - self._since)
-        rate = steps * state.config.batch_size / max(self._seconds, 1e-9)
+        rate = (state.drawn - self._since) / max(self._seconds, 1e-9)
         means = {name: sum(values) / len(values) for name, values in self._sums.items()}
         row = {
             "step": state.step,
@@ -238,7 +236,7 @@ class RunFolder:
         }
         with (self.out / "log.csv").open("a", newline="") as file:
             csv.DictWriter(file, COLUMNS).writerow(row)
-        self._sums, self._seconds, self._since = {}, 0.0, state.step
+        self._sums, self._seconds, self._since = {}, 0.0, state.drawn
         return {"img/s": f"{rate:.1f}", **{name: f"{value:.3f}" for name, value in means.items()}}
 
     @torch.no_grad()

@@ -367,10 +367,16 @@ def test_multiscale_l1_by_hand() -> None:
     a = torch.zeros(1, 1, 8, 8)
     b = a.clone()
     b[..., 0, 0] = 64.0
-    assert multiscale_l1(a, b).item() == pytest.approx(1.0)
+    everywhere = torch.ones(1, 1, 8, 8)
+    assert multiscale_l1(a, b, everywhere).item() == pytest.approx(1.0)
+    elsewhere = everywhere.clone()
+    elsewhere[..., 4:, :] = 0.0
+    # half the pixels count, the wrong one among them: twice the mean, but at 1/8 one pixel is all
+    assert multiscale_l1(a, b, elsewhere).item() == pytest.approx(1.75)
+    assert multiscale_l1(a, b, everywhere - elsewhere).item() == 0.0
     checks = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(4, 4)[None, None]
     # coarser than the pixel the squares cancel
-    assert multiscale_l1(a, checks).item() == pytest.approx(0.25)
+    assert multiscale_l1(a, checks, everywhere).item() == pytest.approx(0.25)
 
 
 def test_w_avg_is_the_mean_of_the_averages_mapping(tmp_path: Path) -> None:
