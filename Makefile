@@ -39,14 +39,13 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 
 # The stamp makes every later run start at once; a changed requirements.txt installs again. Debian's
-# Python cannot fill a new environment without python3-venv, unless its own pip does.
+# Python has no pip for a new environment without python3-venv; install_pip.py then fetches it.
 $(READY): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
 		echo "Python 3.11 to 3.13 is needed; try: make PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/pip || \
 		{ $(PYTHON) -c 'import ensurepip' 2>/dev/null && $(PYTHON) -m venv .venv; } || \
-		{ $(PYTHON) -m pip --version >/dev/null 2>&1 && $(PYTHON) -m venv --without-pip .venv && \
-			$(PYTHON) -m pip --python .venv/bin/python install --quiet pip; } || \
+		{ $(PYTHON) -m venv --without-pip .venv && $(PYTHON) book/_tools/install_pip.py .venv; } || \
 		{ echo "Python cannot create .venv here; on Debian: apt-get install python3-venv"; exit 1; }
 	@echo "Installing the requirements into .venv: 3 GB or more, some minutes ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt

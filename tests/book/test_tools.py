@@ -1,11 +1,14 @@
 """The book's own machinery: clean notebook outputs, figures that stay inside their element."""
 
+import hashlib
 import importlib.util
+import io
 import json
 import re
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import pytest
 from nbformat import v4
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
@@ -54,3 +57,35 @@ def test_a_figure_cannot_close_its_script_element() -> None:
 def test_other_outputs_are_left_to_myst_nb() -> None:
     handle = load(BOOK / "_ext" / "plotly_mime.py").PlotlyMime.handle_mime
     assert handle(None, SimpleNamespace(mime_type="text/html", content=""), False) is None
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, tool: ModuleType, pages: dict[str, bytes]) -> None:
+    monkeypatch.setattr(
+        tool.urllib.request, "urlopen", lambda address, timeout: io.BytesIO(pages[address])
+    )
+
+
+def test_pip_is_fetched_in_its_newest_version_and_checked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tool = load(BOOK / "_tools" / "install_pip.py")
+    link = '<a href="../../files/pip-{}-py3-none-any.whl#sha256={}">pip</a>'
+    good = hashlib.sha256(b"wheel").hexdigest()
+    page = link.format("9.0.1", "0" * 64) + link.format("26.10", good) + link.format("26.3", "1" * 64)
+    pages = {
+        "https://index.test/simple/pip/": page.encode(),
+        "https://index.test/files/pip-26.10-py3-none-any.whl": b"wheel",
+    }
+    answer(monkeypatch, tool, pages)
+    wheel = tool.fetch("https://index.test/simple", tmp_path)
+    assert wheel.name == "pip-26.10-py3-none-any.whl" and wheel.read_bytes() == b"wheel"
+
+    wheel.unlink()
+    answer(monkeypatch, tool, dict.fromkeys(pages, b"other") | {next(iter(pages)): page.encode()})
+    with pytest.raises(SystemExit, match=r"its SHA-256 is not"):
+        tool.fetch("https://index.test/simple/", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+    answer(monkeypatch, tool, dict.fromkeys(pages, b"no links here"))
+    with pytest.raises(SystemExit, match="no pip wheel with a digest"):
+        tool.fetch("https://index.test/simple", tmp_path)
