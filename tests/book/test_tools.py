@@ -71,7 +71,10 @@ def test_pip_is_fetched_in_its_newest_version_and_checked(
     tool = load(BOOK / "_tools" / "install_pip.py")
     link = '<a href="../../files/pip-{}-py3-none-any.whl#sha256={}">pip</a>'
     good = hashlib.sha256(b"wheel").hexdigest()
-    page = link.format("9.0.1", "0" * 64) + link.format("26.10", good) + link.format("26.3", "1" * 64)
+    page = "".join(
+        link.format(*found)
+        for found in (("9.0.1", "0" * 64), ("26.10", good), ("26.3", "1" * 64))
+    )
     pages = {
         "https://index.test/simple/pip/": page.encode(),
         "https://index.test/files/pip-26.10-py3-none-any.whl": b"wheel",
