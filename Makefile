@@ -36,7 +36,6 @@ lab: $(READY)
 
 lint: $(READY)
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
 
 # The stamp makes every later run start at once; a changed requirements.txt installs again. Debian's
 # Python has no pip for a new environment without python3-venv; install_pip.py then fetches it.
