@@ -38,7 +38,7 @@ def run_train_teacher(parsed: argparse.Namespace) -> None:
         parsed.resolution, parsed.channels, parsed.z_dim, parsed.w_dim, parsed.mapping_layers
     )
     device = _device(parsed.device)
-    network = features.load_features(device) if config.warm_start_perceptual else None
+    network = _perceptual(device) if config.warm_start_perceptual else None
     target = _registered(parsed.register)
     state = train_teacher(
         config, generator, parsed.out, features=network, resume=parsed.resume, device=device
@@ -167,7 +167,7 @@ def _distil(
     return train_student(
         _train_config(parsed, images=images), distillation, student, teacher.generator, run,
         teacher.discriminator, source,
-        features.load_features(device) if distillation.perceptual else None,
+        _perceptual(device) if distillation.perceptual else None,
         parsed.resume, device,
     )
 
@@ -197,6 +197,10 @@ def _settings(parsed: argparse.Namespace, sha256: str) -> dict[str, Any]:
         "rgb_gain", "round_to", "seed",
     )
     return {"teacher_sha256": sha256} | {name: getattr(parsed, name) for name in names}
+
+
+def _perceptual(device: torch.device) -> features.FeatureNetwork:
+    return features.load_features(device, "portraits-perceptual")
 
 
 def _check_settings(path: Path, settings: dict[str, Any]) -> None:

@@ -4,7 +4,8 @@ A small convolutional network (0.7 M parameters) trained on rendered portraits t
 sees: the attributes, the 68 landmarks, a coarse parsing, how blurred and noisy the image is, and
 the colour and contrast of each of 4 x 4 cells, so that the background is felt too. It stands where
 the paper has VGG (LPIPS) and Inception (FID): same constructions, no download, and only
-comparable with itself.
+comparable with itself. There are two, from two seeds: one for losses and one for measures, so that
+no generator is judged by the network it was trained to please.
 
     d(a, b) = sum over stages of  mean over pixels of  |u_s(a) - u_s(b)|^2,   u = f / |f|
 
@@ -233,9 +234,16 @@ def _load(path: Path, device: torch.device) -> FeatureNetwork:
     return network.to(device).eval().requires_grad_(False)
 
 
-def load_features(device: torch.device | str = "cpu") -> FeatureNetwork:
-    """The shipped feature network, frozen, in eval mode; loaded once per device."""
-    return _load(artefact_path("portraits-features"), torch.device(device))
+def load_features(
+    device: torch.device | str = "cpu", name: str = "portraits-features"
+) -> FeatureNetwork:
+    """Load a shipped feature network, frozen, in eval mode; once per device.
+
+    Args:
+        device: where to put it.
+        name: "portraits-features" for measures, "portraits-perceptual" for losses.
+    """
+    return _load(artefact_path(name), torch.device(device))
 
 
 def features_loss(
