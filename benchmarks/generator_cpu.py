@@ -11,11 +11,7 @@ case take turns within one run, so that a busy machine slows them alike; p20, p5
 rounds are printed and appended to data/benchmarks/generator_cpu.csv. Chapters 3 and 7.
 """
 
-import argparse
-import csv
-import datetime
 import pathlib
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -25,9 +21,10 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from rows import append, arguments, quantiles
+
 from cagc_lib.generator import Generator, GeneratorConfig, StyledConv, ToRGB
 
-CSV = pathlib.Path(__file__).resolve().parents[1] / "data" / "benchmarks" / "generator_cpu.csv"
 RESOLUTION = 256
 NETWORKS = {
     "full": (512,) * 10 + (256,) * 2 + (128,) * 2,
@@ -152,52 +149,27 @@ def compare(name: str, batch: int, modes: list[str], rounds: int) -> list[dict]:
             times[mode].append(time.perf_counter() - start)
     rows = []
     for mode, seconds in times.items():
-        p20, p50, p80 = torch.tensor(seconds).quantile(torch.tensor([0.2, 0.5, 0.8])).tolist()
+        p20, p50, p80 = quantiles(seconds)
         speedup = float(torch.tensor(times["textbook"]).median()) / p50
         print(f"{name:7s} batch {batch} {mode:18s} {p50 * 1e3:8.1f} ms  ({p20 * 1e3:.1f} .. "
               f"{p80 * 1e3:.1f})  {speedup:5.2f}x  error {errors[mode]:.1e}", flush=True)
         rows.append({
-            "network": name, "batch": batch, "mode": mode, "p20_ms": round(p20 * 1e3, 2),
-            "p50_ms": round(p50 * 1e3, 2), "p80_ms": round(p80 * 1e3, 2),
+            "resolution": RESOLUTION, "rounds": rounds, "network": name, "batch": batch,
+            "mode": mode, "p20_ms": round(p20 * 1e3, 2), "p50_ms": round(p50 * 1e3, 2),
+            "p80_ms": round(p80 * 1e3, 2),
             "speedup": round(speedup, 3), "max_relative_error": f"{errors[mode]:.1e}",
         })
     return rows
 
 
-def device_name() -> str:
-    """Return the processor's name."""
-    info = pathlib.Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def append(rows: list[dict], path: pathlib.Path, rounds: int) -> None:
-    """Add the rows to the CSV with what they were measured on; write the header once."""
-    where = {
-        "date": datetime.date.today().isoformat(), "device": device_name(),
-        "threads": torch.get_num_threads(), "torch": torch.__version__,
-        "python": platform.python_version(), "resolution": RESOLUTION, "rounds": rounds,
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=[*where, *rows[0]])
-        if new:
-            writer.writeheader()
-        writer.writerows(where | row for row in rows)
-
-
 @torch.no_grad()
 def main() -> None:
     """Run the cases asked for."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__, __file__, torch.get_num_threads())
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--modes", nargs="+", choices=MODES[1:], default=list(MODES[1:]))
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--csv", type=pathlib.Path, default=CSV)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     # the weights are constants here: inductor may lay them out once for its convolutions
@@ -206,7 +178,7 @@ def main() -> None:
     for name in args.networks:
         for batch in args.batches:
             rows += compare(name, batch, args.modes, args.rounds)
-    append(rows, args.csv, args.rounds)
+    append(rows, args.csv)
 
 
 if __name__ == "__main__":

@@ -1,43 +1,51 @@
 """How many portraits a second does the CPU draw?
 
-Draws batches at 64 and 128 pixels, interleaved so that a busy machine treats both alike, and
-prints the images per second at the 20th, 50th and 80th percentile of the repeats.
-
     python benchmarks/portraits_cpu.py [--threads 2] [--repeats 15] [--batch 128]
+
+Draws batches at 64 and 128 pixels in turns, so that a busy machine treats both alike; prints the
+images per second at the 20th, 50th and 80th percentile of the repeats and appends them to
+data/benchmarks/portraits_cpu.csv. Chapter 5.
 """
 
-from __future__ import annotations
-
-import argparse
+import pathlib
+import sys
 import time
 
 import torch
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from rows import append, arguments, quantiles
 
 from cagc_lib.portraits import portrait_parameters, render_parameters
 
 
 def main() -> None:
-    """Measure and print one line a resolution."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=2)
+    """Measure, print and record one line a resolution."""
+    parser = arguments(__doc__, __file__)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--batch", type=int, default=128)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    params = portrait_parameters(range(arguments.batch))
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    params = portrait_parameters(range(args.batch))
     rates: dict[int, list[float]] = {64: [], 128: []}
-    for repeat in range(arguments.repeats + 1):
+    for repeat in range(args.repeats + 1):
         for resolution, found in rates.items():
             start = time.perf_counter()
             render_parameters(params, resolution)
-            rate = arguments.batch / (time.perf_counter() - start)
+            rate = args.batch / (time.perf_counter() - start)
             # the first round only warms up
             if repeat:
                 found.append(rate)
-    print(f"torch {torch.__version__}, {arguments.threads} threads, batch {arguments.batch}")
+    rows = []
     for resolution, found in rates.items():
-        p20, p50, p80 = torch.tensor(found).quantile(torch.tensor([0.2, 0.5, 0.8])).tolist()
+        p20, p50, p80 = (round(rate, 1) for rate in quantiles(found))
         print(f"{resolution:4d} px: p20 {p20:6.1f}  p50 {p50:6.1f}  p80 {p80:6.1f} images/s")
+        rows.append({
+            "repeats": args.repeats, "batch": args.batch, "resolution": resolution,
+            "p20_images_per_s": p20, "p50_images_per_s": p50, "p80_images_per_s": p80,
+        })
+    append(rows, args.csv)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,22 @@
 """How many images a second does the CPU train on?
 
+    python benchmarks/training_cpu.py [--threads 2] [--rounds 3] [--batch 16] [--compile]
+
 Times rounds of 16 steps, so that R1 and path length come at their own pace, of the default 64 px
 teacher and of its 70% student with all losses. The settings take turns, so that a busy machine
-treats all alike. Parser and feature network have new weights: time does not depend on them.
-
-    python benchmarks/training_cpu.py [--threads 2] [--rounds 3] [--batch 16] [--compile]
+treats all alike. Parser and feature network have new weights: time does not depend on them. Prints
+images per second and appends them to data/benchmarks/training_cpu.csv. Chapter 8.
 """
 
-from __future__ import annotations
-
-import argparse
+import pathlib
+import sys
 import time
 
 import torch
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from rows import append, arguments, quantiles
 
 from cagc_lib.content import Parser, ParserSource
 from cagc_lib.discriminator import Discriminator
@@ -47,30 +51,32 @@ def settings(batch: int, compiled: bool) -> dict[str, Steps]:
 
 
 def main() -> None:
-    """Measure and print one line a setting."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=2)
+    """Measure, print and record one line a setting."""
+    parser = arguments(__doc__, __file__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--compile", action="store_true", help="minutes of compiling first")
-    parser.add_argument("--cpu-time", action="store_true", help="this thread's time only")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    clock = time.thread_time if arguments.cpu_time else time.perf_counter
-    runners = settings(arguments.batch, arguments.compile)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    runners = settings(args.batch, args.compile)
     rates: dict[str, list[float]] = {label: [] for label in runners}
     for steps in runners.values():
         steps()
-    for _ in range(arguments.rounds):
+    for _ in range(args.rounds):
         for label, steps in runners.items():
-            start = clock()
+            start = time.perf_counter()
             for _ in range(STEPS):
                 steps()
-            rates[label].append(STEPS * arguments.batch / (clock() - start))
-    print(f"torch {torch.__version__}, {arguments.threads} threads, batch {arguments.batch}")
+            rates[label].append(STEPS * args.batch / (time.perf_counter() - start))
+    rows = []
     for label, found in rates.items():
-        p20, p50, p80 = torch.tensor(found).quantile(torch.tensor([0.2, 0.5, 0.8])).tolist()
+        p20, p50, p80 = (round(rate, 1) for rate in quantiles(found))
         print(f"{label:32s} p20 {p20:6.1f}  p50 {p50:6.1f}  p80 {p80:6.1f} images/s")
+        rows.append({
+            "rounds": args.rounds, "batch": args.batch, "setting": label,
+            "p20_images_per_s": p20, "p50_images_per_s": p50, "p80_images_per_s": p80,
+        })
+    append(rows, args.csv)
 
 
 if __name__ == "__main__":

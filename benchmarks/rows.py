@@ -1,0 +1,56 @@
+"""What every benchmark shares: quantiles, and rows that say what they were measured on."""
+
+import argparse
+import csv
+import datetime
+import pathlib
+import platform
+
+import torch
+
+RESULTS = pathlib.Path(__file__).resolve().parents[1] / "data" / "benchmarks"
+
+
+def arguments(text: str, script: str, threads: int = 2) -> argparse.ArgumentParser:
+    """Start a parser with the options that all scripts have.
+
+    Args:
+        text: the script's docstring.
+        script: its path; its stem names the CSV.
+        threads: the default for --threads.
+    """
+    parser = argparse.ArgumentParser(description=text.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=threads)
+    table = RESULTS / f"{pathlib.Path(script).stem}.csv"
+    parser.add_argument("--csv", type=pathlib.Path, default=table)
+    return parser
+
+
+def quantiles(values: list[float]) -> tuple[float, float, float]:
+    """Return the 20th, 50th and 80th percentile."""
+    p20, p50, p80 = torch.tensor(values).quantile(torch.tensor([0.2, 0.5, 0.8])).tolist()
+    return p20, p50, p80
+
+
+def device_name() -> str:
+    """Return the processor's name."""
+    info = pathlib.Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def append(rows: list[dict], path: pathlib.Path) -> None:
+    """Add rows to a CSV behind what they were measured on; write the header once."""
+    where = {
+        "date": datetime.date.today().isoformat(), "device": device_name(),
+        "threads": torch.get_num_threads(), "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=[*where, *rows[0]])
+        if new:
+            writer.writeheader()
+        writer.writerows(where | row for row in rows)
