@@ -1,0 +1,223 @@
+"""What does each ingredient of content-aware compression buy?
+
+    python benchmarks/students.py [--rows paper random ...] [--seeds 0 1 2] [--images 16000]
+
+Every row prunes the portraits teacher and trains the student with the same budget and, for the same
+seed, the same portraits in the same order; rows differ in one ingredient. Each run is measured on
+2,000 samples and becomes one row of data/students.csv: what it was, its measures, seed, a hash of
+all settings, images seen, device, seconds. Runs in the table already are left alone; a run that
+was stopped goes on from its folder under --runs; planned runs stand in the table as "not run".
+Several processes may share the table. Chapter 8 reads it and nothing else.
+"""
+
+import argparse
+import csv
+import fcntl
+import hashlib
+import io
+import json
+import pathlib
+import sys
+import time
+from dataclasses import dataclass, field
+from functools import cache
+
+import torch
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from rows import device_name
+
+import cagc_lib as cagc
+from cagc_lib.artefacts import atomic_write, manifest
+from cagc_lib.content import ContentSource
+from cagc_lib.distillation import DistillationConfig
+from cagc_lib.train_state import TrainConfig
+from cagc_lib.training import train_student
+
+TABLE = pathlib.Path(__file__).resolve().parents[1] / "data" / "students.csv"
+RATIO = 0.7
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One row of the table.
+
+    Attributes:
+        method: how channels are scored.
+        scoring: the content that scoring looks at, "portraits" or "everything".
+        distillation: what differs from the paper's distillation.
+        ratio: share of the channels to remove.
+        teacher: whether there is one to learn from; without, the discriminator is new too.
+        seeds: how many of the seeds it runs with; one where the row carries no claim.
+    """
+
+    method: str = "content-aware"
+    scoring: str = "portraits"
+    distillation: dict = field(default_factory=dict)
+    ratio: float = RATIO
+    teacher: bool = True
+    seeds: int = 3
+
+
+NO_TEACHER = {"l1": 0.0, "perceptual": 0.0, "init": "fresh"}
+RECIPES = {
+    "paper": Recipe(),
+    "no mask in scoring": Recipe(scoring="everything"),
+    "no mask in distillation": Recipe(distillation={"mask_content": False}),
+    "no masks": Recipe(scoring="everything", distillation={"mask_content": False}),
+    "l1-out": Recipe("l1-out"),
+    "random": Recipe("random"),
+    "no teacher": Recipe("random", distillation=NO_TEACHER, teacher=False),
+    "fresh weights": Recipe(distillation={"init": "fresh"}),
+    "L1 only": Recipe(distillation={"perceptual": 0.0}),
+    "with intermediate RGB": Recipe(distillation={"rgb": 3.0}),
+    "no distillation": Recipe(distillation={"l1": 0.0, "perceptual": 0.0}),
+    "ratio 0.3": Recipe(ratio=0.3, seeds=1),
+    "ratio 0.5": Recipe(ratio=0.5, seeds=1),
+    "ratio 0.8": Recipe(ratio=0.8, seeds=1),
+    "ratio 0.9": Recipe(ratio=0.9, seeds=1),
+}
+PLAN = ("row", "method", "scoring", "ratio", "distillation", "seed", "status")
+RUN = (
+    "images", "config_sha256", "device", "threads", "torch", "seconds", "latency_1_ms",
+    "latency_16_ms",
+)
+REPORT = tuple(f.name for f in cagc.Report.__dataclass_fields__.values() if f.name != "seed")
+COLUMNS = (*PLAN, *RUN, *REPORT)
+
+
+def planned(seeds: list[int]) -> list[dict]:
+    """Every run there should be, in the table's order: the teacher, then recipe by recipe."""
+    rows = [{"row": "teacher", "seed": "", "status": "not run"}]
+    for name, recipe in RECIPES.items():
+        plain = {
+            "row": name, "method": recipe.method, "scoring": recipe.scoring,
+            "ratio": recipe.ratio, "distillation": json.dumps(recipe.distillation),
+        }
+        chosen = seeds[: recipe.seeds]
+        rows += [plain | {"seed": str(seed), "status": "not run"} for seed in chosen]
+    return rows
+
+
+def record(
+    table: pathlib.Path, seeds: list[int], done: dict | None = None
+) -> dict[tuple[str, str], dict]:
+    """Bring the table up to date under a lock and return its rows by name and seed.
+
+    Args:
+        table: the CSV.
+        seeds: those that are planned.
+        done: a measured row to put in its place.
+    """
+    with table.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        rows = {(row["row"], row["seed"]): row for row in planned(seeds)}
+        if table.exists():
+            with table.open(newline="") as file:
+                old = csv.DictReader(file)
+                rows |= {(r["row"], r["seed"]): r for r in old if r["status"] == "measured"}
+        if done is not None:
+            rows[done["row"], done["seed"]] = done
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows.values())
+        atomic_write(table, text.getvalue().encode())
+    return rows
+
+
+@cache
+def content() -> ContentSource:
+    """The portraits' content, one object, so that evaluate() describes its reference once."""
+    return cagc.content_source("portraits")
+
+
+def measure(g: cagc.Generator, teacher: cagc.Generator | None, args: argparse.Namespace) -> dict:
+    """Report of a generator and its latency, as columns."""
+    report = cagc.evaluate(g, args.samples, content=content(), teacher=teacher).to_dict()
+    columns = {
+        f"latency_{n}_ms": round(1e3 * cagc.latency(g, batch_size=n, repeats=args.repeats).p50, 2)
+        for n in (1, 16)
+    }
+    return columns | {
+        name: round(value, 5) if isinstance(value, float) else value
+        for name, value in report.items()
+        if name != "seed"
+    }
+
+
+def run(name: str, seed: int, args: argparse.Namespace) -> dict:
+    """Score, prune, train and measure; return the measured columns."""
+    recipe = RECIPES[name]
+    teacher = cagc.load_checkpoint(args.teacher)
+    training = TrainConfig(
+        images=args.images, autocast="bfloat16", r1_gamma=1, path_weight=0, pool=args.pool,
+        seed=seed,
+    )
+    distillation = DistillationConfig(**recipe.distillation)
+    settings = {
+        "teacher": teacher.sha256, "training": training.to_dict(), "samples": args.score_samples,
+        "recipe": [recipe.method, recipe.scoring, recipe.ratio, recipe.teacher],
+        "distillation": distillation.to_dict(),
+        "networks": [manifest()[f"portraits-{n}"]["sha256"] for n in ("parser", "perceptual")],
+    }
+    scores = cagc.score_channels(
+        teacher.generator, cagc.content_source(recipe.scoring), recipe.method,
+        num_samples=args.score_samples, seed=seed,
+    )
+    plan = cagc.plan_pruning(scores, recipe.ratio)
+    student = cagc.prune(teacher.generator, plan, rgb_gain="preserved")
+    folder = args.runs / f"{name.replace(' ', '-')}-{seed}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    state = train_student(
+        training, distillation, student, teacher.generator, folder,
+        teacher.discriminator if recipe.teacher else None, content(),
+        cagc.load_features(name="portraits-perceptual"), resume=True, progress=args.progress,
+    )
+    text = json.dumps(settings, sort_keys=True)
+    return {
+        "images": state.images, "config_sha256": hashlib.sha256(text.encode()).hexdigest()[:16],
+        "seconds": round(state.seconds), **measure(state.average, teacher.generator, args),
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Do the runs asked for that the table lacks."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", nargs="+", choices=["teacher", *RECIPES], metavar="ROW",
+                        default=["teacher", *RECIPES], help="; ".join(RECIPES))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--teacher", default="portraits")
+    parser.add_argument("--images", type=int, default=16_000, help="budget of one run")
+    parser.add_argument("--pool", type=int, default=6_000, help="portraits rendered once")
+    parser.add_argument("--score-samples", type=int, default=400)
+    parser.add_argument("--samples", type=int, default=2_000, help="images measured")
+    parser.add_argument("--repeats", type=int, default=20, help="of each latency")
+    parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/students"))
+    parser.add_argument("--table", type=pathlib.Path, default=TABLE)
+    parser.add_argument("--progress", action="store_true")
+    args = parser.parse_args(arguments)
+    where = {
+        "device": device_name(), "threads": torch.get_num_threads(), "torch": torch.__version__,
+    }
+    # seed by seed, so that a table cut short still compares all rows
+    wanted = [(row, str(seed)) for seed in args.seeds for row in args.rows if row != "teacher"]
+    if "teacher" in args.rows:
+        wanted.insert(0, ("teacher", ""))
+    for name, seed in wanted:
+        row = record(args.table, args.seeds).get((name, seed))
+        if row is None or row["status"] == "measured":
+            continue
+        start = time.perf_counter()
+        if name == "teacher":
+            columns = measure(cagc.load_generator(args.teacher), None, args)
+        else:
+            columns = run(name, int(seed), args)
+        record(args.table, args.seeds, row | where | columns | {"status": "measured"})
+        print(f"{name}, seed {seed}: Frechet {columns['frechet']:.2f}, inside "
+              f"{columns['content_frechet']:.2f}, {time.perf_counter() - start:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
