@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,17 @@ def test_shipped_artefacts_are_those_of_the_manifest() -> None:
         path = artefact_path(name)
         assert path.stat().st_size == entry["bytes"]
         assert entry["how"] and entry["licence"]
+
+
+def test_make_artefacts_runs_the_commands_of_the_manifest() -> None:
+    makefile = (data_dir().parent / "Makefile").read_text().replace("\\\n", " ")
+    recipe = makefile.split("\nartefacts: $(READY)\n")[1].split("\n\n")[0]
+    commands = [shlex.split(line.replace("$(BIN)/", "")) for line in recipe.splitlines()]
+    made = {command[command.index("--register") + 1]: command for command in commands}
+    for name, entry in manifest().items():
+        # a run that goes on gives what an uninterrupted one gives
+        assert [word for word in made.pop(name) if word != "--resume"] == shlex.split(entry["how"])
+    assert not made
 
 
 def test_entry_round_trip(data: Path) -> None:
