@@ -2,7 +2,7 @@
 # make test   set up, run the tests, re-run every notebook and compare
 # make lab    set up, open the notebooks
 # make lint   check style
-# make artefacts   train everything in data/ again: about four hours on one core; goes on where it
+# make artefacts   train everything in data/ again: about three hours on one core; goes on where it
 #                  was stopped
 
 PYTHON ?= python3
