@@ -35,11 +35,25 @@ _COMPRESS = """examples:
     python -m cagc_lib compress portraits --ratio 0.7 --rgb-gain preserved --round-to 8 \\
         --distil-images 200000 --run runs/student --out student.safetensors
 """
+_EVALUATE = """One line a measure: Frechet distance (smaller is better), precision and recall (1 is
+best); content_... the same inside the content only; with --teacher, distances to the teacher's
+image of the same z. The class Report in cagc_lib/metrics.py explains units.
+
+examples:
+  python -m cagc_lib evaluate portraits-11x --teacher portraits
+  python -m cagc_lib evaluate student.safetensors --num-samples 500 --json report.json
+"""
+_GENERATE = """examples:
+  python -m cagc_lib generate portraits --out sheet.png
+  python -m cagc_lib generate student.safetensors --seeds 0-3,20 --psi 1 --out sheet.png
+"""
 _TRAIN = """examples:
   python -m cagc_lib train teacher --warm-start 3000 --images 200000 --out runs/teacher
   python -m cagc_lib train teacher --data photos/ --resolution 128 --channels 256x8,128x2,64x2 \\
       --out runs/photos --resume
   python -m cagc_lib train student pruned.safetensors --teacher portraits --out runs/student
+  python -m cagc_lib train student pruned.safetensors --teacher mine.pkl --content everything \\
+      --data photos/ --out runs/mine
   python -m cagc_lib train parser --out parser.safetensors
 """
 
@@ -53,7 +67,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print one line and exit with status 2."""
-        self.exit(2, f"cagc_lib: {message}\n")
+        self.exit(2, f"cagc_lib: {message} (see {self.prog} --help)\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -94,8 +108,17 @@ def _parser() -> argparse.ArgumentParser:
         usage="python -m cagc_lib compress TEACHER --out FILE [--ratio RATIO] [options]",
         description="Remove the channels that the content of the images depends on least.",
     ))
-    _evaluate(add("evaluate", help="measure a generator against held-out portraits"))
-    _generate(add("generate", help="draw a sheet of images"))
+    _evaluate(add(
+        "evaluate", help="measure a generator against held-out portraits", epilog=_EVALUATE,
+        usage="python -m cagc_lib evaluate FILE [options]",
+        description="Measure a generator against held-out rendered portraits.\n"
+                    "For other images, only teacher_l1 and teacher_psnr mean something.",
+    ))
+    _generate(add(
+        "generate", help="draw a sheet of images", epilog=_GENERATE,
+        usage="python -m cagc_lib generate FILE --out FILE [options]",
+        description="Draw a sheet of images, one a seed.",
+    ))
     train = add("train", help="train a teacher, a student, the parser or the features",
                 epilog=_TRAIN)
     add = train.add_subparsers(metavar="WHAT", required=True).add_parser
@@ -119,7 +142,7 @@ def _compress(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ratio", type=_number, default=0.7,
                         help="share of every layer's channels to remove, in [0, 1) (0.7)")
     parser.add_argument("--method", choices=METHODS, default="content-aware",
-                        help="importance of a channel (content-aware)")
+                        help="how a channel's importance is scored (content-aware)")
     parser.add_argument("--num-samples", type=_count, default=400,
                         help="images to score with (400)")
     parser.add_argument("--score-batch", type=_count, default=10,
@@ -129,11 +152,12 @@ def _compress(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--per-sample", action="store_true",
                         help="take |gradient| per image, not per batch as the official code does")
     parser.add_argument("--rgb-gain", choices=RGB_GAINS, default="recomputed",
-                        help="keep the images' contrast, or not as the official code (recomputed)")
+                        help="a kept channel's strength in the image: preserved, or recomputed, "
+                             "which is larger, as in the official code (recomputed)")
     parser.add_argument("--round-to", type=_count, metavar="N",
                         help="round kept widths up to multiples of N")
     parser.add_argument("--distil-images", type=_natural, default=0, metavar="N",
-                        help="real images to distil with; 0 prunes only (0)")
+                        help="real images to show in distillation; 0 prunes only (0)")
     parser.add_argument("--run", type=Path,
                         help="run folder of the distillation (beside --out, ending in .run)")
     _distillation(parser)
@@ -144,10 +168,12 @@ def _compress(parser: argparse.ArgumentParser) -> None:
 def _evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a generator's file or name")
     parser.add_argument("--teacher", metavar="FILE", help="also measure the distance to this one")
-    parser.add_argument("--num-samples", type=_count, default=2000, help="images (2000)")
+    parser.add_argument("--num-samples", type=_count, default=2000, help="images to measure (2000)")
     parser.add_argument("--content", default="portraits",
-                        help="as for compress, or none for the overall numbers only (portraits)")
-    parser.add_argument("--psi", type=_number, default=1.0, help="truncation (1)")
+                        help="portraits, everything, classes such as hair,hat, or none for the "
+                             "overall numbers only (portraits)")
+    parser.add_argument("--psi", type=_number, default=1.0,
+                        help="truncation: 1 is full variety, 0 the average image (1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="append it as a row there")
     _seed_and_device(parser)
@@ -158,10 +184,11 @@ def _generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a generator's file or name")
     parser.add_argument("--out", type=Path, required=True, help="a .png")
     parser.add_argument("--seeds", type=_seeds, default=_seeds("0-15"), metavar="0-15,20",
-                        help="one image each (0-15)")
-    parser.add_argument("--psi", type=_number, default=0.7, help="truncation (0.7)")
+                        help="one image a seed (0-15)")
+    parser.add_argument("--psi", type=_number, default=0.7,
+                        help="truncation: 1 is full variety, 0 the average image (0.7)")
     parser.add_argument("--noise", choices=("const", "random", "none"), default="const",
-                        help="noise maps (const)")
+                        help="noise maps: the stored ones, new ones, or none (const)")
     parser.add_argument("--columns", type=_count, default=8, help="images in a row (8)")
     parser.add_argument("--device", help="cpu or cuda (cuda where there is one)")
     parser.set_defaults(run_command=commands.run_generate)
@@ -207,7 +234,8 @@ def _distillation(whole: argparse.ArgumentParser) -> None:
     """Add what the distillation losses take, and the content they look at."""
     parser = whole.add_argument_group("content and distillation")
     parser.add_argument("--content", default="portraits",
-                        help="portraits, everything, or classes such as hair,hat (portraits)")
+                        help="portraits, or classes such as hair,hat: for rendered portraits only; "
+                             "everything: for any images (portraits)")
     parser.add_argument("--l1", type=_number, default=3.0, help="weight of the pixel loss (3)")
     parser.add_argument("--perceptual", type=_number, default=3.0,
                         help="weight of the feature loss (3)")
@@ -228,7 +256,7 @@ def _training(whole: argparse.ArgumentParser) -> None:
     parser = whole.add_argument_group("training")
     parser.add_argument("--resume", action="store_true", help="continue the run where it stopped")
     parser.add_argument("--data", default="portraits",
-                        help="real images: portraits, or a folder (portraits)")
+                        help="real images: portraits (rendered), or a folder of yours (portraits)")
     parser.add_argument("--batch-size", type=_count, default=16, help="images a step (16)")
     parser.add_argument("--autocast", choices=("off", "bfloat16"), default="bfloat16",
                         help="arithmetic of the networks in training (bfloat16)")
