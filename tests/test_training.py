@@ -19,6 +19,7 @@ from cagc_lib.distillation import DistillationConfig
 from cagc_lib.features import FeatureNetwork
 from cagc_lib.generator import Generator, GeneratorConfig, Lineage
 from cagc_lib.images import image_source
+from cagc_lib.portraits import parameters_from_latents, render_parameters
 from cagc_lib.train_state import TrainConfig, TrainState, matching_discriminator
 from cagc_lib.train_steps import Lesson, Steps, multiscale_l1
 from cagc_lib.training import train_student, train_teacher
@@ -242,6 +243,29 @@ def test_warm_start_learns_the_portraits(tmp_path: Path) -> None:
     # the noise was left out, and the adversarial phase starts from the average
     assert all(conv.noise_strength == 0 for conv in state.generator.synthesis.convs)
     assert_same(dict(state.generator.named_parameters()), dict(state.average.named_parameters()))
+
+
+def test_warm_start_has_a_batch_of_its_own(tmp_path: Path) -> None:
+    state = run_teacher(tmp_path, images=8, warm_start=3, warm_start_batch=2)
+    assert state.images == 8 and state.drawn == 3 * 2 + 8
+
+
+def test_warm_start_can_leave_the_background_out(tmp_path: Path) -> None:
+    shapes = GeneratorConfig(32, (4,) * 8, z_dim=128, w_dim=8, mapping_layers=1)
+    z = torch.randn(4, 128, generator=torch.Generator().manual_seed(0))
+    portraits = render_parameters(parameters_from_latents(z), 32)
+    person = (portraits.parsing > 0)[:, None]
+    disturbed = torch.where(person, portraits.images, -portraits.images)
+    losses = []
+    for weight in (0.0, 0.5, 1.0):
+        settings = config(warm_start=1, warm_start_background=weight)
+        d = Discriminator(matching_discriminator(shapes))
+        steps = Steps(TrainState(Generator(shapes), d, settings), image_source("portraits", 32))
+        # full resolution alone keeps the two regions apart
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("cagc_lib.train_steps.WARM_START_SCALES", 1)
+            losses.append(steps._regression(disturbed, z)["l1"].item())
+    assert losses[0] == 0 < losses[1] < losses[2]
 
 
 def test_the_anchor_fades(tmp_path: Path) -> None:
