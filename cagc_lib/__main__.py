@@ -21,7 +21,7 @@ _TOP = """examples:
   python -m cagc_lib compress portraits --ratio 0.7 --out student.safetensors
   python -m cagc_lib evaluate student.safetensors --teacher portraits
   python -m cagc_lib generate student.safetensors --seeds 0-15 --psi 0.7 --out sheet.png
-  python -m cagc_lib train teacher --warm-start 3000 --images 200000 --out runs/teacher
+  python -m cagc_lib train teacher --warm-start 12000 --images 200000 --out runs/teacher
 
 A FILE is a .safetensors of this project, a rosinality or CAGC .pt, an NVIDIA .pkl, or the name of
 a shipped network: portraits, portraits-11x. COMMAND --help says more.
@@ -48,7 +48,7 @@ _GENERATE = """examples:
   python -m cagc_lib generate student.safetensors --seeds 0-3,20 --psi 1 --out sheet.png
 """
 _TRAIN = """examples:
-  python -m cagc_lib train teacher --warm-start 3000 --images 200000 --out runs/teacher
+  python -m cagc_lib train teacher --warm-start 12000 --images 200000 --out runs/teacher
   python -m cagc_lib train teacher --data photos/ --resolution 128 --channels 256x8,128x2,64x2 \\
       --out runs/photos --resume
   python -m cagc_lib train student pruned.safetensors --teacher portraits --out runs/student

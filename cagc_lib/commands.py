@@ -38,7 +38,7 @@ def run_train_teacher(parsed: argparse.Namespace) -> None:
         parsed.resolution, parsed.channels, parsed.z_dim, parsed.w_dim, parsed.mapping_layers
     )
     device = _device(parsed.device)
-    network = _perceptual(device) if config.warm_start_perceptual else None
+    network = _perceptual(device) if config.looks_at_features else None
     target = _registered(parsed.register)
     state = train_teacher(
         config, generator, parsed.out, features=network, resume=parsed.resume, device=device

@@ -75,11 +75,11 @@ class TrainConfig:
     average_rampup: float = 0.05
     d_head_start: int = 0
     warm_start: int = 0
-    warm_start_lr: float = 0.002
-    warm_start_mapping_lr: float = 0.02
-    warm_start_batch: int = 0
-    warm_start_perceptual: float = 0.0
-    warm_start_background: float = 1.0
+    warm_start_lr: float = 0.02
+    warm_start_mapping_lr: float = 1.0
+    warm_start_batch: int = 8
+    warm_start_perceptual: float = 1.0
+    warm_start_background: float = 0.1
     anchor: float = 0.0
     anchor_images: int = 0
     data: str = "portraits"
@@ -111,6 +111,12 @@ class TrainConfig:
         for name in ("style_mixing", "path_decay", "warm_start_background"):
             if getattr(self, name) > 1:
                 raise ValueError(f"{name}: got {getattr(self, name)!r}, expected 0 to 1")
+
+    @property
+    def looks_at_features(self) -> bool:
+        """Whether any step takes the perceptual distance to a portrait."""
+        regresses = self.warm_start > 0 or (self.anchor > 0 and self.anchor_images > 0)
+        return regresses and self.warm_start_perceptual > 0
 
     @property
     def steps(self) -> int:

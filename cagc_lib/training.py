@@ -60,7 +60,7 @@ def train_teacher(
         generator: the generator's shapes.
         out: the run folder; made if absent.
         discriminator: its shapes; None matches the generator's widths.
-        features: needed where `config.warm_start_perceptual` is not 0.
+        features: needed where `config.looks_at_features`.
         resume: continue from the folder's last checkpoint, or start if there is none.
         device: where to train.
         progress: show a progress bar.
@@ -72,6 +72,8 @@ def train_teacher(
         ValueError: settings that do not fit, a folder that holds a run already, a loss that is no
             longer finite.
     """
+    if config.looks_at_features and features is None:
+        raise ValueError("features: got None, expected a network for warm_start_perceptual")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mixed_seed(config.seed, 4))
         g = Generator(generator)

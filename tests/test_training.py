@@ -28,7 +28,10 @@ TEACHER = GeneratorConfig(16, (8,) * 6, z_dim=128, w_dim=16, mapping_layers=2)
 STUDENT = GeneratorConfig(16, (4,) * 6, z_dim=128, w_dim=16, mapping_layers=2)
 OFTEN = {"log_every": 1, "sample_every": 2, "checkpoint_every": 2}
 # both regularisers run, and not in every step
-SMALL = {"batch_size": 4, "r1_interval": 2, "path_interval": 2, "pool": 8, **OFTEN}
+SMALL = {
+    "batch_size": 4, "r1_interval": 2, "path_interval": 2, "pool": 8, "warm_start_perceptual": 0,
+    **OFTEN,
+}
 PIXELS = DistillationConfig(perceptual=0, rgb=1.0)
 
 
@@ -272,6 +275,13 @@ def test_the_anchor_fades(tmp_path: Path) -> None:
     run_teacher(tmp_path, images=16, style_mixing=0.0, anchor=1.0, anchor_images=8)
     with (tmp_path / "log.csv").open() as file:
         assert [bool(row["l1"]) for row in csv.DictReader(file)] == [True, True, False, False]
+
+
+def test_the_perceptual_loss_needs_its_network(tmp_path: Path) -> None:
+    for changes in ({"warm_start": 1}, {"anchor": 1.0, "anchor_images": 8}):
+        with pytest.raises(ValueError, match="features: got None, expected a network"):
+            run_teacher(tmp_path, warm_start_perceptual=1.0, **changes)
+    assert not list(tmp_path.iterdir())
 
 
 def test_warm_start_takes_the_perceptual_loss(tmp_path: Path) -> None:
