@@ -99,7 +99,7 @@ def train_student(
     """Train a pruned generator against its teacher.
 
     Args:
-        config: how to train; its warm start must be 0.
+        config: how to train; without warm start and anchor, which are for teachers.
         distillation: the losses, and whether `student`'s weights are kept or drawn anew.
         student: the pruned generator; not changed.
         teacher: the full-size generator; not changed.
@@ -115,8 +115,10 @@ def train_student(
     Raises:
         ValueError: as `train_teacher`, or networks that do not fit together.
     """
-    if config.warm_start:
-        raise ValueError(f"warm_start: got {config.warm_start}, expected 0 for a student")
+    for name in ("warm_start", "anchor"):
+        if getattr(config, name):
+            got = getattr(config, name)
+            raise ValueError(f"{name}: got {got}, expected 0 for a student")
     for name in ("resolution", "z_dim"):
         got, expected = getattr(teacher.config, name), getattr(student.config, name)
         if got != expected:

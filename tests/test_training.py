@@ -452,6 +452,8 @@ def test_networks_that_do_not_fit_together(tmp_path: Path) -> None:
         train_student(config(), PIXELS, student(), other, tmp_path, progress=False)
     with pytest.raises(ValueError, match="warm_start: got 1, expected 0"):
         train_student(config(warm_start=1), PIXELS, student(), teacher(), tmp_path)
+    with pytest.raises(ValueError, match=r"anchor: got 1\.0, expected 0 for a student"):
+        train_student(config(anchor=1.0), PIXELS, student(), teacher(), tmp_path)
     with pytest.raises(ValueError, match="batch_size: got 6, expected a multiple of 4"):
         train_student(config(batch_size=6), PIXELS, student(), teacher(), tmp_path)
     d = Discriminator(matching_discriminator(other.config))
