@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 # The head's pose is bounded, so the part of the frame a head-frame box can reach is known ahead.
@@ -183,3 +184,26 @@ def ramp(light: Tensor, shadow: Tensor, base: Tensor, glow: Tensor) -> Tensor:
     low = light.clamp(0.0, 1.0).unsqueeze(1)
     high = (light - 1.0).clamp_(min=0.0).unsqueeze(1)
     return torch.addcmul(torch.addcmul(shadow, low, base - shadow), high, glow)
+
+
+def defocus(rgb: Tensor, sigma: Tensor, largest: float) -> Tensor:
+    """Blur each image with its own Gaussian; edges are replicated.
+
+    Args:
+        rgb: [n, 3, h, w].
+        sigma: [n, 1, 1], standard deviations in pixels, above 0.
+        largest: bound of sigma; the same for every batch, so that a picture does not depend on
+            its neighbours.
+    """
+    radius = math.ceil(2.5 * largest)
+    offsets = torch.arange(-radius, radius + 1, device=rgb.device)
+    kernel = (-0.5 * (offsets / sigma).square()).exp()
+    kernel = (kernel / kernel.sum(-1, keepdim=True)).unsqueeze(1)
+    # shifted sums rather than a convolution, whose order of additions may depend on the batch
+    for axis in (2, 3):
+        padding = (0, 0, radius, radius) if axis == 2 else (radius, radius, 0, 0)
+        padded, size = F.pad(rgb, padding, mode="replicate"), rgb.shape[axis]
+        rgb = torch.zeros_like(rgb)
+        for i in range(2 * radius + 1):
+            rgb.addcmul_(padded.narrow(axis, i, size), kernel[..., i : i + 1])
+    return rgb

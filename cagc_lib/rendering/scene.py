@@ -1,8 +1,9 @@
-"""Backgrounds: one of ten scenes and seven pieces of clutter, every one placed by parameters.
+"""Backgrounds: one of ten scenes and seven pieces of clutter, out of focus behind the person.
 
 A scene maps image coordinates and its columns to colours [m, 3, R, R] in [0, 1]; only the rows
 that show it are computed. Colours mix three tones of the image's own, so that a background holds
-together. Patterns are sines and distances, smooth in the parameters, never noise per pixel.
+together. Patterns are sines and distances, smooth in the parameters, never noise per pixel. A
+portrait lens then blurs the whole scene: what is left can be learned, and looks as photographs do.
 """
 
 from __future__ import annotations
@@ -10,16 +11,22 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .anatomy import ITEMS, Columns, choose, palette
-from .canvas import Canvas, blob, box, circle, ellipse
+from .canvas import Canvas, blob, box, circle, defocus, ellipse
 
 ROOM = ((0.86, 0.80, 0.70), (0.55, 0.64, 0.58), (0.33, 0.45, 0.52), (0.24, 0.27, 0.38),
         (0.52, 0.36, 0.44), (0.78, 0.48, 0.38), (0.90, 0.72, 0.48), (0.70, 0.74, 0.76))
 PROPS = ((0.20, 0.24, 0.34), (0.72, 0.34, 0.24), (0.93, 0.83, 0.62), (0.25, 0.44, 0.36),
          (0.88, 0.62, 0.26), (0.42, 0.56, 0.66), (0.50, 0.28, 0.34), (0.96, 0.93, 0.86))
 LEAVES = ((0.12, 0.26, 0.18), (0.25, 0.42, 0.22), (0.50, 0.58, 0.26), (0.80, 0.68, 0.30))
+
+# Blur of the lens, a standard deviation in image units, from a small to a wide aperture. Nothing
+# finer than FOCUS survives it, so larger images scale their background up from there.
+SHARP, SOFT = 0.012, 0.035
+FOCUS = 128
 
 
 def mix(rgb: Tensor, colour: Tensor, cover: Tensor) -> Tensor:
@@ -39,7 +46,6 @@ class Stage:
         self.c = c
         self.size = centres.numel()
         self.u, self.v = centres.view(1, 1, -1), centres.view(1, -1, 1)
-        self.blur = c("softness", 0.002, 0.014)
         self.phase = 6.2832 * c("phase")
         self.zoom = c("zoom")
         dim = c("shade", 0.55, 1.12).unsqueeze(1)
@@ -49,7 +55,7 @@ class Stage:
 
     def cover(self, distance: Tensor, blur: float | Tensor = 0.0) -> Tensor:
         """Coverage from a distance in image units."""
-        return (0.5 - distance / (1.0 / self.size + self.blur + blur)).clamp_(0.0, 1.0)
+        return (0.5 - distance / (1.0 / self.size + blur)).clamp_(0.0, 1.0)
 
     def colour(self, *rgb: float) -> Tensor:
         """A colour of its own, [1, 3, 1, 1]."""
@@ -244,7 +250,6 @@ SCENES: tuple[Callable[[Stage], Tensor], ...] = (
 def draw_items(canvas: Canvas, c: Columns) -> None:
     """Seven things in the room: pictures, notices, balls, lamps and plants."""
     sides = canvas.frame(right=0.53), canvas.frame(left=0.47)
-    blur = c("softness", 0.002, 0.012)
     for i in range(ITEMS):
         g = lambda name, low=0.0, high=1.0, i=i: c(f"item{i}_{name}", low, high)  # noqa: E731
         w = sides[i % 2]
@@ -267,11 +272,11 @@ def draw_items(canvas: Canvas, c: Columns) -> None:
         colour = torch.where((kind == 4).unsqueeze(1), palette(g("hue"), LEAVES), colour)
         # a soft shadow on the wall lifts the thing off it
         w.paint(colour * 0.15, 0.35 * w.cover_frame(d + 0.01, 0.05))
-        cover = w.cover_frame(d, blur)
+        cover = w.cover_frame(d)
         w.paint(colour, cover)
         ball = blob(x, y, -0.3 * ry, -0.3 * ry, ry, ry) * (kind >= 2)
         w.paint(colour * 0.3 + 0.7, 0.7 * ball * cover)
-        inset = w.cover_frame(d + 0.22 * size, blur) * (kind <= 1)
+        inset = w.cover_frame(d + 0.22 * size) * (kind <= 1)
         w.paint(colour * 0.25 + 0.68, inset)
         marks = ((y * (460.0 - 900.0 * size)).sin() - 0.1) * ((x * 95.0 + size * 90.0).sin() + 0.8)
         hill = (y + 0.3 * ry * (x / rx * 2.6 + size * 60.0).sin()) * 60.0
@@ -279,15 +284,20 @@ def draw_items(canvas: Canvas, c: Columns) -> None:
         w.paint(colour * 0.55, 0.85 * inset * inner)
         pot = torch.maximum(x.abs() - rx * (0.87 - 0.25 * y / ry), (y - ry).abs() - 0.4 * ry)
         clay = colour.new_tensor([0.74, 0.42, 0.28]).view(1, 3, 1, 1) * (1.0 - 3.0 * x).unsqueeze(1)
-        w.paint(clay, w.cover_frame(pot, blur) * (kind == 4))
+        w.paint(clay, w.cover_frame(pot) * (kind == 4))
 
 
 def draw_scene(canvas: Canvas, params: Tensor, c: Columns) -> None:
-    """Fill the canvas with each row's scene and its clutter."""
+    """Fill the canvas with each row's scene and its clutter, out of focus."""
+    size = min(canvas.resolution, FOCUS)
+    room = Canvas(len(params), size, params.device)
     kinds = choose(c("scene"), (1.0,) * len(SCENES)).flatten()
     for kind in kinds.unique().tolist():
         rows = (kinds == kind).nonzero().flatten()
-        stage = Stage(Columns(params[rows]), canvas.centres)
-        canvas.rgb[rows] = SCENES[kind](stage).expand(-1, -1, -1, canvas.resolution)
-    draw_items(canvas, c)
-
+        stage = Stage(Columns(params[rows]), room.centres)
+        room.rgb[rows] = SCENES[kind](stage).expand(-1, -1, -1, size)
+    draw_items(room, c)
+    rgb = defocus(room.rgb, c("softness", SHARP, SOFT) * size, SOFT * size)
+    if size < canvas.resolution:
+        rgb = F.interpolate(rgb, (canvas.resolution,) * 2, mode="bilinear")
+    canvas.rgb.copy_(rgb)
