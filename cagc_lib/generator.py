@@ -231,6 +231,7 @@ class SynthesisNetwork(nn.Module):
         w: torch.Tensor,
         noise: str | Sequence[torch.Tensor] = "const",
         return_rgbs: bool = False,
+        resolution: int | None = None,
     ) -> torch.Tensor | list[torch.Tensor]:
         """Render images.
 
@@ -239,13 +240,17 @@ class SynthesisNetwork(nn.Module):
             noise: "const" (the stored maps), "random" (new maps), "none", or a list of one tensor
                 [N or 1, 1, side, side] per convolution.
             return_rgbs: return the running RGB sum after every resolution instead.
+            resolution: stop at the RGB sum of this size, R where None.
 
         Returns:
             [N, 3, R, R], in [-1, 1] for a trained network; or the list of RGB sums, 4x4 first.
 
         Raises:
-            ValueError: a w or a noise of another form.
+            ValueError: a w or a noise of another form, a resolution the network does not pass.
         """
+        full = self.config.resolution
+        if resolution not in (None, *(4 << i for i in range(len(self.torgbs)))):
+            raise ValueError(f"resolution: got {resolution!r}, expected a power of 2, 4 to {full}")
         ws = self._per_layer(w)
         maps = self._noise_maps(noise, len(w))
         # channels last is what the CPU's convolutions compute in: no copies between layouts
@@ -257,6 +262,8 @@ class SynthesisNetwork(nn.Module):
                 y = self.torgbs[k // 2](x, ws[k + 1])
                 rgb = y if rgb is None else upsample2d(rgb, self.resample_filter) + y
                 rgbs.append(rgb)
+                if rgb.shape[2] == resolution:
+                    break
         return rgbs if return_rgbs else rgb
 
     def _per_layer(self, w: torch.Tensor) -> list[torch.Tensor]:

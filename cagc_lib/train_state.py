@@ -42,10 +42,14 @@ class TrainConfig:
         average_rampup: the half-life is at most this share of the images seen so far.
         d_head_start: adversarial steps at the start in which the generator is left alone.
         warm_start: steps of regression onto portraits before the adversarial phase.
-        warm_start_lr, warm_start_mapping_lr: Adam's rates there, cosine to zero.
+        warm_start_coarse: how many of them, at the start, compare 16x16 images only, where a step
+            costs a quarter: pose, colours and large shapes are learned there.
+        warm_start_lr, warm_start_mapping_lr: Adam's rates there, cosine to zero, anew after
+            the coarse steps.
         warm_start_batch: images per step there; 0 for `batch_size`. Small ones learn more from as
             many images.
-        warm_start_perceptual: weight of the perceptual distance beside the L1 there.
+        warm_start_perceptual: weight of the perceptual distance beside the L1 there, at full
+            resolution.
         warm_start_background: weight of a background pixel in the L1 there, 1 for as much as a
             pixel of the person.
         anchor, anchor_images: weight of the warm start's regression beside the adversarial loss,
@@ -75,6 +79,7 @@ class TrainConfig:
     average_rampup: float = 0.05
     d_head_start: int = 0
     warm_start: int = 0
+    warm_start_coarse: int = 0
     warm_start_lr: float = 0.02
     warm_start_mapping_lr: float = 1.0
     warm_start_batch: int = 8
@@ -108,6 +113,11 @@ class TrainConfig:
                 raise ValueError(f"{field.name}: got {value!r}, expected {kind} >= {low}")
         if self.autocast not in ("off", "bfloat16"):
             raise ValueError(f"autocast: got {self.autocast!r}, expected off or bfloat16")
+        if self.warm_start_coarse > self.warm_start:
+            raise ValueError(
+                f"warm_start_coarse: got {self.warm_start_coarse}, expected at most warm_start, "
+                f"{self.warm_start}"
+            )
         for name in ("style_mixing", "path_decay", "warm_start_background"):
             if getattr(self, name) > 1:
                 raise ValueError(f"{name}: got {getattr(self, name)!r}, expected 0 to 1")
@@ -195,10 +205,10 @@ class TrainState:
         warm = self.config.warm_start_batch or self.config.batch_size
         return min(self.step, self.config.warm_start) * warm + self.images
 
-    def rng(self) -> torch.Generator:
-        """The source of everything random in the next step."""
+    def rng(self, ahead: int = 0) -> torch.Generator:
+        """The source of everything random in the next step, or in one further ahead."""
         draw = torch.Generator(self.device)
-        return draw.manual_seed(mixed_seed(self.config.seed, 0, self.step))
+        return draw.manual_seed(mixed_seed(self.config.seed, 0, self.step + ahead))
 
     def make_optimisers(self) -> None:
         """Start the phase's optimisers with empty moments."""

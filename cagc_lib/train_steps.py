@@ -1,7 +1,7 @@
 """One training step of either phase, on a `TrainState`.
 
-    warm start     G(z) toward the portrait that z stands for: L1 at full, 1/2, 1/4, 1/8 resolution
-                   and, where asked for, the perceptual distance
+    warm start     G(z) toward the portrait that z stands for, first at 16x16, then at full size:
+                   L1 there and at 1/2, 1/4, 1/8 of it and, where asked for, the perceptual distance
     adversarial    D on real and generated images, then G on the same generated images; every few
                    steps R1 on D and path length on G, as steps of their own
 
@@ -33,11 +33,13 @@ from .distillation import DistillationConfig, distillation_losses, weighted_sum
 from .features import FeatureNetwork, perceptual_distance
 from .generator import Generator
 from .images import ImageSource
-from .portraits import parameters_from_latents, render_parameters
+from .portraits import MIN_RESOLUTION, parameters_from_latents, render_parameters
 from .train_state import TrainState
 
 Losses = dict[str, torch.Tensor]
 WARM_START_SCALES = 4
+# warm-start steps whose portraits are drawn together: small images cost their overhead
+RENDERED_AHEAD = 32
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,25 @@ class Lesson:
     config: DistillationConfig
     content: ContentSource | None = None
     features: FeatureNetwork | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """Portraits that latents stand for.
+
+    Attributes:
+        images: [N, 3, R, R] in [-1, 1].
+        person: [N, 1, R, R], 1 where the person is, 0 elsewhere.
+    """
+
+    images: torch.Tensor
+    person: torch.Tensor
+
+    @classmethod
+    def of(cls, z: torch.Tensor, resolution: int) -> "Target":
+        """Render the portraits of latents z [N, z_dim], where z is."""
+        portraits = render_parameters(parameters_from_latents(z), resolution, z.device)
+        return cls(portraits.images, (portraits.parsing > 0)[:, None].float())
 
 
 class Steps:
@@ -75,6 +96,7 @@ class Steps:
         self.synthesis: Callable = state.generator.synthesis
         self.discriminator: Callable = state.discriminator
         self.teach: Callable | None = lesson and lesson.teacher.synthesis
+        self._ahead: list[tuple[torch.Tensor, Target]] = []
         if state.config.compile:
             self.synthesis = torch.compile(self.synthesis, dynamic=False)
             self.discriminator = torch.compile(self.discriminator, dynamic=False)
@@ -96,24 +118,43 @@ class Steps:
         return torch.autocast(self.state.device.type, dtype=torch.bfloat16, enabled=half)
 
     def _warm_start(self) -> Losses:
-        state, config = self.state, self.state.config
-        rng, g = state.rng(), state.generator
-        n = config.warm_start_batch or config.batch_size
-        z = torch.randn(n, g.config.z_dim, generator=rng, device=state.device)
+        state, config, g = self.state, self.state.config, self.state.generator
+        full, coarse = g.config.resolution, state.step < config.warm_start_coarse
+        start, end = 0, config.warm_start_coarse
+        if not coarse:
+            start, end = end, config.warm_start
+        resolution = min(full, MIN_RESOLUTION) if coarse else full
+        if not self._ahead:
+            self._render_ahead(min(end - state.step, RENDERED_AHEAD), resolution)
+        z, target = self._ahead.pop(0)
+        n = len(z)
         with self._autocast():
             ws = g.mapping(z)[:, None].expand(-1, g.config.num_ws, -1)
             # noise could only hurt here: its strength stays at the zero it starts from
-            image = self.synthesis(ws, "none").float()
-        losses = self._regression(image, z)
+            image = self.synthesis(ws, "none", resolution=resolution).float()
+        losses = self._regression(image, target, resolution == full)
         total = self._regression_total(losses)
 
-        fade = 0.5 + 0.5 * math.cos(math.pi * state.step / config.warm_start)
+        fade = 0.5 + 0.5 * math.cos(math.pi * (state.step - start) / (end - start))
         rates = (config.warm_start_lr, config.warm_start_mapping_lr)
         for group, rate in zip(state.g_optimiser.param_groups, rates, strict=True):
             group["lr"] = rate * fade
         _descend(total, state.g_optimiser)
         self._update_average(n, state.step * n)
         return losses
+
+    def _render_ahead(self, steps: int, resolution: int) -> None:
+        """Draw the latents and portraits of the next warm-start steps."""
+        state, config = self.state, self.state.config
+        n, z_dim = config.warm_start_batch or config.batch_size, state.generator.config.z_dim
+        zs = [
+            torch.randn(n, z_dim, generator=state.rng(i), device=state.device)
+            for i in range(steps)
+        ]
+        target = Target.of(torch.cat(zs), resolution)
+        for i, z in enumerate(zs):
+            rows = slice(i * n, (i + 1) * n)
+            self._ahead.append((z, Target(target.images[rows], target.person[rows])))
 
     def _adversarial(self) -> Losses:
         state, config = self.state, self.state.config
@@ -181,7 +222,8 @@ class Steps:
             losses |= lessons
         anchor = self._anchor_weight(latents)
         if anchor:
-            lessons = self._regression(fake, latents.z[0])
+            target = Target.of(latents.z[0], fake.shape[2])
+            lessons = self._regression(fake, target)
             total = total + anchor * self._regression_total(lessons)
             losses |= lessons
         _descend(total, state.g_optimiser)
@@ -196,16 +238,13 @@ class Steps:
             return 0.0
         return config.anchor * (1 - state.images / config.anchor_images)
 
-    def _regression(self, image: torch.Tensor, z: torch.Tensor) -> Losses:
-        """Compare images [N, 3, R, R] with the portraits that their latents stand for."""
-        state, config = self.state, self.state.config
-        portraits = render_parameters(parameters_from_latents(z), image.shape[2], state.device)
-        person = (portraits.parsing > 0)[:, None].float()
-        weight = person.lerp(torch.ones_like(person), config.warm_start_background)
-        losses = {"l1": multiscale_l1(image, portraits.images, weight)}
-        if config.warm_start_perceptual:
+    def _regression(self, image: torch.Tensor, target: Target, features: bool = True) -> Losses:
+        config = self.state.config
+        weight = target.person.lerp(torch.ones_like(target.person), config.warm_start_background)
+        losses = {"l1": multiscale_l1(image, target.images, weight)}
+        if config.warm_start_perceptual and features:
             with self._autocast():
-                distance = perceptual_distance(self.features, image, portraits.images)
+                distance = perceptual_distance(self.features, image, target.images)
             losses["perceptual"] = distance.mean()
         return losses
 

@@ -252,3 +252,15 @@ def test_compiled_by_inductor() -> None:
     compiled = torch.compile(g.synthesis, fullgraph=True, dynamic=False)
     with torch.no_grad():
         torch.testing.assert_close(compiled(w), g.synthesis(w), rtol=1e-5, atol=1e-5)
+
+
+def test_synthesis_stops_at_a_resolution():
+    g = Generator(GeneratorConfig(32, (4,) * 8, z_dim=8, w_dim=8, mapping_layers=1))
+    w = torch.randn(2, 8)
+    rgbs = g.synthesis(w, return_rgbs=True)
+    for rgb in rgbs:
+        side = rgb.shape[2]
+        assert torch.equal(g.synthesis(w, resolution=side), rgb)
+    for wrong in (2, 12, 64):
+        with pytest.raises(ValueError, match=f"resolution: got {wrong}, expected .* 4 to 32"):
+            g.synthesis(w, resolution=wrong)

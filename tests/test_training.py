@@ -1,5 +1,6 @@
 """The training loop: exact resume, what a run leaves behind, what it refuses, that it learns."""
 
+import copy
 import csv
 import functools
 import json
@@ -21,7 +22,7 @@ from cagc_lib.generator import Generator, GeneratorConfig, Lineage
 from cagc_lib.images import image_source
 from cagc_lib.portraits import parameters_from_latents, render_parameters
 from cagc_lib.train_state import TrainConfig, TrainState, matching_discriminator
-from cagc_lib.train_steps import Lesson, Steps, multiscale_l1
+from cagc_lib.train_steps import Lesson, Steps, Target, multiscale_l1
 from cagc_lib.training import train_student, train_teacher
 
 TEACHER = GeneratorConfig(16, (8,) * 6, z_dim=128, w_dim=16, mapping_layers=2)
@@ -267,8 +268,52 @@ def test_warm_start_can_leave_the_background_out(tmp_path: Path) -> None:
         # full resolution alone keeps the two regions apart
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("cagc_lib.train_steps.WARM_START_SCALES", 1)
-            losses.append(steps._regression(disturbed, z)["l1"].item())
+            losses.append(steps._regression(disturbed, Target.of(z, 32))["l1"].item())
     assert losses[0] == 0 < losses[1] < losses[2]
+
+
+def warm_steps(**changes: object) -> Steps:
+    shapes = GeneratorConfig(32, (4,) * 8, z_dim=128, w_dim=8, mapping_layers=1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        networks = Generator(shapes), Discriminator(matching_discriminator(shapes))
+    state = TrainState(*networks, config(warm_start_batch=2, **changes))
+    return Steps(state, image_source("portraits", 32))
+
+
+def test_a_coarse_warm_start_leaves_the_fine_layers_alone() -> None:
+    steps = warm_steps(warm_start=40, warm_start_coarse=36)
+    before = copy.deepcopy(steps.state.generator.synthesis)
+    changed = []
+    for _ in range(37):
+        steps()
+        after = steps.state.generator.synthesis.convs
+        pairs = zip(before.convs, after, strict=True)
+        changed.append([not torch.equal(a.weight, b.weight) for a, b in pairs])
+    # five convolutions up to 16x16, two more at 32x32
+    assert changed[0] == changed[35] == [True] * 5 + [False] * 2
+    assert changed[36] == [True] * 7
+
+
+def test_a_warm_start_resumes_anywhere_to_the_bit() -> None:
+    changes = {"warm_start": 40, "warm_start_coarse": 36}
+    straight, first = warm_steps(**changes), warm_steps(**changes)
+    for _ in range(40):
+        straight()
+    for _ in range(7):
+        first()
+    for cut in (30, 3):
+        second = warm_steps(**changes)
+        second.state.load_state_dict(copy.deepcopy(first.state.state_dict()))
+        first = second
+        for _ in range(cut):
+            first()
+    assert_same(straight.state.state_dict(), first.state.state_dict())
+
+
+def test_a_coarse_warm_start_is_a_part_of_it() -> None:
+    with pytest.raises(ValueError, match=r"warm_start_coarse: got 3, expected at most .* 2"):
+        config(warm_start=2, warm_start_coarse=3)
 
 
 def test_the_anchor_fades(tmp_path: Path) -> None:
