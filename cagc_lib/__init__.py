@@ -2,9 +2,11 @@
 
 The files of this package are the road of the book, in the order of `tests/test_architecture.py`:
 operators, generator, discriminator, checkpoints, portraits, content, importance, pruning,
-distillation, training, costs, metrics, figures. What a notebook needs is re-exported here.
+calibration, distillation, training, costs, metrics, figures. What a notebook needs is
+re-exported here.
 """
 
+from .calibration import calibrate, layer_drift
 from .checkpoints import (
     Checkpoint,
     load_checkpoint,
@@ -29,10 +31,12 @@ __all__ = [
     "Portraits",
     "PruningPlan",
     "Report",
+    "calibrate",
     "content_source",
     "evaluate",
     "gradient_scores",
     "latency",
+    "layer_drift",
     "layer_table",
     "load_checkpoint",
     "load_features",

@@ -29,6 +29,7 @@ ROAD = (
     "features",
     "importance",
     "pruning",
+    "calibration",
     "distillation",
     "images",
     "adversarial",
