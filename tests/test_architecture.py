@@ -38,6 +38,7 @@ ROAD = (
     "training",
     "costs",
     "metrics",
+    "editing",
     "figures",
     "static_slider",
     "widgets",
