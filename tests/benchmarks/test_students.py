@@ -1,45 +1,16 @@
 """The runner of the students' table, on a budget of one step."""
 
 import csv
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-import torch
-
-from cagc_lib.checkpoints import save_checkpoint
-from cagc_lib.discriminator import Discriminator
-from cagc_lib.generator import Generator, GeneratorConfig
-from cagc_lib.train_state import matching_discriminator
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 # the properties below do not depend on sizes
 TINY = [
     "--images", "16", "--pool", "16", "--score-samples", "10", "--samples", "20", "--repeats", "1",
 ]
-
-
-@pytest.fixture(scope="module")
-def students() -> ModuleType:
-    sys.path.insert(0, str(BENCHMARKS))
-    spec = importlib.util.spec_from_file_location("students", BENCHMARKS / "students.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["students"] = module
-    spec.loader.exec_module(module)
-    yield module
-    sys.path.remove(str(BENCHMARKS))
-    del sys.modules["students"], sys.modules["rows"]
-
-
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    g = Generator(GeneratorConfig(32, (8,) * 8, z_dim=16, w_dim=16, mapping_layers=1))
-    path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
-    save_checkpoint(g, Discriminator(matching_discriminator(g.config)), path)
-    return path
 
 
 def rows_of(path: Path) -> dict[tuple[str, str], dict[str, str]]:

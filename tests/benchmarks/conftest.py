@@ -1,0 +1,53 @@
+"""The benchmark scripts as modules, and a teacher small enough to run them on."""
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from cagc_lib.checkpoints import save_checkpoint
+from cagc_lib.discriminator import Discriminator
+from cagc_lib.generator import Generator, GeneratorConfig
+from cagc_lib.train_state import matching_discriminator
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@contextmanager
+def script(name: str) -> Iterator[ModuleType]:
+    """Import benchmarks/NAME.py, and forget it afterwards."""
+    sys.path.insert(0, str(BENCHMARKS))
+    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    yield module
+    sys.path.remove(str(BENCHMARKS))
+    del sys.modules[name]
+    sys.modules.pop("rows", None)
+
+
+@pytest.fixture(scope="module")
+def students() -> Iterator[ModuleType]:
+    with script("students") as module:
+        yield module
+
+
+@pytest.fixture(scope="module")
+def teachers() -> Iterator[ModuleType]:
+    with script("teacher") as module:
+        yield module
+
+
+@pytest.fixture(scope="session")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    g = Generator(GeneratorConfig(32, (8,) * 8, z_dim=16, w_dim=16, mapping_layers=1))
+    path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
+    save_checkpoint(g, Discriminator(matching_discriminator(g.config)), path)
+    return path
