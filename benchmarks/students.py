@@ -1,13 +1,15 @@
 """What does each ingredient of content-aware compression buy?
 
-    python benchmarks/students.py [--rows paper random ...] [--seeds 0 1 2] [--images 16000]
+    python benchmarks/students.py [--rows paper random ...] [--seeds 0 1 2] [--images 12000]
+    python benchmarks/students.py --rows "ratio 0.5" --only 0 --register portraits-r50
 
 Every row prunes the portraits teacher and trains the student with the same budget and, for the same
 seed, the same portraits in the same order; rows differ in one ingredient. Each run is measured on
 2,000 samples and becomes one row of data/students.csv: what it was, its measures, seed, a hash of
-all settings, images seen, device, seconds. Runs in the table already are left alone; a run that
-was stopped goes on from its folder under --runs; planned runs stand in the table as "not run".
-Several processes may share the table. Chapter 8 reads it and nothing else.
+all settings and networks, images seen, device, seconds. A run in the table is left alone if its
+hash is today's, and made again if not; a run that was stopped goes on from its folder under --runs;
+planned runs stand in the table as "not run". Several processes may share the table. --register
+writes the one run asked for to data/ as well. Chapter 8 reads the table and nothing else.
 """
 
 import argparse
@@ -29,10 +31,11 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from rows import device_name
 
 import cagc_lib as cagc
-from cagc_lib.artefacts import atomic_write, manifest
+from cagc_lib.artefacts import atomic_write, data_dir, manifest, write_manifest_entry
+from cagc_lib.checkpoints import save_checkpoint
 from cagc_lib.content import ContentSource
 from cagc_lib.distillation import DistillationConfig
-from cagc_lib.train_state import TrainConfig
+from cagc_lib.train_state import TrainConfig, TrainState
 from cagc_lib.training import train_student
 
 TABLE = pathlib.Path(__file__).resolve().parents[1] / "data" / "students.csv"
@@ -49,6 +52,8 @@ class Recipe:
         distillation: what differs from the paper's distillation.
         ratio: share of the channels to remove.
         teacher: whether there is one to learn from; without, the discriminator is new too.
+        calibrated: correct the pruned network's statistics before training.
+        longer: multiple of the budget.
         seeds: how many of the seeds it runs with; one where the row carries no claim.
     """
 
@@ -57,6 +62,8 @@ class Recipe:
     distillation: dict = field(default_factory=dict)
     ratio: float = RATIO
     teacher: bool = True
+    calibrated: bool = False
+    longer: int = 1
     seeds: int = 3
 
 
@@ -73,12 +80,14 @@ RECIPES = {
     "L1 only": Recipe(distillation={"perceptual": 0.0}),
     "with intermediate RGB": Recipe(distillation={"rgb": 3.0}),
     "no distillation": Recipe(distillation={"l1": 0.0, "perceptual": 0.0}),
+    "calibrated start": Recipe(calibrated=True),
+    "four times longer": Recipe(longer=4, seeds=1),
     "ratio 0.3": Recipe(ratio=0.3, seeds=1),
     "ratio 0.5": Recipe(ratio=0.5, seeds=1),
     "ratio 0.8": Recipe(ratio=0.8, seeds=1),
     "ratio 0.9": Recipe(ratio=0.9, seeds=1),
 }
-PLAN = ("row", "method", "scoring", "ratio", "distillation", "seed", "status")
+PLAN = ("row", "method", "scoring", "ratio", "calibrated", "distillation", "seed", "status")
 RUN = (
     "images", "config_sha256", "device", "threads", "torch", "seconds", "latency_1_ms",
     "latency_16_ms",
@@ -93,7 +102,8 @@ def planned(seeds: list[int]) -> list[dict]:
     for name, recipe in RECIPES.items():
         plain = {
             "row": name, "method": recipe.method, "scoring": recipe.scoring,
-            "ratio": recipe.ratio, "distillation": json.dumps(recipe.distillation),
+            "ratio": recipe.ratio, "calibrated": recipe.calibrated,
+            "distillation": json.dumps(recipe.distillation),
         }
         chosen = seeds[: recipe.seeds]
         rows += [plain | {"seed": str(seed), "status": "not run"} for seed in chosen]
@@ -147,39 +157,81 @@ def measure(g: cagc.Generator, teacher: cagc.Generator | None, args: argparse.Na
     }
 
 
-def run(name: str, seed: int, args: argparse.Namespace) -> dict:
-    """Score, prune, train and measure; return the measured columns."""
+@dataclass(frozen=True)
+class Setting:
+    """Everything that decides a run's result.
+
+    Attributes:
+        teacher: the checkpoint.
+        training, distillation: the configs.
+        sha256: the first 16 digits of a hash of these, the recipe and the networks that look.
+    """
+
+    teacher: cagc.Checkpoint
+    training: TrainConfig
+    distillation: DistillationConfig
+    sha256: str
+
+
+def setting(name: str, seed: int, args: argparse.Namespace) -> Setting:
+    """Gather a run's settings."""
     recipe = RECIPES[name]
     teacher = cagc.load_checkpoint(args.teacher)
     training = TrainConfig(
-        images=args.images, autocast="bfloat16", r1_gamma=1, path_weight=0, pool=args.pool,
-        seed=seed,
+        images=recipe.longer * args.images, autocast="bfloat16", r1_gamma=1, path_weight=0,
+        pool=args.pool, seed=seed,
     )
     distillation = DistillationConfig(**recipe.distillation)
-    settings = {
-        "teacher": teacher.sha256, "training": training.to_dict(), "samples": args.score_samples,
-        "recipe": [recipe.method, recipe.scoring, recipe.ratio, recipe.teacher],
-        "distillation": distillation.to_dict(),
-        "networks": [manifest()[f"portraits-{n}"]["sha256"] for n in ("parser", "perceptual")],
-    }
+    text = json.dumps({
+        "teacher": teacher.sha256, "training": training.to_dict(),
+        "samples": [args.score_samples, args.samples],
+        "recipe": [
+            recipe.method, recipe.scoring, recipe.ratio, recipe.teacher, recipe.calibrated,
+        ],
+        "distillation": distillation.to_dict(), "networks": networks(),
+    }, sort_keys=True)
+    sha256 = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return Setting(teacher, training, distillation, sha256)
+
+
+def networks() -> list[str]:
+    """Hashes of the networks that masks, losses and measures look through."""
+    names = ("parser", "perceptual", "features")
+    return [manifest()[f"portraits-{name}"]["sha256"] for name in names]
+
+
+def train(name: str, seed: int, told: Setting, args: argparse.Namespace) -> TrainState:
+    """Score, prune and train; return the final state. A finished run is only loaded."""
+    recipe, teacher = RECIPES[name], told.teacher
     scores = cagc.score_channels(
         teacher.generator, cagc.content_source(recipe.scoring), recipe.method,
         num_samples=args.score_samples, seed=seed,
     )
     plan = cagc.plan_pruning(scores, recipe.ratio)
-    student = cagc.prune(teacher.generator, plan, rgb_gain="preserved")
-    folder = args.runs / f"{name.replace(' ', '-')}-{seed}"
+    student = cagc.prune(teacher.generator, plan, "preserved", teacher.sha256)
+    if recipe.calibrated:
+        student = cagc.calibrate(student, teacher.generator, seed=seed)
+    folder = args.runs / f"{name.replace(' ', '-')}-{seed}-{told.sha256}"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    state = train_student(
-        training, distillation, student, teacher.generator, folder,
+    return train_student(
+        told.training, told.distillation, student, teacher.generator, folder,
         teacher.discriminator if recipe.teacher else None, content(),
         cagc.load_features(name="portraits-perceptual"), resume=True, progress=args.progress,
     )
-    text = json.dumps(settings, sort_keys=True)
-    return {
-        "images": state.images, "config_sha256": hashlib.sha256(text.encode()).hexdigest()[:16],
-        "seconds": round(state.seconds), **measure(state.average, teacher.generator, args),
-    }
+
+
+def register(state: TrainState, args: argparse.Namespace) -> None:
+    """Write a student to data/ in half precision, with the command that made it."""
+    path = data_dir() / f"{args.register}.safetensors"
+    save_checkpoint(state.average, None, path, half=True)
+    command = f"python benchmarks/students.py --rows {json.dumps(args.rows[0])}"
+    write_manifest_entry(path, f"{command} --only {args.only[0]} --register {args.register}")
+
+
+def teacher_sha256(args: argparse.Namespace) -> str:
+    """Hash of the teacher's own row."""
+    text = json.dumps([cagc.load_checkpoint(args.teacher).sha256, args.samples, networks()])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -187,36 +239,54 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", nargs="+", choices=["teacher", *RECIPES], metavar="ROW",
                         default=["teacher", *RECIPES], help="; ".join(RECIPES))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="those planned")
+    parser.add_argument("--only", nargs="+", type=int, help="seeds to run now; all where absent")
     parser.add_argument("--teacher", default="portraits")
-    parser.add_argument("--images", type=int, default=16_000, help="budget of one run")
+    parser.add_argument("--images", type=int, default=12_000, help="budget of one run")
     parser.add_argument("--pool", type=int, default=6_000, help="portraits rendered once")
     parser.add_argument("--score-samples", type=int, default=400)
     parser.add_argument("--samples", type=int, default=2_000, help="images measured")
     parser.add_argument("--repeats", type=int, default=20, help="of each latency")
     parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/students"))
     parser.add_argument("--table", type=pathlib.Path, default=TABLE)
+    parser.add_argument("--register", metavar="NAME", help="also write the one run to data/")
     parser.add_argument("--progress", action="store_true")
     args = parser.parse_args(arguments)
-    where = {
-        "device": device_name(), "threads": torch.get_num_threads(), "torch": torch.__version__,
-    }
+    args.only = args.only or args.seeds
+    if args.register and (len(args.rows), len(args.only)) != (1, 1):
+        parser.error("--register: expected one row and one seed with --only")
     # seed by seed, so that a table cut short still compares all rows
-    wanted = [(row, str(seed)) for seed in args.seeds for row in args.rows if row != "teacher"]
+    wanted = [(row, str(seed)) for seed in args.only for row in args.rows if row != "teacher"]
     if "teacher" in args.rows:
         wanted.insert(0, ("teacher", ""))
     for name, seed in wanted:
-        row = record(args.table, args.seeds).get((name, seed))
-        if row is None or row["status"] == "measured":
-            continue
-        start = time.perf_counter()
-        if name == "teacher":
-            columns = measure(cagc.load_generator(args.teacher), None, args)
+        fill(name, seed, args)
+
+
+def fill(name: str, seed: str, args: argparse.Namespace) -> None:
+    """Make one row of the table, unless it is there, planned for other seeds only, or both."""
+    row = record(args.table, args.seeds).get((name, seed))
+    if row is None:
+        return
+    told = None if name == "teacher" else setting(name, int(seed), args)
+    sha256 = told.sha256 if told else teacher_sha256(args)
+    start = time.perf_counter()
+    if row["status"] != "measured" or row["config_sha256"] != sha256:
+        columns = {
+            "device": device_name(), "threads": torch.get_num_threads(),
+            "torch": torch.__version__, "config_sha256": sha256, "status": "measured",
+        }
+        if told is None:
+            columns |= measure(cagc.load_generator(args.teacher), None, args)
         else:
-            columns = run(name, int(seed), args)
-        record(args.table, args.seeds, row | where | columns | {"status": "measured"})
+            state = train(name, int(seed), told, args)
+            columns |= {"images": state.images, "seconds": round(state.seconds)}
+            columns |= measure(state.average, told.teacher.generator, args)
+        record(args.table, args.seeds, row | columns)
         print(f"{name}, seed {seed}: Frechet {columns['frechet']:.2f}, inside "
               f"{columns['content_frechet']:.2f}, {time.perf_counter() - start:.0f} s", flush=True)
+    if args.register:
+        register(train(name, int(seed), told, args), args)
 
 
 if __name__ == "__main__":

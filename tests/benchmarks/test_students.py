@@ -1,12 +1,18 @@
 """The runner of the students' table, on a budget of one step."""
 
 import csv
+import shutil
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+from cagc_lib import artefacts
+from cagc_lib.checkpoints import load_generator, save_checkpoint
+from cagc_lib.discriminator import Discriminator
+from cagc_lib.train_state import matching_discriminator
+
 # the properties below do not depend on sizes
 TINY = [
     "--images", "16", "--pool", "16", "--score-samples", "10", "--samples", "20", "--repeats", "1",
@@ -46,6 +52,54 @@ def test_runs_fill_the_table_and_are_not_repeated(
     capsys.readouterr()
     students.main([*TINY, *where, *wanted])
     assert capsys.readouterr().out == "" and table.read_bytes() == before
+
+
+def test_another_teacher_or_budget_makes_a_row_again(
+    students: ModuleType, teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, other = tmp_path / "students.csv", tmp_path / "other.safetensors"
+    g = load_generator(teacher)
+    with torch.no_grad():
+        g.synthesis.const.mul_(1.5)
+    save_checkpoint(g, Discriminator(matching_discriminator(g.config)), other)
+    where = ["--table", str(table), "--runs", str(tmp_path / "runs"), "--seeds", "0"]
+    wanted = ["--rows", "teacher", "calibrated start", *where]
+    longer = [word if word != "16" else "32" for word in TINY]
+    seen = []
+    for path, budget in ((teacher, TINY), (other, TINY), (other, TINY), (other, longer)):
+        students.main([*budget, "--teacher", str(path), *wanted])
+        rows = rows_of(table)
+        seen.append({key[0]: rows[key]["config_sha256"] for key in list(rows) if rows[key]["seed"]
+                     in ("", "0") and rows[key]["status"] == "measured"})
+    told = [len(line) for line in capsys.readouterr().out.splitlines()]
+    # two rows, two rows, none, and the student alone: a budget is nothing to a teacher
+    assert len(told) == 5
+    assert seen[0]["teacher"] != seen[1]["teacher"] == seen[2]["teacher"] == seen[3]["teacher"]
+    starts = [row["calibrated start"] for row in seen]
+    assert starts[1] == starts[2] and len(set(starts)) == 3
+
+
+def test_a_run_is_registered_as_it_was_trained(
+    students: ModuleType, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(artefacts.data_dir(), data)
+    for module in (artefacts, students):
+        monkeypatch.setattr(module, "data_dir", lambda: data)
+    where = ["--teacher", str(teacher), "--table", str(tmp_path / "students.csv")]
+    wanted = ["--rows", "ratio 0.5", "--only", "0", "--register", "half-as-wide"]
+    students.main([*TINY, *where, *wanted, "--runs", str(tmp_path / "runs")])
+    student = load_generator(data / "half-as-wide.safetensors")
+    folder = next((tmp_path / "runs").iterdir())
+    trained = load_generator(folder / "checkpoint.safetensors")
+    for name, value in student.state_dict().items():
+        torch.testing.assert_close(value, trained.state_dict()[name].half().float())
+    entry = artefacts.manifest()["half-as-wide"]
+    assert entry["how"] == (
+        'python benchmarks/students.py --rows "ratio 0.5" --only 0 --register half-as-wide'
+    )
+    with pytest.raises(SystemExit):
+        students.main(["--register", "all-of-them"])
 
 
 def test_recipes_differ_from_the_papers_in_one_thing(students: ModuleType) -> None:
