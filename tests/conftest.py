@@ -3,8 +3,14 @@
 Sockets are blocked and warnings are errors by the options in pyproject.toml.
 """
 
+import os
+
 import torch
 from hypothesis import settings
+
+# Where there is no GPU, Triton's kernels run in its interpreter. Read when triton is imported.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 # The same examples on every run; a slow machine is not a failure.
 settings.register_profile("cagc", derandomize=True, deadline=None, print_blob=True)

@@ -19,32 +19,70 @@ def call(op: str, x: torch.Tensor, impl: str) -> torch.Tensor:
 
 
 @pytest.fixture
-def twin() -> Iterator[list]:
-    """A pretended Triton twin of bias_act that takes tensors of two images only."""
-    calls = []
-
-    def function(x: torch.Tensor, *rest: object) -> torch.Tensor:
-        calls.append(rest)
-        return x + 1
-
-    def probe(x: torch.Tensor) -> str | None:
-        return None if len(x) == 2 else f"it takes 2 images, got {len(x)}"
-
-    dispatch.register_triton("bias_act", function, probe)
-    yield calls
-    del dispatch._triton["bias_act"]
+def fresh() -> Iterator[None]:
+    """Forget what was tried before and after."""
+    dispatch._trial.cache_clear()
+    yield
+    dispatch._trial.cache_clear()
 
 
-@pytest.mark.parametrize("op", dispatch.OPERATORS)
-def test_without_a_twin_auto_falls_back_and_triton_raises(op: str) -> None:
-    assert explain(op, X)[0] == "reference"
-    assert f"no Triton kernel is registered for {op}" in explain(op, X)[1]
+every = pytest.mark.parametrize("op", dispatch.OPERATORS)
+
+
+@every
+def test_on_a_cpu_auto_takes_the_reference_and_says_why(op: str) -> None:
+    chosen, reason = explain(op, X)
+    assert chosen == "reference" and "x is on the CPU" in reason
+    assert explain(op, X, "reference") == ("reference", "asked for by name")
     assert torch.equal(call(op, X, "auto"), call(op, X, "reference"))
-    with pytest.raises(ValueError, match=f"no Triton kernel is registered for {op}"):
+
+
+@every
+def test_without_the_interpreter_an_explicit_request_raises(
+    op: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET")
+    with pytest.raises(ValueError, match='"triton" was asked for, but x is on the CPU: set TRITON'):
         call(op, X, "triton")
 
 
-@pytest.mark.parametrize("op", dispatch.OPERATORS)
+@every
+def test_with_it_an_explicit_request_runs_the_kernel(op: str) -> None:
+    assert explain(op, X, "triton") == ("triton", "the kernel agrees with the reference on cpu")
+    torch.testing.assert_close(call(op, X, "triton"), call(op, X, "reference"))
+
+
+@every
+def test_a_kernel_that_fails_its_trial_is_not_used(
+    op: str, fresh: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "triton_function", lambda op: lambda *rest: 1 / 0)
+    with pytest.raises(ValueError, match=r"its kernel failed on cpu \(division by zero\)"):
+        call(op, X, "triton")
+
+
+@every
+def test_a_kernel_that_is_wrong_is_not_used(
+    op: str, fresh: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = dispatch.triton_function(op)
+    monkeypatch.setattr(dispatch, "triton_function", lambda op: lambda *rest: 1.01 * right(*rest))
+    with pytest.raises(ValueError, match=r"its kernel differs from the reference by 1\.0e-02"):
+        call(op, X, "triton")
+
+
+@every
+def test_other_types_and_devices(op: str) -> None:
+    for x, reason in (
+        (X.to(torch.complex64), "it does not compute in torch.complex64"),
+        (X.to("meta"), "x is on meta, expected a CUDA device"),
+    ):
+        assert explain(op, x) == ("reference", reason)
+        with pytest.raises(ValueError, match=reason):
+            explain(op, x, "triton")
+
+
+@every
 def test_unknown_implementation(op: str) -> None:
     with pytest.raises(ValueError, match="impl: got 'cuda', expected one of auto, reference"):
         call(op, X, "cuda")
@@ -53,23 +91,3 @@ def test_unknown_implementation(op: str) -> None:
 def test_unknown_operator() -> None:
     with pytest.raises(ValueError, match="op: got 'conv', expected one of bias_act"):
         explain("conv", X)
-    with pytest.raises(ValueError, match="op: got 'conv', expected one of bias_act"):
-        dispatch.register_triton("conv", lambda x: x, lambda x: None)
-
-
-def test_a_registered_twin_runs_where_its_probe_allows(twin: list) -> None:
-    assert explain("bias_act", X)[0] == "triton"
-    assert torch.equal(bias_act(X), X + 1)
-    assert torch.equal(bias_act(X, impl="triton"), X + 1)
-    assert len(twin) == 2
-    assert explain("bias_act", X, "reference") == ("reference", "asked for by name")
-    assert not torch.equal(bias_act(X, impl="reference"), X + 1)
-
-
-def test_auto_falls_back_with_the_probes_reason_and_triton_raises_it(twin: list) -> None:
-    x = torch.ones(3, 3, 4, 5)
-    assert explain("bias_act", x) == ("reference", "it takes 2 images, got 3")
-    assert torch.equal(bias_act(x), bias_act(x, impl="reference"))
-    with pytest.raises(ValueError, match='"triton" was asked for, but it takes 2 images, got 3'):
-        bias_act(x, impl="triton")
-    assert twin == []

@@ -100,6 +100,7 @@ def tail(
     bp, bc = block(pixels, LARGEST), block(channels, LARGEST)
     tiles = triton.cdiv(pixels, bp)
     noise_ = x if noise is None else noise.contiguous()
+    bias = None if bias is None else bias.contiguous()
     _bias_act[(n * tiles, triton.cdiv(channels, bc))](
         x_, x if bias is None else bias, noise_, out_, channels, pixels, *x_.stride(),
         *out_.stride(), 0 if len(noise_) == 1 else pixels, tiles, gain, slope, clamp,

@@ -1,34 +1,25 @@
 """Which implementation of an operator runs: the PyTorch reference or its Triton twin.
 
 Every operator takes ``impl="auto" | "reference" | "triton"``. An explicit request succeeds or
-raises with the reason; only ``"auto"`` may fall back, and `explain` says why it did. A Triton twin
-announces itself with `register_triton`; what it needs is probed, versions are never compared.
+raises with the reason; only ``"auto"`` may fall back, and `explain` says why it did. The twin of
+`bias_act` is `bias_act_triton` in the file of that name, imported when it is first wanted. Whether
+it works here is tried, once a device, on a small tensor beside the reference: versions are never
+compared. On a CPU kernels run in Triton's interpreter, slowly and by explicit request only.
 Chapter 4 of the book tells the story of the twins.
 """
 
+import importlib
+import os
 from collections.abc import Callable
+from functools import cache
 
 import torch
 
 IMPLEMENTATIONS = ("auto", "reference", "triton")
 OPERATORS = ("bias_act", "modulated_conv2d", "upfirdn2d")
-
-# operator -> (kernel entry point, probe that returns None when usable or else the reason why not)
-_triton: dict[str, tuple[Callable, Callable[[torch.Tensor], str | None]]] = {}
-
-
-def register_triton(
-    op: str, function: Callable, probe: Callable[[torch.Tensor], str | None]
-) -> None:
-    """Announce the Triton twin of an operator.
-
-    Args:
-        op: one of `OPERATORS`.
-        function: called with the reference's arguments.
-        probe: input tensor -> None if the twin can run on it, else one line saying why not.
-    """
-    _check_op(op)
-    _triton[op] = (function, probe)
+DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+# largest relative error of a twin's trial in float32; TF32 is not on unless asked for
+TRIAL_ERROR = 1e-5
 
 
 def explain(op: str, x: torch.Tensor, impl: str = "auto") -> tuple[str, str]:
@@ -45,30 +36,70 @@ def explain(op: str, x: torch.Tensor, impl: str = "auto") -> tuple[str, str]:
     Raises:
         ValueError: unknown `op` or `impl`, or `impl="triton"` where the twin cannot run.
     """
-    _check_op(op)
+    if op not in OPERATORS:
+        raise ValueError(f"op: got {op!r}, expected one of {', '.join(OPERATORS)}")
     if impl not in IMPLEMENTATIONS:
         raise ValueError(f"impl: got {impl!r}, expected one of {', '.join(IMPLEMENTATIONS)}")
     if impl == "reference":
         return "reference", "asked for by name"
-    obstacle = _obstacle(op, x)
+    obstacle = _obstacle(op, x, impl == "triton")
     if obstacle is None:
-        return "triton", "a kernel is registered and its probe accepts this tensor"
+        return "triton", f"the kernel agrees with the reference on {x.device.type}"
     if impl == "triton":
         raise ValueError(f'impl: "triton" was asked for, but {obstacle}')
     return "reference", obstacle
 
 
 def triton_function(op: str) -> Callable:
-    """Return the entry point of a registered Triton twin."""
-    return _triton[op][0]
+    """Return the entry point of an operator's Triton twin."""
+    return getattr(importlib.import_module(f"{__package__}.{op}_triton"), f"{op}_triton")
 
 
-def _check_op(op: str) -> None:
-    if op not in OPERATORS:
-        raise ValueError(f"op: got {op!r}, expected one of {', '.join(OPERATORS)}")
+def _obstacle(op: str, x: torch.Tensor, asked: bool) -> str | None:
+    """What keeps the twin from running on x, in one line, or None."""
+    if x.dtype not in DTYPES:
+        return f"it does not compute in {x.dtype}"
+    if x.device.type == "cuda":
+        # the kernels see real tensors only when they run, not while a compiler looks on
+        return None if torch.compiler.is_compiling() else _trial(op, x.device)
+    if x.device.type != "cpu":
+        return f"x is on {x.device.type}, expected a CUDA device"
+    if not asked:
+        return "x is on the CPU, where kernels only run in Triton's interpreter"
+    if os.environ.get("TRITON_INTERPRET") != "1":
+        return (
+            "x is on the CPU: set TRITON_INTERPRET=1 before Python starts to run kernels in "
+            "Triton's interpreter"
+        )
+    return _trial(op, x.device)
 
 
-def _obstacle(op: str, x: torch.Tensor) -> str | None:
-    if op not in _triton:
-        return f"no Triton kernel is registered for {op}"
-    return _triton[op][1](x)
+@cache
+def _trial(op: str, device: torch.device) -> str | None:
+    """Run the twin once beside the reference; say what went wrong, or None."""
+    from . import bias_act, modulated_conv2d, upfirdn2d
+
+    draw = torch.Generator().manual_seed(0)
+    x, weight, bias, styles = (
+        torch.randn(shape, generator=draw).to(device)
+        for shape in ((2, 5, 4, 6), (3, 5, 3, 3), (5,), (2, 5))
+    )
+    f = torch.tensor([0.125, 0.375, 0.375, 0.125], device=device)
+    arguments = {
+        "bias_act": (x, bias, "lrelu", 1.5, 2.0, None),
+        "upfirdn2d": (x, f, 2, 1, (2, 1), 4.0),
+        "modulated_conv2d": (x, weight, styles, True, 2),
+    }[op]
+    reference = {
+        "bias_act": bias_act, "modulated_conv2d": modulated_conv2d, "upfirdn2d": upfirdn2d
+    }[op]
+    try:
+        expected = reference(*arguments, impl="reference")
+        if op == "modulated_conv2d":
+            arguments = (*arguments, None, None, "linear", 1.0, None)
+        error = (triton_function(op)(*arguments) - expected).norm() / expected.norm()
+    except Exception as problem:
+        return f"its kernel failed on {device.type} ({' '.join(str(problem).split())[:200]})"
+    if error <= TRIAL_ERROR:
+        return None
+    return f"its kernel differs from the reference by {error:.1e} on {device.type}"

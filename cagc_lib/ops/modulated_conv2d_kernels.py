@@ -37,6 +37,34 @@ def _tail(
 
 
 @triton.jit
+def _input_block(
+    x, s, row, col, height, width, i, i_inside, x_c, x_h, x_w, ACC: tl.constexpr,
+    KIND: tl.constexpr,
+):
+    """s * x at positions (row, col) and channels i, zero outside the image: [BM, BK]."""
+    inside = (row >= 0) & (row < height) & (col >= 0) & (col < width)
+    values = tl.load(
+        x + (row * x_h + col * x_w)[:, None] + (i * x_c)[None, :],
+        mask=inside[:, None] & i_inside[None, :], other=0.0,
+    )
+    style = tl.load(s + i, mask=i_inside, other=0.0)
+    return (values.to(ACC) * style.to(ACC)[None, :]).to(KIND)
+
+
+@triton.jit
+def _add_tap(
+    acc, values, weight, tap, weight_t, weight_i, weight_o, i, i_inside, o, o_inside,
+    ACC: tl.constexpr, KIND: tl.constexpr, PRECISION: tl.constexpr,
+):
+    """acc + values @ weight[tap]."""
+    w = tl.load(
+        weight + tap * weight_t + (i * weight_i)[:, None] + (o * weight_o)[None, :],
+        mask=i_inside[:, None] & o_inside[None, :], other=0.0,
+    )
+    return tl.dot(values, w.to(KIND), acc, input_precision=PRECISION, out_dtype=ACC)
+
+
+@triton.jit
 def _convolve(
     x, weight, s, d, other, bias, noise, out,
     height, width, out_height, out_width, channels, filters,
@@ -60,25 +88,19 @@ def _convolve(
     o = tl.program_id(1) * BN + tl.arange(0, BN)
     row, col = p // out_width, p % out_width
     p_inside, o_inside = p < out_height * out_width, o < filters
+    x += n * x_n
+    s += n * channels
     acc = tl.zeros((BM, BN), ACC)
     for step in range(SIDE * SIDE * BLOCKS):
         tap = step // BLOCKS
         i = step % BLOCKS * BK + tl.arange(0, BK)
-        i_inside = i < channels
+        # rows past the last pixel read something or nothing, and are never written
         r, c = row * STRIDE + tap // SIDE - PAD, col * STRIDE + tap % SIDE - PAD
-        inside = p_inside & (r >= 0) & (r < height) & (c >= 0) & (c < width)
-        a = tl.load(
-            x + n * x_n + (r * x_h + c * x_w)[:, None] + (i * x_c)[None, :],
-            mask=inside[:, None] & i_inside[None, :], other=0.0,
+        v = _input_block(x, s, r, c, height, width, i, i < channels, x_c, x_h, x_w, ACC, KIND)
+        acc = _add_tap(
+            acc, v, weight, SIDE * SIDE - 1 - tap if FLIP else tap, weight_t, weight_i, weight_o,
+            i, i < channels, o, o_inside, ACC, KIND, PRECISION,
         )
-        style = tl.load(s + n * channels + i, mask=i_inside, other=0.0)
-        b = tl.load(
-            weight + (SIDE * SIDE - 1 - tap if FLIP else tap) * weight_t
-            + (i * weight_i)[:, None] + (o * weight_o)[None, :],
-            mask=i_inside[:, None] & o_inside[None, :], other=0.0,
-        )
-        a = (a.to(ACC) * style.to(ACC)[None, :]).to(KIND)
-        acc = tl.dot(a, b.to(KIND), acc, input_precision=PRECISION, out_dtype=ACC)
     scale = tl.load(d + n * filters + o, mask=o_inside, other=0.0)
     acc *= scale.to(ACC)[None, :]
     inside = p_inside[:, None] & o_inside[None, :]
@@ -99,31 +121,35 @@ def _convolve(
 
 
 @triton.jit
-def _input_block(
-    x, s, row, col, height, width, i, i_inside, x_c, x_h, x_w, ACC: tl.constexpr,
-    KIND: tl.constexpr,
+def _add_phases(
+    ee, eo, oe, oo, x, s, weight, row, col, height, width, i, i_inside, o, o_inside,
+    x_c, x_h, x_w, weight_t, weight_i, weight_o,
+    ACC: tl.constexpr, KIND: tl.constexpr, PRECISION: tl.constexpr,
 ):
-    """s * x at positions (row, col) and channels i, zero outside the image: [BM, BK]."""
-    inside = (row >= 0) & (row < height) & (col >= 0) & (col < width)
-    values = tl.load(
-        x + (row * x_h + col * x_w)[:, None] + (i * x_c)[None, :],
-        mask=inside[:, None] & i_inside[None, :], other=0.0,
-    )
-    style = tl.load(s + i, mask=i_inside, other=0.0)
-    return (values.to(ACC) * style.to(ACC)[None, :]).to(KIND)
-
-
-@triton.jit
-def _add_tap(
-    acc, values, weight, tap, weight_t, weight_i, weight_o, i, i_inside, o, o_inside,
-    ACC: tl.constexpr, PRECISION: tl.constexpr, KIND: tl.constexpr,
-):
-    """acc + values @ weight[tap]."""
-    w = tl.load(
-        weight + tap * weight_t + (i * weight_i)[:, None] + (o * weight_o)[None, :],
-        mask=i_inside[:, None] & o_inside[None, :], other=0.0,
-    )
-    return tl.dot(values, w.to(KIND), acc, input_precision=PRECISION, out_dtype=ACC)
+    """Add some channels' part to the four phases: tap (a, b) reads x[i - a // 2, j - b // 2]."""
+    v = _input_block(x, s, row, col, height, width, i, i_inside, x_c, x_h, x_w, ACC, KIND)
+    ee = _add_tap(ee, v, weight, 0, weight_t, weight_i, weight_o, i, i_inside, o, o_inside,
+                  ACC, KIND, PRECISION)
+    eo = _add_tap(eo, v, weight, 1, weight_t, weight_i, weight_o, i, i_inside, o, o_inside,
+                  ACC, KIND, PRECISION)
+    oe = _add_tap(oe, v, weight, 3, weight_t, weight_i, weight_o, i, i_inside, o, o_inside,
+                  ACC, KIND, PRECISION)
+    oo = _add_tap(oo, v, weight, 4, weight_t, weight_i, weight_o, i, i_inside, o, o_inside,
+                  ACC, KIND, PRECISION)
+    v = _input_block(x, s, row, col - 1, height, width, i, i_inside, x_c, x_h, x_w, ACC, KIND)
+    ee = _add_tap(ee, v, weight, 2, weight_t, weight_i, weight_o, i, i_inside, o, o_inside,
+                  ACC, KIND, PRECISION)
+    oe = _add_tap(oe, v, weight, 5, weight_t, weight_i, weight_o, i, i_inside, o, o_inside,
+                  ACC, KIND, PRECISION)
+    v = _input_block(x, s, row - 1, col, height, width, i, i_inside, x_c, x_h, x_w, ACC, KIND)
+    ee = _add_tap(ee, v, weight, 6, weight_t, weight_i, weight_o, i, i_inside, o, o_inside,
+                  ACC, KIND, PRECISION)
+    eo = _add_tap(eo, v, weight, 7, weight_t, weight_i, weight_o, i, i_inside, o, o_inside,
+                  ACC, KIND, PRECISION)
+    v = _input_block(x, s, row - 1, col - 1, height, width, i, i_inside, x_c, x_h, x_w, ACC, KIND)
+    ee = _add_tap(ee, v, weight, 8, weight_t, weight_i, weight_o, i, i_inside, o, o_inside,
+                  ACC, KIND, PRECISION)
+    return ee, eo, oe, oo
 
 
 @triton.jit
@@ -195,37 +221,14 @@ def _convolve_up(
     x += n * x_n
     s += n * channels
     # even and odd rows, even and odd columns
-    ee = tl.zeros((BM, BN), ACC)
-    eo = tl.zeros((BM, BN), ACC)
-    oe = tl.zeros((BM, BN), ACC)
-    oo = tl.zeros((BM, BN), ACC)
+    zero = tl.zeros((BM, BN), ACC)
+    ee, eo, oe, oo = zero, zero, zero, zero
     for block in range(BLOCKS):
         i = block * BK + tl.arange(0, BK)
-        i_inside = i < channels
-        v = _input_block(x, s, row, col, height, width, i, i_inside, x_c, x_h, x_w, ACC, KIND)
-        ee = _add_tap(ee, v, weight, 0, weight_t, weight_i, weight_o, i, i_inside, o, o_inside,
-                      ACC, PRECISION, KIND)
-        eo = _add_tap(eo, v, weight, 1, weight_t, weight_i, weight_o, i, i_inside, o, o_inside,
-                      ACC, PRECISION, KIND)
-        oe = _add_tap(oe, v, weight, 3, weight_t, weight_i, weight_o, i, i_inside, o, o_inside,
-                      ACC, PRECISION, KIND)
-        oo = _add_tap(oo, v, weight, 4, weight_t, weight_i, weight_o, i, i_inside, o, o_inside,
-                      ACC, PRECISION, KIND)
-        v = _input_block(x, s, row, col - 1, height, width, i, i_inside, x_c, x_h, x_w, ACC, KIND)
-        ee = _add_tap(ee, v, weight, 2, weight_t, weight_i, weight_o, i, i_inside, o, o_inside,
-                      ACC, PRECISION, KIND)
-        oe = _add_tap(oe, v, weight, 5, weight_t, weight_i, weight_o, i, i_inside, o, o_inside,
-                      ACC, PRECISION, KIND)
-        v = _input_block(x, s, row - 1, col, height, width, i, i_inside, x_c, x_h, x_w, ACC, KIND)
-        ee = _add_tap(ee, v, weight, 6, weight_t, weight_i, weight_o, i, i_inside, o, o_inside,
-                      ACC, PRECISION, KIND)
-        eo = _add_tap(eo, v, weight, 7, weight_t, weight_i, weight_o, i, i_inside, o, o_inside,
-                      ACC, PRECISION, KIND)
-        v = _input_block(
-            x, s, row - 1, col - 1, height, width, i, i_inside, x_c, x_h, x_w, ACC, KIND
+        ee, eo, oe, oo = _add_phases(
+            ee, eo, oe, oo, x, s, weight, row, col, height, width, i, i < channels, o, o_inside,
+            x_c, x_h, x_w, weight_t, weight_i, weight_o, ACC, KIND, PRECISION,
         )
-        ee = _add_tap(ee, v, weight, 8, weight_t, weight_i, weight_o, i, i_inside, o, o_inside,
-                      ACC, PRECISION, KIND)
     scale = tl.load(d + n * filters + o, mask=o_inside, other=0.0).to(ACC)[None, :]
     ee, eo, oe, oo = ee * scale, eo * scale, oe * scale, oo * scale
     ee, eo = _filtered(ee, eo, 1, BM, BN)

@@ -10,7 +10,6 @@ from .upfirdn2d_triton import upfirdn
 
 # whole images where a program costs milliseconds and its size next to nothing
 PIXELS, CHANNELS, SPLITS = (4096, 256, 1) if INTERPRETED else (64, 64, 16)
-UP_TILE = 4, 16
 # bias, noise, slope, gain, clamp of a layer without a tail
 NO_TAIL = (None, None, 1.0, 1.0, None)
 
@@ -20,12 +19,18 @@ def _packed(weight: torch.Tensor) -> torch.Tensor:
     return weight.permute(2, 3, 1, 0).flatten(0, 1).contiguous()
 
 
+def _dense(*small: torch.Tensor | None) -> list[torch.Tensor | None]:
+    """The small operands, whose strides the kernels take for granted."""
+    return [None if t is None else t.contiguous() for t in small]
+
+
 def convolved(
     x: torch.Tensor, weight: torch.Tensor, s: torch.Tensor, d: torch.Tensor, turned: bool,
     stride: int, pad: int, tail: tuple = NO_TAIL, other: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Launch `_convolve`; `turned` lets the weight map filters to channels. See the kernel."""
     bias, noise, slope, gain, clamp = tail
+    s, d, bias, noise = _dense(s, d, bias, noise)
     side, w = weight.shape[2], _packed(weight)
     n, channels, height, width = x.shape
     filters = weight.shape[1 if turned else 0]
@@ -56,15 +61,14 @@ def convolved_up(
 ) -> torch.Tensor:
     """Launch `_convolve_up`."""
     bias, noise, slope, gain, clamp = tail
+    s, d, bias, noise = _dense(s, d, bias, noise)
     w = _packed(weight)
     n, channels, height, width = x.shape
     filters = len(weight)
     out = like(x, n, filters, 2 * height, 2 * width)
-    # two rows and columns of a tile are border; positions run from -1 to the size of the image
-    th, tw = (min(block(size + 2, 64), 64) for size in (height, width))
-    if not INTERPRETED:
-        th, tw = UP_TILE
-    down, across = triton.cdiv(height + 1, th - 2), triton.cdiv(width + 1, tw - 2)
+    # two rows and columns of a tile are border; what is kept begins at position 0
+    th, tw = up_tile(height, width)
+    down, across = triton.cdiv(height, th - 2), triton.cdiv(width, tw - 2)
     bn, bk = block(filters, CHANNELS), block(channels, CHANNELS)
     _convolve_up[(n * down * across, triton.cdiv(filters, bn))](
         x, w, s, d, x if bias is None else bias, x if noise is None else noise, out,
@@ -81,6 +85,13 @@ def _per_sample(noise: torch.Tensor | None) -> int:
     return 0 if noise is None or len(noise) == 1 else noise.stride(0)
 
 
+def up_tile(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of input positions in a tile of `_convolve_up`."""
+    if INTERPRETED:
+        return block(height + 2, 64), block(width + 2, 64)
+    return 4, 16
+
+
 def spread(g: torch.Tensor) -> torch.Tensor:
     """The up-sampling layer's filter, transposed: [N, O, 2H, 2W] -> [N, O, 2H + 1, 2W + 1]."""
     f = setup_filter().to(g.device)
@@ -93,6 +104,7 @@ def weight_gradient(
     side: int, stride: int, pad: int,
 ) -> torch.Tensor:
     """Launch `_weight_gradient`; return [k, k, channels of large, channels of small]."""
+    s_large, s_small = _dense(s_large, s_small)
     n, channels, height, width = large.shape
     filters, rows, columns = small.shape[1:]
     bp, bc, bf = block(rows * columns, PIXELS), block(channels, CHANNELS), block(filters, CHANNELS)
@@ -114,7 +126,7 @@ def demodulation(weight: torch.Tensor, s: torch.Tensor, epsilon: float) -> torch
     """Launch `_demodulate`; return [N, O], at least float32."""
     n, channels = s.shape
     kind = torch.promote_types(torch.promote_types(s.dtype, weight.dtype), torch.float32)
-    w = _packed(weight)
+    w, (s,) = _packed(weight), _dense(s)
     out = torch.empty(n, len(weight), dtype=kind, device=s.device)
     bn, bo, bi = block(n, CHANNELS), block(len(weight), CHANNELS), block(channels, CHANNELS)
     _demodulate[(triton.cdiv(n, bn), triton.cdiv(len(weight), bo))](

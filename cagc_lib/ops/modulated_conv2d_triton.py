@@ -217,6 +217,4 @@ def modulated_conv2d_triton(
         side = weight.shape[2]
         raise ValueError(f"weight: got a {side}x{side} kernel, expected 3x3 or 1x1 where up is 2")
     d = demodulate(weight, styles) if demodulated else styles.new_ones(len(x), len(weight))
-    if noise is not None:
-        noise = noise.contiguous()
     return layer(x, weight, styles, d, bias, noise, up, SLOPES[act], gain, clamp)
