@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from .ops import bias_act, modulated_conv2d, setup_filter, upsample2d
+from .ops import bias_act, modulated_conv2d, setup_filter, to_rgb
 
 MAPPING_LR_MULTIPLIER = 0.01
 NOISE_MODES = ("const", "random", "none")
@@ -198,14 +198,13 @@ class ToRGB(nn.Module):
         self.weight = nn.Parameter(torch.randn(3, inputs, 1, 1))
         self.bias = nn.Parameter(torch.zeros(3))
 
-    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        """Map x [N, I, H, W], w [N, w_dim] to RGB [N, 3, H, W]."""
+    def forward(
+        self, x: torch.Tensor, w: torch.Tensor, rgb: torch.Tensor | None = None,
+        f: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Map x [N, I, H, W], w [N, w_dim] to RGB [N, 3, H, W], added to the smaller rgb."""
         styles = self.affine(w) * self.gain
-        rgb = modulated_conv2d(
-            x, self.weight, styles, demodulate=False, bias=self.bias, clamp=self.clamp
-        )
-        # the running sum keeps the parameters' precision, also where autocast lowered rgb's
-        return rgb.to(self.bias.dtype)
+        return to_rgb(x, self.weight, styles, self.bias, rgb, f, self.clamp)
 
 
 class SynthesisNetwork(nn.Module):
@@ -259,8 +258,7 @@ class SynthesisNetwork(nn.Module):
         for k, conv in enumerate(self.convs):
             x = conv(x, ws[k], maps[k])
             if k % 2 == 0:
-                y = self.torgbs[k // 2](x, ws[k + 1])
-                rgb = y if rgb is None else upsample2d(rgb, self.resample_filter) + y
+                rgb = self.torgbs[k // 2](x, ws[k + 1], rgb, self.resample_filter)
                 rgbs.append(rgb)
                 if rgb.shape[2] == resolution:
                     break

@@ -5,7 +5,15 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from cagc_lib.ops import bias_act, dispatch, explain, modulated_conv2d, setup_filter, upfirdn2d
+from cagc_lib.ops import (
+    bias_act,
+    dispatch,
+    explain,
+    modulated_conv2d,
+    setup_filter,
+    to_rgb,
+    upfirdn2d,
+)
 
 X = torch.ones(2, 3, 4, 5)
 
@@ -15,6 +23,8 @@ def call(op: str, x: torch.Tensor, impl: str) -> torch.Tensor:
         return bias_act(x, impl=impl)
     if op == "upfirdn2d":
         return upfirdn2d(x, setup_filter(), padding=(2, 1), impl=impl)
+    if op == "to_rgb":
+        return to_rgb(x, torch.ones(3, 3, 1, 1), torch.ones(2, 3), torch.ones(3), impl=impl)
     return modulated_conv2d(x, torch.ones(2, 3, 3, 3), torch.ones(2, 3), impl=impl)
 
 

@@ -1,8 +1,9 @@
-"""StyleGAN2's operators: a PyTorch reference each, and room for its Triton twin beside it."""
+"""StyleGAN2's operators: a PyTorch reference each, and its Triton twin beside it."""
 
 from .bias_act import bias_act
 from .dispatch import explain
 from .modulated_conv2d import demodulation_coefficients, modulated_conv2d
+from .to_rgb import to_rgb
 from .upfirdn2d import downsample2d, setup_filter, upfirdn2d, upsample2d
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "explain",
     "modulated_conv2d",
     "setup_filter",
+    "to_rgb",
     "upfirdn2d",
     "upsample2d",
 ]

@@ -16,7 +16,7 @@ from functools import cache
 import torch
 
 IMPLEMENTATIONS = ("auto", "reference", "triton")
-OPERATORS = ("bias_act", "modulated_conv2d", "upfirdn2d")
+OPERATORS = ("bias_act", "modulated_conv2d", "to_rgb", "upfirdn2d")
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 # largest relative error of a twin's trial in float32; TF32 is not on unless asked for
 TRIAL_ERROR = 1e-5
@@ -77,7 +77,7 @@ def _obstacle(op: str, x: torch.Tensor, asked: bool) -> str | None:
 @cache
 def _trial(op: str, device: torch.device) -> str | None:
     """Run the twin once beside the reference; say what went wrong, or None."""
-    from . import bias_act, modulated_conv2d, upfirdn2d
+    from . import bias_act, modulated_conv2d, to_rgb, upfirdn2d
 
     draw = torch.Generator().manual_seed(0)
     x, weight, bias, styles = (
@@ -89,9 +89,11 @@ def _trial(op: str, device: torch.device) -> str | None:
         "bias_act": (x, bias, "lrelu", 1.5, 2.0, None),
         "upfirdn2d": (x, f, 2, 1, (2, 1), 4.0),
         "modulated_conv2d": (x, weight, styles, True, 2),
+        "to_rgb": (x, weight[:, :, :1, :1], styles, bias[:3], x[:, :3, :2, :3], f),
     }[op]
     reference = {
-        "bias_act": bias_act, "modulated_conv2d": modulated_conv2d, "upfirdn2d": upfirdn2d
+        "bias_act": bias_act, "modulated_conv2d": modulated_conv2d, "to_rgb": to_rgb,
+        "upfirdn2d": upfirdn2d,
     }[op]
     try:
         expected = reference(*arguments, impl="reference")
