@@ -9,6 +9,7 @@ from cagc_lib.ops import (
     bias_act,
     dispatch,
     explain,
+    implementation,
     modulated_conv2d,
     setup_filter,
     to_rgb,
@@ -101,3 +102,17 @@ def test_unknown_implementation(op: str) -> None:
 def test_unknown_operator() -> None:
     with pytest.raises(ValueError, match="op: got 'conv', expected one of bias_act"):
         explain("conv", X)
+
+
+def test_auto_may_be_made_to_mean_another() -> None:
+    with implementation("triton"):
+        assert explain("bias_act", X)[0] == "triton"
+        assert explain("bias_act", X, "reference")[0] == "reference"
+        with implementation("reference"):
+            assert explain("bias_act", X) == ("reference", "asked for by name")
+        with pytest.raises(RuntimeError, match="stop"), implementation("reference"):
+            raise RuntimeError("stop")
+        assert explain("bias_act", X)[0] == "triton"
+    assert "x is on the CPU" in explain("bias_act", X)[1]
+    with pytest.raises(ValueError, match="impl: got 'fast'"), implementation("fast"):
+        pass

@@ -9,7 +9,15 @@ import itertools
 import pytest
 import torch
 
-from cagc_lib.ops import bias_act, modulated_conv2d, setup_filter, upfirdn2d
+from cagc_lib.generator import Generator, GeneratorConfig
+from cagc_lib.ops import (
+    bias_act,
+    explain,
+    implementation,
+    modulated_conv2d,
+    setup_filter,
+    upfirdn2d,
+)
 from cagc_lib.ops import demodulation_coefficients as coefficients
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -251,3 +259,25 @@ def test_kernels_larger_than_3x3_do_not_up_sample() -> None:
     tensors = operands(1, 2, 2, 5, (4, 4), 2)
     with pytest.raises(ValueError, match="weight: got a 5x5 kernel, expected 3x3 or 1x1"):
         run("triton", tensors, 2)
+
+
+def test_a_generators_losses_and_gradients() -> None:
+    """What training asks of a network: its image, path lengths, and the gradients of both."""
+    torch.manual_seed(1)
+    g = Generator(GeneratorConfig(8, (5, 4, 3, 2), z_dim=4, w_dim=4, mapping_layers=1))
+    g = g.double().to(DEVICE)
+    for conv in g.synthesis.convs:
+        conv.noise_strength.data.fill_(0.1)
+    w, results = randn(2, g.config.num_ws, 4).requires_grad_(), []
+    for impl in ("triton", "reference"):
+        with implementation(impl):
+            assert explain("to_rgb", w, "auto")[0] == impl
+            image = g.synthesis(w)
+            torch.manual_seed(2)
+            direction = randn(*image.shape)
+            (slope,) = torch.autograd.grad((image * direction).sum(), w, create_graph=True)
+            loss = image.square().mean() + slope.square().sum((1, 2)).sqrt().mean()
+            parameters = [p for n, p in g.named_parameters() if n.startswith("synthesis")]
+            grads = torch.autograd.grad(loss, parameters)
+        results.append([image, slope, loss, *grads])
+    assert all(error(a, b) < 1e-10 for a, b in zip(*results, strict=True))

@@ -1,7 +1,7 @@
 """StyleGAN2's operators: a PyTorch reference each, and its Triton twin beside it."""
 
 from .bias_act import bias_act
-from .dispatch import explain
+from .dispatch import explain, implementation
 from .modulated_conv2d import demodulation_coefficients, modulated_conv2d
 from .to_rgb import to_rgb
 from .upfirdn2d import downsample2d, setup_filter, upfirdn2d, upsample2d
@@ -11,6 +11,7 @@ __all__ = [
     "demodulation_coefficients",
     "downsample2d",
     "explain",
+    "implementation",
     "modulated_conv2d",
     "setup_filter",
     "to_rgb",

@@ -10,7 +10,8 @@ Chapter 4 of the book tells the story of the twins.
 
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import torch
@@ -20,6 +21,29 @@ OPERATORS = ("bias_act", "modulated_conv2d", "to_rgb", "upfirdn2d")
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 # largest relative error of a twin's trial in float32; TF32 is not on unless asked for
 TRIAL_ERROR = 1e-5
+
+
+# what "auto" stands for; see `implementation`
+_default = "auto"
+
+
+@contextmanager
+def implementation(impl: str) -> Iterator[None]:
+    """Let "auto" mean another implementation, for whole networks.
+
+    Args:
+        impl: "auto", "reference" or "triton"; the last raises where a twin cannot run.
+
+    Raises:
+        ValueError: unknown `impl`.
+    """
+    global _default
+    _check_impl(impl)
+    before, _default = _default, impl
+    try:
+        yield
+    finally:
+        _default = before
 
 
 def explain(op: str, x: torch.Tensor, impl: str = "auto") -> tuple[str, str]:
@@ -38,8 +62,8 @@ def explain(op: str, x: torch.Tensor, impl: str = "auto") -> tuple[str, str]:
     """
     if op not in OPERATORS:
         raise ValueError(f"op: got {op!r}, expected one of {', '.join(OPERATORS)}")
-    if impl not in IMPLEMENTATIONS:
-        raise ValueError(f"impl: got {impl!r}, expected one of {', '.join(IMPLEMENTATIONS)}")
+    _check_impl(impl)
+    impl = _default if impl == "auto" else impl
     if impl == "reference":
         return "reference", "asked for by name"
     obstacle = _obstacle(op, x, impl == "triton")
@@ -48,6 +72,11 @@ def explain(op: str, x: torch.Tensor, impl: str = "auto") -> tuple[str, str]:
     if impl == "triton":
         raise ValueError(f'impl: "triton" was asked for, but {obstacle}')
     return "reference", obstacle
+
+
+def _check_impl(impl: str) -> None:
+    if impl not in IMPLEMENTATIONS:
+        raise ValueError(f"impl: got {impl!r}, expected one of {', '.join(IMPLEMENTATIONS)}")
 
 
 def triton_function(op: str) -> Callable:
