@@ -1,4 +1,4 @@
-"""Portraits: rendered faces before cluttered backgrounds, with their exact truth.
+"""Portraits: rendered faces before cluttered backgrounds out of focus, with their exact truth.
 
 One row of P parameters in (0, 1) describes one portrait completely, and every pixel is a function
 of that row alone: images [N, 3, R, R] in [-1, 1], the parsing map [N, R, R] with the class ids of
