@@ -29,7 +29,8 @@ def script(name: str) -> Iterator[ModuleType]:
     yield module
     sys.path.remove(str(BENCHMARKS))
     del sys.modules[name]
-    sys.modules.pop("rows", None)
+    for other in ("rows", "generator_cpu"):
+        sys.modules.pop(other, None)
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,12 @@ def students() -> Iterator[ModuleType]:
 @pytest.fixture(scope="module")
 def teachers() -> Iterator[ModuleType]:
     with script("teacher") as module:
+        yield module
+
+
+@pytest.fixture(scope="module")
+def gpu() -> Iterator[ModuleType]:
+    with script("modulated_conv_gpu") as module:
         yield module
 
 

@@ -1,0 +1,302 @@
+"""How fast are the Triton kernels on this GPU, and how near to what the hardware allows?
+
+    python benchmarks/modulated_conv_gpu.py [--networks full-256 pruned-256] [--batches 1 16]
+        [--types float32 tf32 float16 bfloat16] [--forms triton reference textbook compiled]
+        [--parts layers inference training] [--seconds 0.2]
+
+Synthesis networks of 256 and 1024 px, full and without 70% of the channels, with random weights.
+Forms: the Triton kernels; the PyTorch reference; the textbook's grouped convolution with weights
+for every sample; the reference compiled by inductor; each eager and replayed as a CUDA graph. Every
+form first has to agree with a float32 reference; one that does not is reported and never timed.
+Beside each time stand the multiply-accumulates and the bytes that the layer must move (inputs,
+outputs and weights once) as shares of what a large matrix product and a large copy reach in the
+same run. p20, p50 and p80 go to data/benchmarks/modulated_conv_gpu.csv. Chapter 4.
+"""
+
+import argparse
+import pathlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+
+import torch
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from generator_cpu import textbook_conv, textbook_rgb, textbook_synthesis
+from rows import append, arguments, quantiles
+
+from cagc_lib.generator import Generator, GeneratorConfig
+from cagc_lib.ops import implementation
+
+WIDE = (512,) * 10 + (256,) * 2 + (128,) * 2
+THIN = (154,) * 10 + (77,) * 2 + (39,) * 2
+NETWORKS = {
+    "full-256": WIDE,
+    "pruned-256": THIN,
+    "full-1024": (*WIDE, 64, 64, 32, 32),
+    "pruned-1024": (*THIN, 20, 20, 10, 10),
+}
+TYPES = {
+    "float32": torch.float32, "tf32": torch.float32, "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+# largest relative root mean square error against the float32 reference
+TOLERANCE = {"float32": 1e-5, "tf32": 5e-3, "float16": 1e-2, "bfloat16": 6e-2}
+FORMS = ("triton", "reference", "textbook", "compiled")
+Work = Callable[[], torch.Tensor]
+
+
+def make(name: str, device: torch.device) -> Generator:
+    """A network with random weights, biases and noise strengths."""
+    widths = NETWORKS[name]
+    torch.manual_seed(0)
+    g = Generator(GeneratorConfig(2 ** (len(widths) // 2 + 1), widths)).eval()
+    with torch.no_grad():
+        for key, p in g.synthesis.named_parameters():
+            if key.endswith(("bias", "noise_strength")) and "affine" not in key:
+                p.copy_(0.1 * torch.randn_like(p))
+    return g.to(device, memory_format=torch.channels_last)
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for the device."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def timed(work: Callable[[], object], device: torch.device, seconds: float) -> list[float]:
+    """Seconds of each call, after warming up."""
+    for _ in range(3):
+        work()
+    synchronise(device)
+    taken, until = [], time.perf_counter() + seconds
+    while len(taken) < 5 or (time.perf_counter() < until and len(taken) < 1000):
+        if device.type == "cuda":
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            work()
+            end.record()
+            end.synchronize()
+            taken.append(start.elapsed_time(end) / 1e3)
+        else:
+            begin = time.perf_counter()
+            work()
+            taken.append(time.perf_counter() - begin)
+    return taken
+
+
+def replayed(work: Work) -> Callable[[], object]:
+    """The same launches as one CUDA graph."""
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            work()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    return graph.replay
+
+
+@contextmanager
+def arithmetic(kind: str, device: torch.device) -> Iterator[None]:
+    """TF32 on for "tf32" alone, autocast for the halves."""
+    for backend in (torch.backends.cuda.matmul, torch.backends.cudnn):
+        backend.allow_tf32 = kind == "tf32"
+    half = TYPES[kind] in (torch.float16, torch.bfloat16)
+    with torch.autocast(device.type, TYPES[kind]) if half else nullcontext():
+        yield
+
+
+def roofline(device: torch.device) -> dict[str, float]:
+    """Bytes/s of a large copy, multiply-accumulates/s of a large product, by type."""
+    side, room = (8192, 2**29) if device.type == "cuda" else (256, 2**20)
+    a = torch.empty(room // 4, device=device).zero_()
+    b = torch.empty_like(a)
+    top = {"bytes": 2 * room / min(timed(lambda: b.copy_(a), device, 0.2))}
+    for kind, dtype in TYPES.items():
+        with arithmetic(kind, device):
+            x = torch.randn(side, side, device=device).to(dtype)
+            top[kind] = side**3 / min(timed(lambda x=x: x @ x, device, 0.2))
+    return top
+
+
+def forms(g: Generator, w: torch.Tensor, asked: list[str]) -> dict[str, Work]:
+    """The whole synthesis network in each form."""
+
+    def with_kernels() -> torch.Tensor:
+        with implementation("triton"):
+            return g.synthesis(w)
+
+    def reference(w: torch.Tensor) -> torch.Tensor:
+        with implementation("reference"):
+            return g.synthesis(w)
+
+    every = {
+        "triton": with_kernels, "reference": partial(reference, w),
+        "textbook": partial(textbook_synthesis, g, w),
+    }
+    if "compiled" in asked:
+        every["compiled"] = partial(torch.compile(reference, dynamic=False), w)
+    return {name: every[name] for name in asked}
+
+
+def training(work: Work, g: Generator) -> Work:
+    """Forward and backward of a loss on the images."""
+    parameters = list(g.synthesis.parameters())
+
+    def step() -> torch.Tensor:
+        loss = work().square().mean()
+        torch.autograd.grad(loss, parameters, allow_unused=True)
+        return loss
+
+    return step
+
+
+def layers(g: Generator, w: torch.Tensor, asked: list[str]) -> Iterator[tuple[str, dict, Work]]:
+    """(layer, its size, form -> work) for every convolution and ToRGB, on random inputs."""
+    f = g.synthesis.resample_filter
+    for k, conv in enumerate(g.synthesis.convs):
+        side = g.config.conv_resolution(k)
+        x = torch.randn(len(w), conv.weight.shape[1], *[side // conv.up] * 2, device=w.device)
+        x = x.contiguous(memory_format=torch.channels_last)
+        noise = conv.noise_const[None, None]
+        ours = partial(conv, x, w, noise)
+        size = {"macs": len(w) * conv.weight.numel() * (side // conv.up) ** 2,
+                "values": x.numel() + len(w) * len(conv.weight) * side**2 + conv.weight.numel()}
+        textbook = partial(textbook_conv, conv, x, w, f)
+        yield f"conv{k} {side}px up{conv.up}", size, by_form(ours, textbook, asked)
+        if k % 2 == 0:
+            rgb = g.synthesis.torgbs[k // 2]
+            y = torch.randn(len(w), rgb.weight.shape[1], side, side, device=w.device)
+            y = y.contiguous(memory_format=torch.channels_last)
+            ours = partial(rgb, y, w)
+            size = {"macs": len(w) * rgb.weight.numel() * side**2,
+                    "values": y.numel() + 3 * len(w) * side**2}
+            textbook = partial(textbook_rgb, rgb, y, w)
+            yield f"torgb {side}px", size, by_form(ours, textbook, asked)
+
+
+def by_form(ours: Work, textbook: Work, asked: list[str]) -> dict[str, Work]:
+    """One layer in the forms asked for; compiling single layers says little and takes long."""
+
+    def under(impl: str) -> Work:
+        def work() -> torch.Tensor:
+            with implementation(impl):
+                return ours()
+        return work
+
+    every = {"triton": under("triton"), "reference": under("reference"), "textbook": textbook}
+    return {name: every[name] for name in asked if name in every}
+
+
+def measure(
+    what: dict, work: dict[str, Work], size: dict, kind: str, top: dict, device: torch.device,
+    seconds: float,
+) -> list[dict]:
+    """Check and time one piece of work in all its forms; return the rows."""
+    rows = []
+    with arithmetic("float32", device), torch.no_grad():
+        truth = work.get("reference", next(iter(work.values())))().double()
+    for form, function in work.items():
+        with arithmetic(kind, device):
+            with torch.no_grad():
+                error = (function().double() - truth).norm() / truth.norm()
+            if not error <= TOLERANCE[kind]:
+                print(f"{what} {form} {kind}: NOT TIMED, differs by {float(error):.1e}")
+                continue
+            ways = {"eager": function}
+            if device.type == "cuda":
+                ways["graph"] = replayed(function)
+            for way, call in ways.items():
+                p20, p50, p80 = quantiles(timed(call, device, seconds))
+                row = what | {
+                    "type": kind, "form": form, "way": way, "error": f"{float(error):.1e}",
+                    "p20_us": round(1e6 * p20, 1), "p50_us": round(1e6 * p50, 1),
+                    "p80_us": round(1e6 * p80, 1), "macs": size.get("macs", ""),
+                    "share_of_product": "", "share_of_copy": "",
+                }
+                if size:
+                    width = torch.finfo(TYPES[kind]).bits // 8
+                    row["share_of_product"] = round(size["macs"] / p50 / top[kind], 3)
+                    row["share_of_copy"] = round(width * size["values"] / p50 / top["bytes"], 3)
+                rows.append(row)
+                print(*row.values(), flush=True)
+    return rows
+
+
+def run(args: argparse.Namespace, device: torch.device) -> list[dict]:
+    """All cases asked for."""
+    top, rows = roofline(device), []
+    print("measured limits:", {name: f"{value:.3g}" for name, value in top.items()})
+    for name in args.networks:
+        g = make(name, device)
+        for batch in args.batches:
+            w = torch.randn(batch, g.config.w_dim, device=device)
+            for kind in args.types:
+                what = {"network": name, "batch": batch}
+                if "layers" in args.parts:
+                    for layer, size, work in layers(g, w, args.forms):
+                        case = what | {"part": layer}
+                        rows += measure(case, work, size, kind, top, device, args.seconds)
+                work = forms(g, w, args.forms)
+                if "inference" in args.parts:
+                    with torch.no_grad():
+                        case = what | {"part": "inference"}
+                        rows += measure(case, work, {}, kind, top, device, args.seconds)
+                if "training" in args.parts:
+                    steps = {form: training(call, g) for form, call in work.items()}
+                    case = what | {"part": "training"}
+                    rows += trained(case, steps, kind, device, args.seconds)
+    return rows
+
+
+def trained(
+    what: dict, steps: dict[str, Work], kind: str, device: torch.device, seconds: float
+) -> list[dict]:
+    """Time forward and backward; here the loss must agree, gradients in the tests."""
+    rows = []
+    with arithmetic("float32", device):
+        truth = steps.get("reference", next(iter(steps.values())))().item()
+    for form, step in steps.items():
+        with arithmetic(kind, device):
+            error = abs(step().item() / truth - 1)
+            if not error <= TOLERANCE[kind]:
+                print(f"{what} {form} {kind}: NOT TIMED, loss differs by {error:.1e}")
+                continue
+            p20, p50, p80 = quantiles(timed(step, device, seconds))
+        row = what | {
+            "type": kind, "form": form, "way": "eager", "error": f"{error:.1e}",
+            "p20_us": round(1e6 * p20, 1), "p50_us": round(1e6 * p50, 1),
+            "p80_us": round(1e6 * p80, 1), "macs": "", "share_of_product": "",
+            "share_of_copy": "",
+        }
+        rows.append(row)
+        print(*row.values(), flush=True)
+    return rows
+
+
+def main(given: list[str] | None = None) -> None:
+    """Measure what was asked for."""
+    parser = arguments(__doc__, __file__)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=["full-256",
+                                                                           "pruned-256"])
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 16])
+    parser.add_argument("--types", nargs="+", choices=TYPES, default=list(TYPES))
+    parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))
+    parser.add_argument("--parts", nargs="+", choices=("layers", "inference", "training"),
+                        default=["layers", "inference", "training"])
+    parser.add_argument("--seconds", type=float, default=0.2, help="of each measurement")
+    parser.add_argument("--device", default="cuda")
+    args = parser.parse_args(given)
+    device = torch.device(args.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        parser.error("this benchmark needs an NVIDIA GPU; torch sees none")
+    append(run(args, device), args.csv)
+
+
+if __name__ == "__main__":
+    main()
