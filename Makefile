@@ -1,6 +1,7 @@
 # make book   set up, run chapter 1, build the pages
 # make test   set up, run the tests, re-run every notebook and compare
 # make lab    set up, open the notebooks
+# make test-gpu   the Triton kernels' tests on an NVIDIA GPU
 # make lint   check style
 # make artefacts   train everything in data/ again: about three hours on one core; goes on where it
 #                  was stopped
@@ -13,7 +14,7 @@ READY := .venv/.ready
 # other longer than they compute.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: book test lab lint artefacts
+.PHONY: book test test-gpu lab lint artefacts
 .DEFAULT_GOAL := book
 
 book: $(READY)
@@ -33,6 +34,10 @@ test: $(READY)
 		--nbval --nbval-current-env --nbval-cell-timeout 300 book || status=1; \
 	exit $$status
 
+test-gpu: $(READY)
+	$(BIN)/python -m pytest tests/test_ops_triton.py tests/test_ops_to_rgb.py \
+		tests/test_ops_dispatch.py
+
 lab: $(READY)
 	$(BIN)/jupyter lab --notebook-dir book $(if $(filter 0,$(shell id -u)),--allow-root)
 
@@ -44,14 +49,15 @@ artefacts: $(READY)
 	$(BIN)/python -m cagc_lib train features --register portraits-perceptual
 	$(BIN)/python -m cagc_lib train features --seed 1 --register portraits-features
 	$(BIN)/python -m cagc_lib train parser --steps 10000 --register portraits-parser
-	$(BIN)/python -m cagc_lib train teacher --warm-start 12000 --images 128000 \
-		--set warm_start_batch=8 --set warm_start_lr=0.02 --set warm_start_mapping_lr=1 \
-		--set warm_start_perceptual=1 --set warm_start_background=0.1 \
-		--set anchor=1 --set anchor_images=120000 --set r1_gamma=1 --set path_interval=16 \
-		--set style_mixing=0.5 --set pool=15000 --out runs/teacher --resume --register portraits
+	$(BIN)/python -m cagc_lib train teacher --w-dim 256 --warm-start 34000 --images 64000 \
+		--set warm_start_coarse=24000 --set warm_start_lr=0.012 --set warm_start_mapping_lr=2 \
+		--set warm_start_background=0.5 --set anchor=2 --set anchor_images=300000 \
+		--set average_half_life=20000 --set average_rampup=0.1 --set r1_gamma=1 \
+		--set path_interval=16 --set style_mixing=0.5 --set pool=60000 --set checkpoint_every=500 \
+		--set sample_every=2000 --out runs/teacher --resume --register portraits
 	$(BIN)/python -m cagc_lib compress portraits --ratio 0.7 --content portraits \
 		--rgb-gain preserved --distil-images 20000 --set pool=6000 --set r1_gamma=1 \
-		--set path_weight=0 --run runs/student --resume --register portraits-11x \
+		--set path_weight=0 --set average_rampup=0.2 --run runs/student --resume --register portraits-11x \
 		--out runs/portraits-11x.safetensors
 
 # The stamp makes every later run start at once; a changed requirements.txt installs again. Debian's

@@ -179,7 +179,8 @@ def setting(name: str, seed: int, args: argparse.Namespace) -> Setting:
     teacher = cagc.load_checkpoint(args.teacher)
     training = TrainConfig(
         images=recipe.longer * args.images, autocast="bfloat16", r1_gamma=1, path_weight=0,
-        pool=args.pool, seed=seed,
+        # runs this short need a longer average than the default share of them
+        average_rampup=0.2, pool=args.pool, seed=seed,
     )
     distillation = DistillationConfig(**recipe.distillation)
     text = json.dumps({
