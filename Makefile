@@ -3,7 +3,7 @@
 # make lab    set up, open the notebooks
 # make test-gpu   the Triton kernels' tests on an NVIDIA GPU
 # make lint   check style
-# make artefacts   train everything in data/ again: about three hours on one core; goes on where it
+# make artefacts   train everything in data/ again: more than two hours on one core; goes on where it
 #                  was stopped
 
 PYTHON ?= python3

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from .bias_act_triton import SLOPES, reduced, tail_gradient
+from .modulated_conv2d import EPSILON
 from .modulated_conv2d_launch import (
     convolved,
     convolved_up,
@@ -22,7 +23,6 @@ from .modulated_conv2d_launch import (
 )
 from .triton_tools import like
 
-EPSILON = 1e-8
 PLACES = ("x", "weight", "s", "d", "g")
 
 
