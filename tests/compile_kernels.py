@@ -2,13 +2,18 @@
 
     python tests/compile_kernels.py ARCH DTYPE        such as 90 bf16
 
-One line of JSON a kernel: shared memory in bytes, matrix instructions, registers spilled. Run in a
-process of its own, where the interpreter is off.
+One line of JSON a kernel: shared memory in bytes, matrix instructions, asynchronous 16-byte copies,
+bytes spilled from registers. Run in a process of its own, where the interpreter is off.
 """
 
 import json
+import re
+import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
+import torch
 import triton
 import triton.language as tl
 from triton.backends.compiler import GPUTarget
@@ -18,13 +23,20 @@ from triton.runtime.jit import JITFunction
 from cagc_lib.ops import (
     bias_act_triton,
     modulated_conv2d_kernels,
+    modulated_conv2d_up_kernel,
     to_rgb_triton,
     upfirdn2d_triton,
 )
+from cagc_lib.ops.modulated_conv2d_launch import up_tile
+from cagc_lib.ops.tiles import by_rule
 
-SINGLE = {"s", "d", "bias", "noise", "s_large", "s_small", "bias_sums", "noise_sums", "f", "rgb"}
+SINGLE = {
+    "s", "d", "bias", "noise", "s_large", "s_small", "sums", "bias_sums", "noise_sums", "dots", "f",
+    "rgb",
+}
 TAIL = {"GAIN": 1.4, "SLOPE": 0.2, "CLAMP": 256.0, "HAS_BIAS": True, "HAS_NOISE": True}
 # channels lie side by side; everything that steps from pixel to pixel is a multiple of 16
+PADDED = {"room", "rows", "columns", "out_room", "large_room", "small_room", "weight_t", "weight_i"}
 SIDE_BY_SIDE = {"x_c", "out_c", "other_c", "weight_o", "large_c", "small_c", "g_c", "y_c"}
 
 
@@ -32,29 +44,43 @@ def constants(dtype: str) -> dict[str, dict]:
     """Compile-time arguments of each kernel."""
     kind = {"bf16": tl.bfloat16, "fp16": tl.float16, "fp32": tl.float32}[dtype]
     dot = {"ACC": tl.float32, "KIND": kind, "PRECISION": "ieee"}
+    dtype = getattr(torch, {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}[dtype])
+    t = by_rule("convolve", dtype, 4096, 154, 154)
     convolve = TAIL | dot | {
-        "SIDE": 3, "STRIDE": 1, "PAD": 1, "BLOCKS": 5, "FLIP": False, "BM": 64, "BN": 64, "BK": 32,
+        "SIDE": 3, "STRIDE": 1, "PAD": 1, "BLOCKS": 5, "FLIP": False, "PADDED": True,
+        "DEMODULATE": True, "BM": t.pixels, "BN": t.filters, "BK": t.channels,
+        "num_warps": t.warps, "num_stages": t.stages,
     }
+    up = by_rule("convolve_up", dtype, 4096, 154, 154)
+    th, tw = up_tile(up.pixels, 64, 64)
+    weight = by_rule("weight_gradient", dtype, 154, 154, 4096)
     return {
-        "_convolve": convolve | {"REDUCE": False},
-        "_convolve:reduce": convolve | {"REDUCE": True},
-        "_convolve_up": TAIL | dot | {"BLOCKS": 5, "TH": 4, "TW": 16, "BN": 64, "BK": 32},
+        "_convolve": convolve | {"WRITE": True, "REDUCE": False},
+        "_convolve:reduce": convolve | {"WRITE": True, "REDUCE": True},
+        "_convolve_up": TAIL | dot | {
+            "BLOCKS": 5, "PADDED": True, "DEMODULATE": True, "TH": th, "TW": tw,
+            "BN": up.filters, "BK": up.channels, "num_warps": up.warps, "num_stages": up.stages,
+        },
         "_weight_gradient": dot | {
-            "SIDE": 3, "STRIDE": 1, "PAD": 1, "STEPS": 8, "BC": 64, "BF": 64, "BP": 64,
+            "SIDE": 3, "STRIDE": 1, "PAD": 1, "STEPS": 8, "PADDED": True, "BC": weight.pixels,
+            "BF": weight.filters, "BP": weight.channels, "num_warps": weight.warps,
+            "num_stages": weight.stages,
         },
         "_demodulate": {
             "TAPS": 9, "BLOCKS": 3, "ACC": tl.float32, "BN": 16, "BO": 64, "BI": 64,
         },
-        "_bias_act": TAIL | {"ACC": tl.float32, "BP": 64, "BC": 64},
+        "_bias_act": TAIL | {"ACC": tl.float32, "BP": 64, "BC": 32},
         "_tail_gradient": {
-            "GAIN": 1.4, "SLOPE": 0.2, "CLAMP": None, "ACC": tl.float32, "BLOCKS": 3, "BP": 64,
-            "BC": 64,
+            "GAIN": 1.4, "SLOPE": 0.2, "CLAMP": None, "HAS_BIAS": True, "HAS_NOISE": True,
+            "DOTS": True, "ACC": tl.float32, "BLOCKS": 3, "BP": 64, "BC": 32,
         },
         "_upfirdn": {
             "GAIN": 4.0, "UP": 2, "DOWN": 1, "TAPS": 4, "TURNED": False, "ACC": tl.float32,
-            "BP": 64, "BC": 64,
+            "BP": 64, "BC": 32,
         },
-        "_to_rgb": {"HAS_RGB": True, "BLOCKS": 5, "ACC": tl.float32, "BM": 128, "BK": 32},
+        "_to_rgb": {
+            "HAS_RGB": True, "BLOCKS": 5, "PADDED": True, "ACC": tl.float32, "BM": 128, "BK": 32,
+        },
     }
 
 
@@ -69,25 +95,49 @@ def source(kernel: JITFunction, values: dict, dtype: str) -> ASTSource:
             signature[name] = "*fp32" if name in SINGLE else f"*{dtype}"
         else:
             signature[name] = "fp32" if name == "epsilon" else "i32"
-        if signature[name] != "constexpr" and (name in tensors or name[-2:] in ("_n", "_h", "_w")):
+        even = name in tensors | PADDED or name[-2:] in ("_n", "_h", "_w")
+        if signature[name] != "constexpr" and even:
             attributes[(place,)] = [["tt.divisibility", 16]]
     return ASTSource(kernel, signature, fixed, attributes)
 
 
+def resources(assembler: str, arch: str) -> dict[str, int]:
+    """Registers a thread and bytes spilled, as reported by the assembler that Triton brings."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "kernel.ptx")
+        path.write_text(assembler)
+        target = re.search(r"\.target (\w+)", assembler)[1]
+        done = subprocess.run(
+            [triton.knobs.nvidia.ptxas.path, "-v", f"--gpu-name={target}", str(path), "-o",
+             str(Path(folder, "kernel.cubin"))],
+            capture_output=True, text=True, check=True,
+        )
+    return {
+        "registers": int(re.search(r"Used (\d+) registers", done.stderr)[1]),
+        "spilled": int(re.search(r"(\d+) bytes spill stores", done.stderr)[1]),
+    }
+
+
 def main(arch: str, dtype: str) -> None:
     """Compile and print."""
-    files = bias_act_triton, modulated_conv2d_kernels, to_rgb_triton, upfirdn2d_triton
+    files = (
+        bias_act_triton, modulated_conv2d_kernels, modulated_conv2d_up_kernel, to_rgb_triton,
+        upfirdn2d_triton,
+    )
     for name, values in constants(dtype).items():
         stem = name.split(":")[0]
         kernel = next(getattr(file, stem) for file in files if hasattr(file, stem))
+        options = {name: values.pop(name, 4) for name in ("num_warps", "num_stages")}
         made = triton.compile(
             source(kernel, values, dtype), target=GPUTarget("cuda", int(arch), 32),
-            options={"num_warps": 4, "num_stages": 2},
+            options=options,
         )
         assembler = made.asm["ptx"]
         print(json.dumps({
             "kernel": name, "shared": made.metadata.shared,
             "wgmma": assembler.count("wgmma.mma_async"), "mma": assembler.count("mma.sync"),
+            "copies": len(re.findall(r"cp\.async\.c[ag]\.shared\.global .*, 0x10,", assembler)),
+            **resources(assembler, arch),
         }))
 
 

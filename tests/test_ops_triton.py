@@ -13,6 +13,7 @@ from cagc_lib.generator import Generator, GeneratorConfig
 from cagc_lib.ops import (
     bias_act,
     explain,
+    frozen_weights,
     implementation,
     modulated_conv2d,
     setup_filter,
@@ -127,10 +128,10 @@ def test_half_precision_is_no_worse_than_twice_torchs(dtype: torch.dtype, up: in
 
 def test_many_ragged_tiles(triton_ops, monkeypatch: pytest.MonkeyPatch) -> None:
     from cagc_lib.ops import modulated_conv2d_launch as launch
+    from cagc_lib.ops.tiles import Tiles
 
-    for name, value in {"PIXELS": 16, "CHANNELS": 16, "SPLITS": 3}.items():
-        monkeypatch.setattr(launch, name, value)
-    monkeypatch.setattr(launch, "up_tile", lambda height, width: (4, 4))
+    monkeypatch.setattr(launch, "SPLITS", 3)
+    monkeypatch.setattr(launch, "tiles", lambda *sizes: Tiles(16, 16, 16))
     for up in (1, 2):
         tensors = operands(2, 17, 19, 3, (5, 4), up)
         results = []
@@ -140,14 +141,63 @@ def test_many_ragged_tiles(triton_ops, monkeypatch: pytest.MonkeyPatch) -> None:
         assert all(error(a, b) < 1e-12 for a, b in zip(*results, strict=True))
 
 
-def test_nothing_is_read_outside(triton_ops) -> None:
+@pytest.mark.parametrize("up", [1, 2])
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_inference_demodulates_inside_and_pads_its_channels(
+    up: int, order: torch.memory_format
+) -> None:
+    """Two layers in a row, so that the second reads what the first one padded."""
+    tensors = operands(2, 17, 19, 3, (4, 5), up)
+    second = randn(18, 19, 3, 3)
+    tensors[0] = tensors[0].detach().contiguous(memory_format=order)
+    results = []
+    with torch.no_grad():
+        for impl in ("triton", "reference"):
+            y = run(impl, tensors, up)
+            results.append([y, modulated_conv2d(y, second, tensors[2].new_ones(2, 19), impl=impl)])
+    assert all(error(a, b) < 1e-12 for a, b in zip(*results, strict=True))
+    if order == torch.channels_last:
+        # 16 bytes at a time, in every type
+        assert all(y.stride()[1] == 1 and y.stride()[3] == 32 for y in results[0])
+
+
+def test_frozen_weights_are_packed_once(triton_ops, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, weight, styles, _, _ = (t.detach() for t in operands(2, 5, 3, 3, (4, 3), 1))
+    parameter = torch.nn.Parameter(weight)
+    squares, square = [], torch.Tensor.square
+    monkeypatch.setattr(
+        torch.Tensor, "square", lambda t: squares.append(t.shape) or square(t)
+    )
+    for impl in ("triton", "reference"):
+        squares.clear()
+        with torch.no_grad(), frozen_weights():
+            first = modulated_conv2d(x, parameter, styles, impl=impl)
+            again = modulated_conv2d(x, parameter, styles, impl=impl)
+            assert squares.count(weight.shape) == 1 and torch.equal(first, again)
+            parameter.mul_(2)
+            doubled = modulated_conv2d(x, parameter, styles, impl=impl)
+            assert squares.count(weight.shape) == 2
+            assert error(doubled, first) < 1e-6
+            parameter.div_(2)
+        assert error(modulated_conv2d(x, parameter, styles, impl=impl), first) < 1e-12
+    # nothing is kept where gradients are wanted
+    with frozen_weights():
+        y = modulated_conv2d(x, parameter, styles, impl="reference")
+        assert torch.autograd.grad(y.sum(), parameter)[0].any()
+
+
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_nothing_is_read_outside(triton_ops, order: torch.memory_format) -> None:
     """Views into memory full of NaN; results are allocated by torch as NaN, see conftest."""
     for up in (1, 2):
         tensors = operands(2, 3, 5, 3, (4, 3), up)
         poisoned = []
         for t in tensors:
-            room = torch.full([size + 2 for size in t.shape], torch.nan, dtype=t.dtype,
+            # wide enough for channels to be read up to a multiple of 16
+            room = torch.full([size + 16 for size in t.shape], torch.nan, dtype=t.dtype,
                               device=t.device)
+            if t.ndim == 4:
+                room = room.contiguous(memory_format=order)
             view = room[tuple(slice(1, 1 + size) for size in t.shape)]
             poisoned.append(view.copy_(t.detach()).requires_grad_())
         results = []

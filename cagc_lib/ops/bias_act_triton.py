@@ -14,7 +14,7 @@ import triton.language as tl
 from .bias_act import SLOPE
 from .triton_tools import INTERPRETED, accumulator, block, like
 
-LARGEST = 4096 if INTERPRETED else 64
+PIXELS, CHANNELS = (4096, 256) if INTERPRETED else (64, 32)
 SLOPES = {"lrelu": SLOPE, "linear": 1.0}
 
 
@@ -45,15 +45,17 @@ def _bias_act(
 
 @triton.jit
 def _tail_gradient(
-    g, y, out, bias_sums, noise_sums, channels, pixels,
-    g_n, g_c, g_p, y_n, y_c, y_p, out_n, out_c, out_p, tiles,
-    GAIN: tl.constexpr, SLOPE: tl.constexpr, CLAMP: tl.constexpr, ACC: tl.constexpr,
+    g, y, out, bias_sums, noise_sums, bias, noise, dots, channels, pixels,
+    g_n, g_c, g_p, y_n, y_c, y_p, out_n, out_c, out_p, noise_n, tiles,
+    GAIN: tl.constexpr, SLOPE: tl.constexpr, CLAMP: tl.constexpr, HAS_BIAS: tl.constexpr,
+    HAS_NOISE: tl.constexpr, DOTS: tl.constexpr, ACC: tl.constexpr,
     BLOCKS: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
 ):
     """One program a sample and BP pixels, over all channels.
 
     bias_sums [N, tiles, channels] are sums over the tile's pixels, noise_sums [N, pixels] over the
-    channels.
+    channels. With DOTS, dots [N, tiles, channels] are sums of the gradient times the tail's input
+    less noise and bias, which y gives back wherever the gradient is not 0.
     """
     n = (tl.program_id(0) // tiles).to(tl.int64)
     tile = tl.program_id(0) % tiles
@@ -74,6 +76,15 @@ def _tail_gradient(
         sums = bias_sums + (n * tiles + tile) * channels + c
         tl.store(sums, tl.sum(value, 0), mask=c < channels)
         over_channels += tl.sum(value, 1)
+        if DOTS:
+            before = tl.where(result > 0, result, result / SLOPE) / GAIN
+            if HAS_BIAS:
+                before -= tl.load(bias + c, mask=c < channels, other=0.0).to(ACC)[None, :]
+            if HAS_NOISE:
+                maps = tl.load(noise + n * noise_n + p, mask=p < pixels, other=0.0)
+                before -= maps.to(ACC)[:, None]
+            sums = dots + (n * tiles + tile) * channels + c
+            tl.store(sums, tl.sum(value * before, 0), mask=c < channels)
     tl.store(noise_sums + n * pixels + p, over_channels, mask=p < pixels)
 
 
@@ -97,7 +108,7 @@ def tail(
     out = like(x, *x.shape)
     x_, out_ = _flat(x), _flat(out)
     pixels = x_.shape[2]
-    bp, bc = block(pixels, LARGEST), block(channels, LARGEST)
+    bp, bc = block(pixels, PIXELS), block(channels, CHANNELS)
     tiles = triton.cdiv(pixels, bp)
     noise_ = x if noise is None else noise.contiguous()
     bias = None if bias is None else bias.contiguous()
@@ -114,26 +125,38 @@ def _(x, bias, noise, slope, gain, clamp):
     return like(x, *x.shape)
 
 
+def _launch_gradient(
+    g: torch.Tensor, y: torch.Tensor, bias: torch.Tensor | None, noise: torch.Tensor | None,
+    slope: float, gain: float, clamp: float | None, dots: bool,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Launch `_tail_gradient`; return the gradient and its sums, the last unset without `dots`."""
+    n, channels = y.shape[:2]
+    out = like(y, *y.shape)
+    g_, y_, out_ = _flat(g), _flat(y), _flat(out)
+    pixels = y_.shape[2]
+    bp, bc = block(pixels, PIXELS), block(channels, CHANNELS)
+    tiles = triton.cdiv(pixels, bp)
+    kind = torch.promote_types(y.dtype, torch.float32)
+    bias_sums = y.new_empty(n, tiles, channels, dtype=kind)
+    sums = torch.empty_like(bias_sums) if dots else bias_sums
+    noise_sums = y.new_empty(n, 1, *y.shape[2:], dtype=kind)
+    bias, noise = (None if t is None else t.contiguous() for t in (bias, noise))
+    _tail_gradient[(n * tiles,)](
+        g_, y_, out_, bias_sums, noise_sums, y if bias is None else bias,
+        y if noise is None else noise, sums, channels, pixels, *g_.stride(), *y_.stride(),
+        *out_.stride(), 0 if noise is None or len(noise) == 1 else pixels, tiles, gain, slope,
+        clamp, bias is not None, noise is not None, dots, accumulator(y.dtype),
+        triton.cdiv(channels, bc), bp, bc,
+    )
+    return out, bias_sums.sum((0, 1)), noise_sums, sums.sum(1)
+
+
 @torch.library.custom_op("cagc::tail_gradient", mutates_args=())
 def tail_gradient(
     g: torch.Tensor, y: torch.Tensor, slope: float, gain: float, clamp: float | None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Gradients of the tail's input, bias [C] and noise [N, 1, ...] from that of its output y."""
-    n, channels = y.shape[:2]
-    out = like(y, *y.shape)
-    g_, y_, out_ = _flat(g), _flat(y), _flat(out)
-    pixels = y_.shape[2]
-    bp, bc = block(pixels, LARGEST), block(channels, LARGEST)
-    tiles = triton.cdiv(pixels, bp)
-    kind = torch.promote_types(y.dtype, torch.float32)
-    bias_sums = torch.empty(n * tiles, channels, dtype=kind, device=y.device)
-    noise_sums = torch.empty(n, 1, *y.shape[2:], dtype=kind, device=y.device)
-    _tail_gradient[(n * tiles,)](
-        g_, y_, out_, bias_sums, noise_sums, channels, pixels, *g_.stride(), *y_.stride(),
-        *out_.stride(), tiles, gain, slope, clamp,
-        accumulator(y.dtype), triton.cdiv(channels, bc), bp, bc,
-    )
-    return out, bias_sums.sum(0), noise_sums
+    return _launch_gradient(g, y, None, None, slope, gain, clamp, False)[:3]
 
 
 @tail_gradient.register_fake
@@ -141,6 +164,28 @@ def _(g, y, slope, gain, clamp):
     kind = torch.promote_types(y.dtype, torch.float32)
     return like(y, *y.shape), y.new_empty(y.shape[1], dtype=kind), y.new_empty(
         y.shape[0], 1, *y.shape[2:], dtype=kind
+    )
+
+
+@torch.library.custom_op("cagc::tail_gradients", mutates_args=())
+def tail_gradients(
+    g: torch.Tensor, y: torch.Tensor, bias: torch.Tensor | None, noise: torch.Tensor | None,
+    slope: float, gain: float, clamp: float | None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """`tail_gradient` and sums over pixels [N, C] of it times the tail's input less noise and bias.
+
+    Those are the gradient of a scale of the input, times the scale. Not differentiable.
+    """
+    return _launch_gradient(g, y, bias, noise, slope, gain, clamp, True)
+
+
+@tail_gradients.register_fake
+def _(g, y, bias, noise, slope, gain, clamp):
+    kind = torch.promote_types(y.dtype, torch.float32)
+    return (
+        like(y, *y.shape), y.new_empty(y.shape[1], dtype=kind),
+        y.new_empty(y.shape[0], 1, *y.shape[2:], dtype=kind),
+        y.new_empty(y.shape[:2], dtype=kind),
     )
 
 

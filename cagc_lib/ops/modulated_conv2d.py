@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from .bias_act import add_and_activate_, check_tail
 from .dispatch import explain, triton_function
+from .frozen import derived
 from .upfirdn2d import setup_filter, upfirdn2d
 
 EPSILON = 1e-8
@@ -83,7 +84,12 @@ def demodulation_coefficients(weight: torch.Tensor, styles: torch.Tensor) -> tor
     # half precision would lose the coefficients' third digit for nothing: the product is tiny
     with torch.autocast(weight.device.type, enabled=False):
         wide = torch.promote_types(torch.promote_types(weight.dtype, styles.dtype), torch.float32)
-        energy = weight.to(wide).square().sum(dim=(2, 3))  # [O, I]
+
+        def squares(weight: torch.Tensor) -> torch.Tensor:
+            return weight.to(wide).square().sum(dim=(2, 3))  # [O, I]
+
+        graph = torch.is_grad_enabled() and weight.requires_grad
+        energy = squares(weight) if graph else derived(weight, ("squares", wide), squares)
         return (styles.to(wide).square() @ energy.t() + EPSILON).rsqrt()
 
 

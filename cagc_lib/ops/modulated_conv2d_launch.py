@@ -1,22 +1,70 @@
-"""From tensors to launches of the kernels of `modulated_conv2d_kernels`: sizes, strides, tiles."""
+"""From tensors to launches of the modulated convolution's kernels: sizes, strides, padding."""
 
 import torch
 import triton
 
-from .modulated_conv2d_kernels import _convolve, _convolve_up, _demodulate, _weight_gradient
-from .triton_tools import INTERPRETED, accumulator, block, like, operand, precision
+from .frozen import derived
+from .modulated_conv2d import EPSILON
+from .modulated_conv2d_kernels import _convolve, _demodulate, _weight_gradient
+from .modulated_conv2d_up_kernel import _convolve_up
+from .tiles import tiles
+from .triton_tools import accumulator, block, operand, precision
 from .upfirdn2d import setup_filter
 from .upfirdn2d_triton import upfirdn
 
-# whole images where a program costs milliseconds and its size next to nothing
-PIXELS, CHANNELS, SPLITS = (4096, 256, 1) if INTERPRETED else (64, 64, 16)
 # bias, noise, slope, gain, clamp of a layer without a tail
 NO_TAIL = (None, None, 1.0, 1.0, None)
+# channels are stored in multiples of so many: what one load moves, and a product takes
+ALIGNED = 16
+# partial sums of the weight's gradient, whose pixels would otherwise occupy too few programs
+SPLITS = 16
 
 
-def _packed(weight: torch.Tensor) -> torch.Tensor:
-    """[O, I, k, k] as [taps, I, O], filters side by side in memory."""
-    return weight.permute(2, 3, 1, 0).flatten(0, 1).contiguous()
+def _aligned(channels: int) -> int:
+    """Channels with their padding."""
+    return triton.cdiv(channels, ALIGNED) * ALIGNED
+
+
+def padded_like(x: torch.Tensor, *shape: int) -> torch.Tensor:
+    """An uninitialised [N, C, H, W] in the memory order of x.
+
+    Where channels lie side by side there is room for a multiple of 16 of them.
+    """
+    n, channels, height, width = shape
+    if x.stride(1) != 1 or x.shape[1] == 1:
+        return x.new_empty(shape)
+    room = x.new_empty(n, height, width, _aligned(channels))
+    return room.permute(0, 3, 1, 2)[:, :channels]
+
+
+def room(x: torch.Tensor) -> int:
+    """How many channels a kernel may read from every pixel of x without leaving its memory."""
+    channels = x.shape[1]
+    most = _aligned(channels)
+    last = x.storage_offset() + sum((x.shape[k] - 1) * x.stride(k) for k in (0, 2, 3))
+    within = last + most <= x.untyped_storage().nbytes() // x.itemsize
+    return most if x.stride(1) == 1 and x.stride(3) >= most and within else channels
+
+
+def _packed(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """[O, I, k, k] as [taps, I, O], filters side by side, padded with zeros."""
+    filters, channels, side, _ = weight.shape
+
+    def pack(weight: torch.Tensor) -> torch.Tensor:
+        room = weight.new_zeros(
+            side * side, _aligned(channels), _aligned(filters), dtype=dtype
+        )
+        room[:, :channels, :filters] = weight.permute(2, 3, 1, 0).flatten(0, 1)
+        return room
+
+    return derived(weight, ("packed", dtype), pack)
+
+
+def _energies(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Sums of squares over the taps, [I, O]."""
+    return derived(
+        weight, ("energies", dtype), lambda w: w.to(dtype).square().sum((2, 3)).t().contiguous()
+    )
 
 
 def _dense(*small: torch.Tensor | None) -> list[torch.Tensor | None]:
@@ -24,72 +72,92 @@ def _dense(*small: torch.Tensor | None) -> list[torch.Tensor | None]:
     return [None if t is None else t.contiguous() for t in small]
 
 
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """The type of sums."""
+    return torch.promote_types(dtype, torch.float32)
+
+
 def convolved(
-    x: torch.Tensor, weight: torch.Tensor, s: torch.Tensor, d: torch.Tensor, turned: bool,
+    x: torch.Tensor, weight: torch.Tensor, s: torch.Tensor, d: torch.Tensor | None, turned: bool,
     stride: int, pad: int, tail: tuple = NO_TAIL, other: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """Launch `_convolve`; `turned` lets the weight map filters to channels. See the kernel."""
+    write: bool = True,
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """Launch `_convolve`; `turned` lets the weight map filters to channels.
+
+    Without d the result is demodulated. Returns what WRITE and REDUCE make, or None; see the
+    kernel.
+    """
     bias, noise, slope, gain, clamp = tail
-    s, d, bias, noise = _dense(s, d, bias, noise)
-    side, w = weight.shape[2], _packed(weight)
+    s, bias, noise = _dense(s, bias, noise)
+    side, w = weight.shape[2], _packed(weight, x.dtype)
     n, channels, height, width = x.shape
     filters = weight.shape[1 if turned else 0]
-    strides = (w.stride(0), w.stride(2), w.stride(1)) if turned else w.stride()
+    rows, columns = w.shape[1:]
+    strides = w.stride()
+    if turned:
+        rows, columns, strides = columns, rows, (strides[0], strides[2], strides[1])
+    demodulated = d is None and write
+    d = _energies(weight, _wide(s.dtype)) if demodulated else s if d is None else d.contiguous()
     out_height, out_width = ((size + 2 * pad - side) // stride + 1 for size in (height, width))
-    pixels = out_height * out_width
-    bm, bn, bk = block(pixels, PIXELS), block(filters, CHANNELS), block(channels, CHANNELS)
-    tiles = triton.cdiv(pixels, bm)
-    if other is None:
-        out = like(x, n, filters, out_height, out_width)
-        out_strides = out.stride()
-    else:
-        kind = torch.promote_types(x.dtype, torch.float32)
-        out, out_strides = torch.empty(n, tiles, filters, dtype=kind, device=x.device), (0,) * 4
-    _convolve[(n * tiles, triton.cdiv(filters, bn))](
+    pixels, readable = out_height * out_width, room(x)
+    t = tiles("convolve", x, pixels, filters, channels)
+    count = triton.cdiv(pixels, t.pixels)
+    out = padded_like(x, n, filters, out_height, out_width) if write else x
+    sums = x
+    if other is not None:
+        sums = x.new_empty(n, count, filters, dtype=_wide(x.dtype))
+    _convolve[(n * count, triton.cdiv(filters, t.filters))](
         x, w, s, d, x if other is None else other, x if bias is None else bias,
-        x if noise is None else noise, out, height, width, out_height, out_width, channels,
-        filters, *x.stride(), *out_strides, *((0,) * 4 if other is None else other.stride()),
-        *strides, _per_sample(noise), tiles, gain, slope, clamp, side, stride, pad,
-        triton.cdiv(channels, bk), bias is not None, noise is not None, other is not None,
-        turned and stride == 1, accumulator(x.dtype), operand(x.dtype), precision(), bm, bn, bk,
+        x if noise is None else noise, out, sums, height, width, out_height, out_width, channels,
+        readable, filters, rows, columns, room(out) if write else 0, *x.stride(), *out.stride(),
+        *((0,) * 4 if other is None else other.stride()), *strides, *_steps(noise), count, EPSILON,
+        gain, slope, clamp, side, stride, pad, triton.cdiv(channels, t.channels),
+        bias is not None, noise is not None, write, other is not None, demodulated,
+        turned and stride == 1, readable > channels, accumulator(x.dtype), operand(x.dtype),
+        precision(), t.pixels, t.filters, t.channels, num_warps=t.warps, num_stages=t.stages,
     )
-    return out if other is None else out.sum(1)
+    return out if write else None, None if other is None else sums.sum(1)
+
+
+def _steps(noise: torch.Tensor | None) -> tuple[int, int, int]:
+    """Strides between samples, rows and columns of the noise maps."""
+    if noise is None:
+        return 0, 0, 0
+    return 0 if len(noise) == 1 else noise.stride(0), noise.stride(2), noise.stride(3)
 
 
 def convolved_up(
-    x: torch.Tensor, weight: torch.Tensor, s: torch.Tensor, d: torch.Tensor, tail: tuple = NO_TAIL
+    x: torch.Tensor, weight: torch.Tensor, s: torch.Tensor, d: torch.Tensor | None,
+    tail: tuple = NO_TAIL,
 ) -> torch.Tensor:
-    """Launch `_convolve_up`."""
+    """Launch `_convolve_up`; without d the result is demodulated."""
     bias, noise, slope, gain, clamp = tail
-    s, d, bias, noise = _dense(s, d, bias, noise)
-    w = _packed(weight)
+    s, bias, noise = _dense(s, bias, noise)
+    demodulated = d is None
+    d = _energies(weight, _wide(s.dtype)) if demodulated else d.contiguous()
+    w, readable = _packed(weight, x.dtype), room(x)
     n, channels, height, width = x.shape
     filters = len(weight)
-    out = like(x, n, filters, 2 * height, 2 * width)
+    out = padded_like(x, n, filters, 2 * height, 2 * width)
+    t = tiles("convolve_up", x, (height + 2) * (width + 2), filters, channels)
     # two rows and columns of a tile are border; what is kept begins at position 0
-    th, tw = up_tile(height, width)
+    th, tw = up_tile(t.pixels, height, width)
     down, across = triton.cdiv(height, th - 2), triton.cdiv(width, tw - 2)
-    bn, bk = block(filters, CHANNELS), block(channels, CHANNELS)
-    _convolve_up[(n * down * across, triton.cdiv(filters, bn))](
+    _convolve_up[(n * down * across, triton.cdiv(filters, t.filters))](
         x, w, s, d, x if bias is None else bias, x if noise is None else noise, out,
-        height, width, channels, filters, *x.stride(), *out.stride(), *w.stride(),
-        _per_sample(noise), down, across, gain, slope, clamp, triton.cdiv(channels, bk),
-        bias is not None, noise is not None, accumulator(x.dtype), operand(x.dtype), precision(),
-        th, tw, bn, bk,
+        height, width, channels, readable, filters, *w.shape[1:], room(out), *x.stride(),
+        *out.stride(), w.stride(0), _steps(noise)[0], down, across, EPSILON, gain, slope, clamp,
+        triton.cdiv(channels, t.channels), bias is not None, noise is not None, demodulated,
+        readable > channels, accumulator(x.dtype), operand(x.dtype), precision(), th, tw, t.filters,
+        t.channels, num_warps=t.warps, num_stages=t.stages,
     )
     return out
 
 
-def _per_sample(noise: torch.Tensor | None) -> int:
-    """Stride from one sample's noise map to the next."""
-    return 0 if noise is None or len(noise) == 1 else noise.stride(0)
-
-
-def up_tile(height: int, width: int) -> tuple[int, int]:
-    """Rows and columns of input positions in a tile of `_convolve_up`."""
-    if INTERPRETED:
-        return block(height + 2, 64), block(width + 2, 64)
-    return 4, 16
+def up_tile(pixels: int, height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of input positions in a tile of `_convolve_up`, as square as may be."""
+    across = min(triton.next_power_of_2(width + 2), 1 << (pixels.bit_length() // 2))
+    return max(4, min(triton.next_power_of_2(height + 2), pixels // across)), across
 
 
 def spread(g: torch.Tensor) -> torch.Tensor:
@@ -107,30 +175,31 @@ def weight_gradient(
     s_large, s_small = _dense(s_large, s_small)
     n, channels, height, width = large.shape
     filters, rows, columns = small.shape[1:]
-    bp, bc, bf = block(rows * columns, PIXELS), block(channels, CHANNELS), block(filters, CHANNELS)
-    chunks = triton.cdiv(rows * columns, bp)
+    t = tiles("weight_gradient", large, channels, filters, rows * columns)
+    chunks = triton.cdiv(rows * columns, t.channels)
     steps = triton.cdiv(n * chunks, min(SPLITS, n * chunks))
     splits = triton.cdiv(n * chunks, steps)
-    kind = torch.promote_types(large.dtype, torch.float32)
-    out = torch.empty(splits, side * side, channels, filters, dtype=kind, device=large.device)
-    blocks = triton.cdiv(channels, bc) * triton.cdiv(filters, bf)
+    rooms = room(large), room(small)
+    out = large.new_empty(splits, side * side, channels, filters, dtype=_wide(large.dtype))
+    blocks = triton.cdiv(channels, t.pixels) * triton.cdiv(filters, t.filters)
     _weight_gradient[(splits, side * side, blocks)](
-        large, small, s_large, s_small, out, height, width, rows, columns, channels, filters, n,
-        *large.stride(), *small.stride(), chunks, side, stride, pad, steps,
-        accumulator(large.dtype), operand(large.dtype), precision(), bc, bf, bp,
+        large, small, s_large, s_small, out, height, width, rows, columns, channels, filters,
+        *rooms, n, *large.stride(), *small.stride(), chunks, side, stride, pad, steps,
+        rooms != (channels, filters), accumulator(large.dtype), operand(large.dtype), precision(),
+        t.pixels, t.filters, t.channels, num_warps=t.warps, num_stages=t.stages,
     )
     return out.sum(0).unflatten(0, (side, side))
 
 
-def demodulation(weight: torch.Tensor, s: torch.Tensor, epsilon: float) -> torch.Tensor:
+def demodulation(weight: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
     """Launch `_demodulate`; return [N, O], at least float32."""
     n, channels = s.shape
-    kind = torch.promote_types(torch.promote_types(s.dtype, weight.dtype), torch.float32)
-    w, (s,) = _packed(weight), _dense(s)
+    kind = _wide(torch.promote_types(s.dtype, weight.dtype))
+    w, (s,) = _packed(weight, weight.dtype), _dense(s)
     out = torch.empty(n, len(weight), dtype=kind, device=s.device)
-    bn, bo, bi = block(n, CHANNELS), block(len(weight), CHANNELS), block(channels, CHANNELS)
+    bn, bo, bi = block(n, 64), block(len(weight), 64), block(channels, 64)
     _demodulate[(triton.cdiv(n, bn), triton.cdiv(len(weight), bo))](
-        w, s, out, n, channels, len(weight), epsilon, len(w), triton.cdiv(channels, bi),
-        accumulator(kind), bn, bo, bi,
+        w, s, out, n, channels, len(weight), *w.shape[1:], EPSILON, len(w),
+        triton.cdiv(channels, bi), accumulator(kind), bn, bo, bi,
     )
     return out

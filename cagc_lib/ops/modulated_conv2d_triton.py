@@ -12,16 +12,15 @@ up-sampling layer is such an F too. Launches: `modulated_conv2d_launch`. Chapter
 import torch
 import torch.nn.functional as F
 
-from .bias_act_triton import SLOPES, reduced, tail_gradient
-from .modulated_conv2d import EPSILON
+from .bias_act_triton import SLOPES, reduced, tail_gradient, tail_gradients
 from .modulated_conv2d_launch import (
     convolved,
     convolved_up,
     demodulation,
+    padded_like,
     spread,
     weight_gradient,
 )
-from .triton_tools import like
 
 PLACES = ("x", "weight", "s", "d", "g")
 
@@ -33,7 +32,7 @@ def convolve(
     """dF/dg [N, O, H up, W up]."""
     if up == 2:
         return convolved_up(x, weight, s, d)
-    return convolved(x, weight, s, d, False, 1, side // 2)
+    return convolved(x, weight, s, d, False, 1, side // 2)[0]
 
 
 @torch.library.custom_op("cagc::convolve_x", mutates_args=())
@@ -42,8 +41,8 @@ def convolve_x(
 ) -> torch.Tensor:
     """dF/dx [N, I, H, W]."""
     if up == 2:
-        return convolved(spread(g), weight, d, s, True, 2, 0)
-    return convolved(g, weight, d, s, True, 1, side // 2)
+        return convolved(spread(g), weight, d, s, True, 2, 0)[0]
+    return convolved(g, weight, d, s, True, 1, side // 2)[0]
 
 
 @torch.library.custom_op("cagc::convolve_weight", mutates_args=())
@@ -63,10 +62,8 @@ def convolve_s(
     x: torch.Tensor, weight: torch.Tensor, d: torch.Tensor, g: torch.Tensor, side: int, up: int
 ) -> torch.Tensor:
     """dF/ds [N, I]."""
-    ones = d.new_ones(x.shape[:2])
-    if up == 2:
-        return convolved(spread(g), weight, d, ones, True, 2, 0, other=x).to(d.dtype)
-    return convolved(g, weight, d, ones, True, 1, side // 2, other=x).to(d.dtype)
+    g, step, pad = (spread(g), 2, 0) if up == 2 else (g, 1, side // 2)
+    return convolved(g, weight, d, None, True, step, pad, other=x, write=False)[1].to(d.dtype)
 
 
 @torch.library.custom_op("cagc::convolve_d", mutates_args=())
@@ -74,11 +71,12 @@ def convolve_d(
     x: torch.Tensor, weight: torch.Tensor, s: torch.Tensor, g: torch.Tensor, side: int, up: int
 ) -> torch.Tensor:
     """dF/dd [N, O]."""
-    ones = s.new_ones(g.shape[:2])
     if up == 2:
+        ones = s.new_ones(g.shape[:2])
         kind = torch.promote_types(x.dtype, torch.float32)
         return (convolved_up(x, weight, s, ones) * g).sum((2, 3), dtype=kind).to(s.dtype)
-    return convolved(x, weight, s, ones, False, 1, side // 2, other=g).to(s.dtype)
+    sums = convolved(x, weight, s, None, False, 1, side // 2, other=g, write=False)[1]
+    return sums.to(s.dtype)
 
 
 OPERATORS = {
@@ -101,10 +99,10 @@ def _differentiable(place: str) -> None:
         v = dict(zip(given, tensors, strict=True))
         if place == "g":
             height, width = (up * size for size in v["x"].shape[2:])
-            return like(v["x"], len(v["x"]), len(v["weight"]), height, width)
+            return padded_like(v["x"], len(v["x"]), len(v["weight"]), height, width)
         if place == "x":
             height, width = (size // up for size in v["g"].shape[2:])
-            return like(v["g"], len(v["g"]), v["weight"].shape[1], height, width)
+            return padded_like(v["g"], len(v["g"]), v["weight"].shape[1], height, width)
         if place == "weight":
             return v["s"].new_empty(v["g"].shape[1], v["x"].shape[1], side, side)
         source, other = ("x", "d") if place == "s" else ("g", "s")
@@ -130,42 +128,67 @@ for _place in PLACES:
     _differentiable(_place)
 
 
+@torch.library.custom_op("cagc::convolve_x_s", mutates_args=())
+def convolve_x_s(
+    x: torch.Tensor, weight: torch.Tensor, s: torch.Tensor, d: torch.Tensor, g: torch.Tensor,
+    up: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """dF/dx and dF/ds in one pass; not differentiable."""
+    g, step, pad = (spread(g), 2, 0) if up == 2 else (g, 1, weight.shape[2] // 2)
+    by_x, by_s = convolved(g, weight, d, s, True, step, pad, other=x)
+    return by_x, by_s.to(s.dtype)
+
+
+@convolve_x_s.register_fake
+def _(x, weight, s, d, g, up):
+    return padded_like(g, *x.shape), s.new_empty(s.shape)
+
+
 @torch.library.custom_op("cagc::layer", mutates_args=())
 def layer(
-    x: torch.Tensor, weight: torch.Tensor, s: torch.Tensor, d: torch.Tensor,
+    x: torch.Tensor, weight: torch.Tensor, s: torch.Tensor, d: torch.Tensor | None,
     bias: torch.Tensor | None, noise: torch.Tensor | None, up: int, slope: float, gain: float,
     clamp: float | None,
 ) -> torch.Tensor:
-    """dF/dg and its tail in one launch."""
+    """dF/dg and its tail in one launch; without d demodulated, and then not differentiable."""
     tail = bias, noise, slope, gain, clamp
     if up == 2:
         return convolved_up(x, weight, s, d, tail)
-    return convolved(x, weight, s, d, False, 1, weight.shape[2] // 2, tail)
+    return convolved(x, weight, s, d, False, 1, weight.shape[2] // 2, tail)[0]
 
 
 @layer.register_fake
 def _(x, weight, s, d, bias, noise, up, slope, gain, clamp):
     height, width = (up * size for size in x.shape[2:])
-    return like(x, len(x), len(weight), height, width)
+    return padded_like(x, len(x), len(weight), height, width)
 
 
 def _save_layer(ctx, inputs: tuple, output: torch.Tensor) -> None:
-    *tensors, bias, noise, ctx.up, slope, gain, clamp = inputs
+    *tensors, ctx.up, slope, gain, clamp = inputs
     ctx.tail = slope, gain, clamp
-    ctx.kinds = [None if t is None else (t.shape, t.dtype) for t in (bias, noise)]
     ctx.save_for_backward(*tensors, output)
 
 
 def _layer_backward(ctx, g: torch.Tensor) -> tuple:
-    *tensors, y = ctx.saved_tensors
-    g, bias, noise = tail_gradient(g, y, *ctx.tail)
-    values = dict(zip(PLACES, (*tensors, g), strict=True))
-    side = values["weight"].shape[2]
-    grads = [
-        derivative(name, values, side, ctx.up) if needed else None
-        for name, needed in zip(PLACES[:4], ctx.needs_input_grad, strict=False)
-    ]
-    tails = reduced(bias, ctx.kinds[0]), reduced(noise, ctx.kinds[1])
+    x, weight, s, d, bias, noise, y = ctx.saved_tensors
+    kinds = [None if t is None else (t.shape, t.dtype) for t in (bias, noise)]
+    if torch.is_grad_enabled():
+        # these gradients will be differentiated in turn
+        g, by_bias, by_noise = tail_gradient(g, y, *ctx.tail)
+        values = dict(zip(PLACES, (x, weight, s, d, g), strict=True))
+        grads = [
+            derivative(name, values, weight.shape[2], ctx.up) if needed else None
+            for name, needed in zip(PLACES[:4], ctx.needs_input_grad, strict=False)
+        ]
+    else:
+        g, by_bias, by_noise, by_scaled = tail_gradients(g, y, bias, noise, *ctx.tail)
+        by_x, by_s = convolve_x_s(x, weight, s, d, g, ctx.up)
+        by_weight = None
+        if ctx.needs_input_grad[1]:
+            by_weight = convolve_weight(x, s, d, g, weight.shape[2], ctx.up)
+        # F is linear in d, which is never 0: dF/dd = sum of g * y / d
+        grads = by_x, by_weight, by_s, by_scaled.to(d.dtype) / d
+    tails = reduced(by_bias, kinds[0]), reduced(by_noise, kinds[1])
     return *grads, *tails, None, None, None, None
 
 
@@ -175,7 +198,7 @@ layer.register_autograd(_layer_backward, setup_context=_save_layer)
 @torch.library.custom_op("cagc::demodulate", mutates_args=())
 def demodulate(weight: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
     """d [N, O] = rsqrt(sum over i, taps of (s * weight)^2 + 1e-8)."""
-    return demodulation(weight, s, EPSILON)
+    return demodulation(weight, s)
 
 
 @demodulate.register_fake
@@ -216,5 +239,11 @@ def modulated_conv2d_triton(
     if up == 2 and weight.shape[2] != 3:
         side = weight.shape[2]
         raise ValueError(f"weight: got a {side}x{side} kernel, expected 3x3 or 1x1 where up is 2")
-    d = demodulate(weight, styles) if demodulated else styles.new_ones(len(x), len(weight))
+    given = (x, weight, styles, bias, noise)
+    if not demodulated:
+        d = styles.new_ones(len(x), len(weight))
+    elif torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in given):
+        d = demodulate(weight, styles)
+    else:
+        d = None
     return layer(x, weight, styles, d, bias, noise, up, SLOPES[act], gain, clamp)

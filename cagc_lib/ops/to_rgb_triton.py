@@ -9,6 +9,8 @@ import torch
 import triton
 import triton.language as tl
 
+from .modulated_conv2d_kernels import _scaled_block
+from .modulated_conv2d_launch import room
 from .modulated_conv2d_triton import derivative
 from .triton_tools import INTERPRETED, accumulator, block, like
 from .upfirdn2d_triton import upfirdn
@@ -44,10 +46,10 @@ def _tap(f, place, far: tl.constexpr, ACC: tl.constexpr):
 
 @triton.jit
 def _to_rgb(
-    x, weight, s, bias, rgb, f, out, height, width, channels, x_n, x_c, x_h, x_w,
+    x, weight, s, bias, rgb, f, out, height, width, channels, room, x_n, x_c, x_h, x_w,
     rgb_n, rgb_c, rgb_h, rgb_w, out_n, out_c, out_h, out_w, tiles,
-    HAS_RGB: tl.constexpr, BLOCKS: tl.constexpr, ACC: tl.constexpr, BM: tl.constexpr,
-    BK: tl.constexpr,
+    HAS_RGB: tl.constexpr, BLOCKS: tl.constexpr, PADDED: tl.constexpr, ACC: tl.constexpr,
+    BM: tl.constexpr, BK: tl.constexpr,
 ):
     """One program a sample and BM pixels; weight [3, channels]."""
     n = (tl.program_id(0) // tiles).to(tl.int64)
@@ -58,11 +60,10 @@ def _to_rgb(
     for step in range(BLOCKS):
         i = step * BK + tl.arange(0, BK)
         known = i < channels
-        value = tl.load(
-            x + n * x_n + (row * x_h + col * x_w)[:, None] + (i * x_c)[None, :],
-            mask=inside[:, None] & known[None, :], other=0.0,
-        ).to(ACC)
-        value *= tl.load(s + n * channels + i, mask=known, other=0.0).to(ACC)[None, :]
+        value = _scaled_block(
+            x + n * x_n, s + n * channels, row * x_h + col * x_w, inside, i, channels, room, x_c,
+            PADDED, ACC, ACC,
+        )
         w = tl.load(weight + i, mask=known, other=0.0).to(ACC)
         red += tl.sum(value * w[None, :], 1)
         w = tl.load(weight + channels + i, mask=known, other=0.0).to(ACC)
@@ -91,12 +92,12 @@ def colours(
     weight, s, bias = (t.contiguous() for t in (weight, s, bias))
     out = like(x, n, 3, height, width, dtype=bias.dtype)
     bm, bk = block(height * width, PIXELS), block(channels, CHANNELS)
-    tiles = triton.cdiv(height * width, bm)
+    tiles, readable = triton.cdiv(height * width, bm), room(x)
     small, taps = out if rgb is None else rgb, out if f is None else f.contiguous()
     _to_rgb[(n * tiles,)](
-        x, weight, s, bias, small, taps, out, height, width, channels, *x.stride(),
+        x, weight, s, bias, small, taps, out, height, width, channels, readable, *x.stride(),
         *small.stride(), *out.stride(), tiles, rgb is not None, triton.cdiv(channels, bk),
-        accumulator(bias.dtype), bm, bk,
+        readable > channels, accumulator(bias.dtype), bm, bk,
     )
     return out
 

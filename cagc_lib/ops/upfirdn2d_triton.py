@@ -12,7 +12,7 @@ import triton.language as tl
 
 from .triton_tools import INTERPRETED, accumulator, block, like
 
-LARGEST = 4096 if INTERPRETED else 64
+PIXELS, CHANNELS = (4096, 256) if INTERPRETED else (64, 32)
 
 
 @triton.jit
@@ -56,7 +56,7 @@ def upfirdn(
     """The operator with the size of its result given; f [k, k], `turned` correlates."""
     n, channels, height, width = x.shape
     out = like(x, n, channels, out_height, out_width)
-    bp, bc = block(out_height * out_width, LARGEST), block(channels, LARGEST)
+    bp, bc = block(out_height * out_width, PIXELS), block(channels, CHANNELS)
     tiles = triton.cdiv(out_height * out_width, bp)
     _upfirdn[(n * tiles, triton.cdiv(channels, bc))](
         x, f, out, height, width, out_height, out_width, channels, *x.stride(), *out.stride(),

@@ -1,0 +1,43 @@
+"""Weights that stay as they are for a while: what follows from them alone is computed once.
+
+The kernels read weights in another order, padded, in the type of the input; demodulation wants
+their sums of squares. Training changes weights at every step, so both are made anew at every call,
+unless the caller promises that the weights rest.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+
+_kept: ContextVar[dict | None] = ContextVar("kept", default=None)
+
+
+@contextmanager
+def frozen_weights() -> Iterator[None]:
+    """Let the operators keep what they derive from weights until the block ends.
+
+    For generating many images without gradients, and around the capture of a CUDA graph, which
+    then holds none of that work. A weight changed in place inside the block is noticed, except
+    through `.data`.
+    """
+    token = _kept.set({})
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
+def derived(
+    weight: torch.Tensor, name: object, compute: Callable[[torch.Tensor], torch.Tensor]
+) -> torch.Tensor:
+    """Return compute(weight), detached, or under `frozen_weights` what it was the last time."""
+    kept = _kept.get()
+    if kept is None or weight.is_inference():
+        return compute(weight.detach())
+    # the weight is kept too, so that its id stays its own
+    key, version = (id(weight), name), weight._version
+    if key not in kept or kept[key][1] != version:
+        kept[key] = weight, version, compute(weight.detach())
+    return kept[key][2]
