@@ -1,35 +1,43 @@
 """How fast are the Triton kernels on this GPU, and how near to what the hardware allows?
 
     python benchmarks/modulated_conv_gpu.py [--networks full-256 pruned-256] [--batches 1 16]
-        [--types float32 tf32 float16 bfloat16] [--forms triton reference textbook compiled]
+        [--types float32 tf32 float16 bfloat16]
+        [--forms triton reference textbook compiled polyphase]
         [--parts layers inference training] [--seconds 0.2]
 
 Synthesis networks of 256 and 1024 px, full and without 70% of the channels, with random weights.
-Forms: the Triton kernels; the PyTorch reference; the textbook's grouped convolution with weights
-for every sample; the reference compiled by inductor; each eager and replayed as a CUDA graph. Every
-form first has to agree with a float32 reference; one that does not is reported and never timed.
-Beside each time stand the multiply-accumulates and the bytes that the layer must move (inputs,
-outputs and weights once) as shares of what a large matrix product and a large copy reach in the
-same run. p20, p50 and p80 go to data/benchmarks/modulated_conv_gpu.csv. Chapter 4.
+Forms: the Triton kernels, weights frozen where no gradients are asked for; the PyTorch reference;
+the textbook's grouped convolution with weights for every sample; the reference compiled by
+inductor; each eager and replayed as a CUDA graph. Up-sampling layers also as four folded 3x3
+kernels (polyphase), of four times the arithmetic. Every form first has to agree with a float32
+reference; one that does not is reported and never timed. Beside each time stand the
+multiply-accumulates and the bytes that the layer must move (inputs, outputs and weights once) as
+shares of what a large matrix product and a large copy reach in the same run, which are rows too.
+p20, p50 and p80 go to data/benchmarks/modulated_conv_gpu.csv. Chapter 4.
 """
 
 import argparse
+import itertools
+import math
 import pathlib
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from importlib import metadata
 
 import torch
+import torch.nn.functional as F
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from generator_cpu import textbook_conv, textbook_rgb, textbook_synthesis
 from rows import append, arguments, quantiles
 
-from cagc_lib.generator import Generator, GeneratorConfig
-from cagc_lib.ops import implementation
+from cagc_lib.generator import Generator, GeneratorConfig, StyledConv
+from cagc_lib.ops import demodulation_coefficients, frozen_weights, implementation
 
 WIDE = (512,) * 10 + (256,) * 2 + (128,) * 2
 THIN = (154,) * 10 + (77,) * 2 + (39,) * 2
@@ -45,7 +53,11 @@ TYPES = {
 }
 # largest relative root mean square error against the float32 reference
 TOLERANCE = {"float32": 1e-5, "tf32": 5e-3, "float16": 1e-2, "bfloat16": 6e-2}
-FORMS = ("triton", "reference", "textbook", "compiled")
+FORMS = ("triton", "reference", "textbook", "compiled", "polyphase")
+COLUMNS = (
+    "network", "batch", "part", "type", "form", "way", "error", "p20_us", "p50_us", "p80_us",
+    "macs", "share_of_product", "share_of_copy", "per_second",
+)
 Work = Callable[[], torch.Tensor]
 
 
@@ -141,7 +153,45 @@ def forms(g: Generator, w: torch.Tensor, asked: list[str]) -> dict[str, Work]:
     }
     if "compiled" in asked:
         every["compiled"] = partial(torch.compile(reference, dynamic=False), w)
-    return {name: every[name] for name in asked}
+    return {name: every[name] for name in asked if name in every}
+
+
+def folded(weight: torch.Tensor, f: torch.Tensor) -> torch.Tensor:
+    """The four 3x3 kernels [2, 2, O, I, 3, 3] that transposed convolution and filter come to.
+
+    Both together are a transposed convolution with a 6x6 kernel, of which an output pixel meets
+    every second tap.
+    """
+    taps, channels, side, _ = weight.shape
+    whole = F.conv2d(
+        weight.reshape(-1, 1, side, side), 4 * torch.outer(f, f)[None, None], padding=3
+    )
+    whole = whole.view(taps, channels, 6, 6)
+    return torch.stack([
+        torch.stack([whole[:, :, a::2, b::2].flip(2, 3) for b in range(2)])
+        for a in range(2)
+    ])
+
+
+def polyphase(conv: StyledConv, f: torch.Tensor) -> Callable[..., torch.Tensor]:
+    """An up-sampling layer as one launch of the plain kernel for each phase of its result."""
+    with torch.no_grad():
+        kernels = folded(conv.weight, f)
+
+    def layer(x: torch.Tensor, w: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        from cagc_lib.ops.modulated_conv2d_launch import convolved, padded_like
+
+        x = x.to(torch.get_autocast_dtype(x.device.type)) if torch.is_autocast_enabled() else x
+        s, noise = conv.affine(w), noise * conv.noise_strength
+        d = demodulation_coefficients(conv.weight, s)
+        out = padded_like(x, len(x), len(conv.weight), *(2 * size for size in x.shape[2:]))
+        for a, b in itertools.product(range(2), repeat=2):
+            tail = conv.bias, noise[:, :, a::2, b::2], 0.2, math.sqrt(2), conv.clamp
+            part = out[:, :, a::2, b::2]
+            convolved(x, kernels[a, b], s, d, False, 1, 1, tail, out=part)
+        return out
+
+    return layer
 
 
 def training(work: Work, g: Generator) -> Work:
@@ -167,8 +217,10 @@ def layers(g: Generator, w: torch.Tensor, asked: list[str]) -> Iterator[tuple[st
         ours = partial(conv, x, w, noise)
         size = {"macs": len(w) * conv.weight.numel() * (side // conv.up) ** 2,
                 "values": x.numel() + len(w) * len(conv.weight) * side**2 + conv.weight.numel()}
-        textbook = partial(textbook_conv, conv, x, w, f)
-        yield f"conv{k} {side}px up{conv.up}", size, by_form(ours, textbook, asked)
+        work = by_form(ours, partial(textbook_conv, conv, x, w, f), asked)
+        if conv.up == 2 and "polyphase" in asked:
+            work["polyphase"] = partial(polyphase(conv, f), x, w, noise)
+        yield f"conv{k} {side}px up{conv.up}", size, work
         if k % 2 == 0:
             rgb = g.synthesis.torgbs[k // 2]
             y = torch.randn(len(w), rgb.weight.shape[1], side, side, device=w.device)
@@ -193,18 +245,18 @@ def by_form(ours: Work, textbook: Work, asked: list[str]) -> dict[str, Work]:
     return {name: every[name] for name in asked if name in every}
 
 
+@torch.no_grad()
 def measure(
     what: dict, work: dict[str, Work], size: dict, kind: str, top: dict, device: torch.device,
     seconds: float,
 ) -> list[dict]:
     """Check and time one piece of work in all its forms; return the rows."""
     rows = []
-    with arithmetic("float32", device), torch.no_grad():
+    with arithmetic("float32", device):
         truth = work.get("reference", next(iter(work.values())))().double()
     for form, function in work.items():
         with arithmetic(kind, device):
-            with torch.no_grad():
-                error = (function().double() - truth).norm() / truth.norm()
+            error = (function().double() - truth).norm() / truth.norm()
             if not error <= TOLERANCE[kind]:
                 print(f"{what} {form} {kind}: NOT TIMED, differs by {float(error):.1e}")
                 continue
@@ -213,11 +265,10 @@ def measure(
                 ways["graph"] = replayed(function)
             for way, call in ways.items():
                 p20, p50, p80 = quantiles(timed(call, device, seconds))
-                row = what | {
+                row = dict.fromkeys(COLUMNS, "") | what | {
                     "type": kind, "form": form, "way": way, "error": f"{float(error):.1e}",
                     "p20_us": round(1e6 * p20, 1), "p50_us": round(1e6 * p50, 1),
                     "p80_us": round(1e6 * p80, 1), "macs": size.get("macs", ""),
-                    "share_of_product": "", "share_of_copy": "",
                 }
                 if size:
                     width = torch.finfo(TYPES[kind]).bits // 8
@@ -228,10 +279,31 @@ def measure(
     return rows
 
 
+def limits(top: dict[str, float]) -> list[dict]:
+    """What the run's copy and products reached, as rows."""
+    print("measured limits:", {name: f"{value:.3g}" for name, value in top.items()})
+    none = dict.fromkeys(COLUMNS, "")
+    return [
+        none | {"part": "copy" if name == "bytes" else "product", "type": name,
+                "per_second": f"{value:.4g}"}
+        for name, value in top.items()
+    ]
+
+
+def machine(device: torch.device) -> dict[str, str]:
+    """The GPU and what drives it."""
+    about = {"gpu": "", "driver": "", "triton": metadata.version("triton")}
+    if device.type == "cuda":
+        asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+        about |= {"gpu": torch.cuda.get_device_name(device), "driver": told.split()[0]}
+    return about
+
+
 def run(args: argparse.Namespace, device: torch.device) -> list[dict]:
     """All cases asked for."""
-    top, rows = roofline(device), []
-    print("measured limits:", {name: f"{value:.3g}" for name, value in top.items()})
+    top = roofline(device)
+    rows = limits(top)
     for name in args.networks:
         g = make(name, device)
         for batch in args.batches:
@@ -241,10 +313,11 @@ def run(args: argparse.Namespace, device: torch.device) -> list[dict]:
                 if "layers" in args.parts:
                     for layer, size, work in layers(g, w, args.forms):
                         case = what | {"part": layer}
-                        rows += measure(case, work, size, kind, top, device, args.seconds)
+                        with frozen_weights():
+                            rows += measure(case, work, size, kind, top, device, args.seconds)
                 work = forms(g, w, args.forms)
                 if "inference" in args.parts:
-                    with torch.no_grad():
+                    with frozen_weights():
                         case = what | {"part": "inference"}
                         rows += measure(case, work, {}, kind, top, device, args.seconds)
                 if "training" in args.parts:
@@ -268,11 +341,10 @@ def trained(
                 print(f"{what} {form} {kind}: NOT TIMED, loss differs by {error:.1e}")
                 continue
             p20, p50, p80 = quantiles(timed(step, device, seconds))
-        row = what | {
+        row = dict.fromkeys(COLUMNS, "") | what | {
             "type": kind, "form": form, "way": "eager", "error": f"{error:.1e}",
             "p20_us": round(1e6 * p20, 1), "p50_us": round(1e6 * p50, 1),
-            "p80_us": round(1e6 * p80, 1), "macs": "", "share_of_product": "",
-            "share_of_copy": "",
+            "p80_us": round(1e6 * p80, 1),
         }
         rows.append(row)
         print(*row.values(), flush=True)
@@ -295,7 +367,8 @@ def main(given: list[str] | None = None) -> None:
     device = torch.device(args.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         parser.error("this benchmark needs an NVIDIA GPU; torch sees none")
-    append(run(args, device), args.csv)
+    about = machine(device)
+    append([about | row for row in run(args, device)], args.csv)
 
 
 if __name__ == "__main__":

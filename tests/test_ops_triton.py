@@ -128,16 +128,16 @@ def test_half_precision_is_no_worse_than_twice_torchs(dtype: torch.dtype, up: in
 
 def test_many_ragged_tiles(triton_ops, monkeypatch: pytest.MonkeyPatch) -> None:
     from cagc_lib.ops import modulated_conv2d_launch as launch
-    from cagc_lib.ops.tiles import Tiles
+    from cagc_lib.ops.tiles import Tiles, using
 
     monkeypatch.setattr(launch, "SPLITS", 3)
-    monkeypatch.setattr(launch, "tiles", lambda *sizes: Tiles(16, 16, 16))
     for up in (1, 2):
         tensors = operands(2, 17, 19, 3, (5, 4), up)
         results = []
         for impl in ("triton", "reference"):
-            y = run(impl, tensors, up)
-            results.append([y, *torch.autograd.grad(y, tensors, torch.ones_like(y))])
+            with using(Tiles(16, 16, 16)):
+                y = run(impl, tensors, up)
+                results.append([y, *torch.autograd.grad(y, tensors, torch.ones_like(y))])
         assert all(error(a, b) < 1e-12 for a, b in zip(*results, strict=True))
 
 

@@ -80,15 +80,15 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
 def convolved(
     x: torch.Tensor, weight: torch.Tensor, s: torch.Tensor, d: torch.Tensor | None, turned: bool,
     stride: int, pad: int, tail: tuple = NO_TAIL, other: torch.Tensor | None = None,
-    write: bool = True,
+    write: bool = True, out: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
     """Launch `_convolve`; `turned` lets the weight map filters to channels.
 
-    Without d the result is demodulated. Returns what WRITE and REDUCE make, or None; see the
-    kernel.
+    Without d the result is demodulated. Returns what WRITE (to `out`, if given) and REDUCE make, or
+    None; see the kernel.
     """
     bias, noise, slope, gain, clamp = tail
-    s, bias, noise = _dense(s, bias, noise)
+    s, bias = _dense(s, bias)
     side, w = weight.shape[2], _packed(weight, x.dtype)
     n, channels, height, width = x.shape
     filters = weight.shape[1 if turned else 0]
@@ -102,7 +102,8 @@ def convolved(
     pixels, readable = out_height * out_width, room(x)
     t = tiles("convolve", x, pixels, filters, channels)
     count = triton.cdiv(pixels, t.pixels)
-    out = padded_like(x, n, filters, out_height, out_width) if write else x
+    if out is None:
+        out = padded_like(x, n, filters, out_height, out_width) if write else x
     sums = x
     if other is not None:
         sums = x.new_empty(n, count, filters, dtype=_wide(x.dtype))

@@ -5,13 +5,16 @@ each product; elsewhere a rule chooses. Chapter 4.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from .triton_tools import INTERPRETED, block
+from .triton_tools import INTERPRETED, block, precision
 
 SAVED = Path(__file__).with_name("tiles.json")
 
@@ -30,6 +33,19 @@ class Tiles(NamedTuple):
     stages: int = 2
 
 
+_forced: ContextVar[Tiles | None] = ContextVar("forced", default=None)
+
+
+@contextmanager
+def using(forced: Tiles) -> Iterator[None]:
+    """Let every product take these tiles, to time them or to try ragged ones."""
+    token = _forced.set(forced)
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
 def tiles(
     kernel: str, x: torch.Tensor, pixels: int, filters: int, channels: int
 ) -> Tiles:
@@ -40,6 +56,8 @@ def tiles(
         x: the tensor that sets type and device.
         pixels, filters, channels: the sizes of the three axes that are cut.
     """
+    if _forced.get() is not None:
+        return _forced.get()
     if INTERPRETED:
         # a program costs milliseconds and its size next to nothing
         across = 4096 if kernel == "weight_gradient" else 256
@@ -49,8 +67,11 @@ def tiles(
 
 
 def key(kernel: str, dtype: torch.dtype, pixels: int, filters: int, channels: int) -> str:
-    """Name a product in `tiles.json`."""
-    return f"{kernel} {str(dtype).removeprefix('torch.')} {pixels}x{filters}x{channels}"
+    """Name a product in `tiles.json`; TF32 runs on other units than float32."""
+    kind = str(dtype).removeprefix("torch.")
+    if dtype == torch.float32 and precision() == "tf32":
+        kind = "tf32"
+    return f"{kernel} {kind} {pixels}x{filters}x{channels}"
 
 
 def by_rule(

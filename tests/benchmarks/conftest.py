@@ -29,7 +29,7 @@ def script(name: str) -> Iterator[ModuleType]:
     yield module
     sys.path.remove(str(BENCHMARKS))
     del sys.modules[name]
-    for other in ("rows", "generator_cpu"):
+    for other in ("rows", "generator_cpu", "modulated_conv_gpu"):
         sys.modules.pop(other, None)
 
 
@@ -48,6 +48,12 @@ def teachers() -> Iterator[ModuleType]:
 @pytest.fixture(scope="module")
 def gpu() -> Iterator[ModuleType]:
     with script("modulated_conv_gpu") as module:
+        yield module
+
+
+@pytest.fixture(scope="module")
+def tune() -> Iterator[ModuleType]:
+    with script("tune_kernels") as module:
         yield module
 
 

@@ -23,7 +23,7 @@ def test_every_part_becomes_rows(tiny: ModuleType, tmp_path: Path) -> None:
     table = tmp_path / "rows.csv"
     tiny.main([
         *TINY, "--csv", str(table), "--types", "float32", "--forms", "triton", "reference",
-        "textbook",
+        "textbook", "polyphase",
     ])
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -32,8 +32,11 @@ def test_every_part_becomes_rows(tiny: ModuleType, tmp_path: Path) -> None:
         "conv0 4px up1", "torgb 4px", "conv1 8px up2", "conv2 8px up1", "torgb 8px", "inference",
         "training",
     ]
+    assert [row["part"] for row in rows if row["per_second"]] == ["copy"] + 4 * ["product"]
+    assert [row["part"] for row in rows if row["form"] == "polyphase"] == ["conv1 8px up2"]
+    rows = [row for row in rows if row["form"] not in ("", "polyphase")]
     assert len(rows) == 3 * len(parts)
-    assert all(float(row["p50_us"]) > 0 and row["device"] for row in rows)
+    assert all(float(row["p50_us"]) > 0 and row["device"] and row["triton"] for row in rows)
     assert all(row["share_of_copy"] for row in rows if row["part"].startswith("conv"))
 
 
@@ -55,7 +58,7 @@ def test_a_wrong_result_is_not_timed(
     ])
     assert "triton float32: NOT TIMED, differs by" in capsys.readouterr().out
     with table.open(newline="") as file:
-        assert {row["form"] for row in csv.DictReader(file)} == {"reference"}
+        assert {row["form"] for row in csv.DictReader(file)} == {"", "reference"}
 
 
 def test_without_a_gpu_it_says_so(tiny: ModuleType) -> None:
