@@ -36,7 +36,7 @@ test: $(READY)
 
 test-gpu: $(READY)
 	$(BIN)/python -m pytest tests/test_ops_triton.py tests/test_ops_to_rgb.py \
-		tests/test_ops_dispatch.py
+		tests/test_ops_dispatch.py tests/test_ops_gpu.py
 
 lab: $(READY)
 	$(BIN)/jupyter lab --notebook-dir book $(if $(filter 0,$(shell id -u)),--allow-root)
