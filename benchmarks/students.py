@@ -1,6 +1,6 @@
 """What does each ingredient of content-aware compression buy?
 
-    python benchmarks/students.py [--rows paper random ...] [--seeds 0 1 2] [--images 12000]
+    python benchmarks/students.py [--rows paper random ...] [--seeds 0 1 2] [--images 10000]
     python benchmarks/students.py --rows "ratio 0.5" --only 0 --register portraits-r50
 
 Every row prunes the portraits teacher and trains the student with the same budget and, for the same
@@ -243,7 +243,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="those planned")
     parser.add_argument("--only", nargs="+", type=int, help="seeds to run now; all where absent")
     parser.add_argument("--teacher", default="portraits")
-    parser.add_argument("--images", type=int, default=12_000, help="budget of one run")
+    parser.add_argument("--images", type=int, default=10_000, help="budget of one run")
     parser.add_argument("--pool", type=int, default=6_000, help="portraits rendered once")
     parser.add_argument("--score-samples", type=int, default=400)
     parser.add_argument("--samples", type=int, default=2_000, help="images measured")
