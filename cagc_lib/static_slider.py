@@ -4,7 +4,7 @@ The rendered book has no Python behind it, and an ipywidgets slider there moves 
 anything. This one carries its pictures with it (base64 WebP) and thirty lines of script, so it
 works on the rendered page (also from a disk), in JupyterLab and in Colab, by mouse, touch and
 keyboard.
-`widgets.pruning_ratio_slider` is its live counterpart. Used by chapters 1 and 7.
+`widgets.pruning_ratio_slider` is its live counterpart. Chapters 1, 4, 7 and 8.
 """
 
 import base64
