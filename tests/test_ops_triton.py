@@ -9,6 +9,7 @@ import itertools
 import pytest
 import torch
 
+from cagc_lib.discriminator import Discriminator, DiscriminatorConfig, r1_penalty
 from cagc_lib.generator import Generator, GeneratorConfig
 from cagc_lib.ops import (
     bias_act,
@@ -331,3 +332,39 @@ def test_a_generators_losses_and_gradients() -> None:
             grads = torch.autograd.grad(loss, parameters)
         results.append([image, slope, loss, *grads])
     assert all(error(a, b) < 1e-10 for a, b in zip(*results, strict=True))
+
+
+def test_a_discriminators_r1_and_its_gradients() -> None:
+    """What the other half of training asks: filters, tails and their second derivatives."""
+    torch.manual_seed(1)
+    d = Discriminator(DiscriminatorConfig(8, (4, 6))).double().to(DEVICE)
+    images, results = randn(2, 3, 8, 8).requires_grad_(), []
+    for impl in ("triton", "reference"):
+        with implementation(impl):
+            logits = d(images)
+            penalty = r1_penalty(logits, images).mean()
+            loss = torch.nn.functional.softplus(-logits).mean() + penalty
+            results.append([logits, penalty, *torch.autograd.grad(loss, list(d.parameters()))])
+    pairs = [(a, b) for a, b in zip(*results, strict=True) if b.any()]
+    assert len(pairs) > 10 and all(error(a, b) < 1e-10 for a, b in pairs)
+
+
+def test_a_compiled_graph_holds_the_kernels(triton_ops) -> None:
+    x, weight, styles, bias, noise = (t.detach() for t in operands(1, 3, 4, 3, (4, 4), 1))
+
+    def layer(x: torch.Tensor) -> torch.Tensor:
+        y = triton_ops.modulated_conv2d_triton(
+            x, weight, styles, True, 1, bias, noise, "lrelu", 1.3, None
+        )
+        return y + 1
+
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    assert error(compiled(x), layer(x)) < 1e-12
+
+
+def test_samples_beyond_32_bits_are_refused(triton_ops) -> None:
+    from cagc_lib.ops.modulated_conv2d_launch import convolved
+
+    x = torch.empty(1, 2, 2**15, 2**16, device="meta")
+    with pytest.raises(ValueError, match=r"x: got samples of \[2, 32768, 65536\] that reach over"):
+        convolved(x, randn(2, 2, 3, 3), randn(1, 2), None, False, 1, 1)

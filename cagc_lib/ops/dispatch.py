@@ -111,14 +111,15 @@ def _trial(op: str, device: torch.device) -> str | None:
     draw = torch.Generator().manual_seed(0)
     x, weight, bias, styles = (
         torch.randn(shape, generator=draw).to(device)
-        for shape in ((2, 5, 4, 6), (3, 5, 3, 3), (5,), (2, 5))
+        # more than one tile along every axis
+        for shape in ((2, 70, 12, 20), (131, 70, 3, 3), (70,), (2, 70))
     )
     f = torch.tensor([0.125, 0.375, 0.375, 0.125], device=device)
     arguments = {
         "bias_act": (x, bias, "lrelu", 1.5, 2.0, None),
         "upfirdn2d": (x, f, 2, 1, (2, 1), 4.0),
         "modulated_conv2d": (x, weight, styles, True, 2),
-        "to_rgb": (x, weight[:, :, :1, :1], styles, bias[:3], x[:, :3, :2, :3], f),
+        "to_rgb": (x, weight[:3, :, :1, :1], styles, bias[:3], x[:, :3, :6, :10], f),
     }[op]
     reference = {
         "bias_act": bias_act, "modulated_conv2d": modulated_conv2d, "to_rgb": to_rgb,

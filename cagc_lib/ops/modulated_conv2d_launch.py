@@ -67,6 +67,16 @@ def _energies(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     )
 
 
+def _check_size(x: torch.Tensor) -> None:
+    """The kernels count inside a sample in 32 bits."""
+    reach = sum((x.shape[k] - 1) * x.stride(k) for k in (1, 2, 3))
+    if reach >= 2**31:
+        raise ValueError(
+            f"x: got samples of {list(x.shape[1:])} that reach over {reach:,} numbers, "
+            "expected fewer than 2^31"
+        )
+
+
 def _dense(*small: torch.Tensor | None) -> list[torch.Tensor | None]:
     """The small operands, whose strides the kernels take for granted."""
     return [None if t is None else t.contiguous() for t in small]
@@ -87,6 +97,7 @@ def convolved(
     Without d the result is demodulated. Returns what WRITE (to `out`, if given) and REDUCE make, or
     None; see the kernel.
     """
+    _check_size(x)
     bias, noise, slope, gain, clamp = tail
     s, bias = _dense(s, bias)
     side, w = weight.shape[2], _packed(weight, x.dtype)
@@ -104,6 +115,7 @@ def convolved(
     count = triton.cdiv(pixels, t.pixels)
     if out is None:
         out = padded_like(x, n, filters, out_height, out_width) if write else x
+    _check_size(out)
     sums = x
     if other is not None:
         sums = x.new_empty(n, count, filters, dtype=_wide(x.dtype))
@@ -140,6 +152,7 @@ def convolved_up(
     n, channels, height, width = x.shape
     filters = len(weight)
     out = padded_like(x, n, filters, 2 * height, 2 * width)
+    _check_size(out)
     t = tiles("convolve_up", x, (height + 2) * (width + 2), filters, channels)
     # two rows and columns of a tile are border; what is kept begins at position 0
     th, tw = up_tile(t.pixels, height, width)
