@@ -7,11 +7,11 @@ unless the caller promises that the weights rest.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 
 import torch
 
-_kept: ContextVar[dict | None] = ContextVar("kept", default=None)
+# a plain global: compilers cannot look into a ContextVar
+_kept: dict | None = None
 
 
 @contextmanager
@@ -22,19 +22,20 @@ def frozen_weights() -> Iterator[None]:
     then holds none of that work. A weight changed in place inside the block is noticed, except
     through `.data`.
     """
-    token = _kept.set({})
+    global _kept
+    before, _kept = _kept, {}
     try:
         yield
     finally:
-        _kept.reset(token)
+        _kept = before
 
 
 def derived(
     weight: torch.Tensor, name: object, compute: Callable[[torch.Tensor], torch.Tensor]
 ) -> torch.Tensor:
     """Return compute(weight), detached, or under `frozen_weights` what it was the last time."""
-    kept = _kept.get()
-    if kept is None or weight.is_inference():
+    kept = _kept
+    if kept is None or torch.compiler.is_compiling() or weight.is_inference():
         return compute(weight.detach())
     # the weight is kept too, so that its id stays its own
     key, version = (id(weight), name), weight._version

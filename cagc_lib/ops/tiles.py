@@ -7,7 +7,6 @@ each product; elsewhere a rule chooses. Chapter 4.
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -33,17 +32,18 @@ class Tiles(NamedTuple):
     stages: int = 2
 
 
-_forced: ContextVar[Tiles | None] = ContextVar("forced", default=None)
+_forced: Tiles | None = None
 
 
 @contextmanager
 def using(forced: Tiles) -> Iterator[None]:
     """Let every product take these tiles, to time them or to try ragged ones."""
-    token = _forced.set(forced)
+    global _forced
+    before, _forced = _forced, forced
     try:
         yield
     finally:
-        _forced.reset(token)
+        _forced = before
 
 
 def tiles(
@@ -56,8 +56,8 @@ def tiles(
         x: the tensor that sets type and device.
         pixels, filters, channels: the sizes of the three axes that are cut.
     """
-    if _forced.get() is not None:
-        return _forced.get()
+    if _forced is not None:
+        return _forced
     if INTERPRETED:
         # a program costs milliseconds and its size next to nothing
         across = 4096 if kernel == "weight_gradient" else 256
