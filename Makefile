@@ -49,16 +49,16 @@ artefacts: $(READY)
 	$(BIN)/python -m cagc_lib train features --register portraits-perceptual
 	$(BIN)/python -m cagc_lib train features --seed 1 --register portraits-features
 	$(BIN)/python -m cagc_lib train parser --steps 10000 --register portraits-parser
-	$(BIN)/python -m cagc_lib train teacher --w-dim 256 --warm-start 34000 --images 64000 \
+	$(BIN)/python -m cagc_lib train teacher --w-dim 256 --warm-start 34000 --images 320000 \
 		--set warm_start_coarse=24000 --set warm_start_lr=0.012 --set warm_start_mapping_lr=2 \
 		--set warm_start_background=0.5 --set anchor=2 --set anchor_images=300000 \
 		--set average_half_life=20000 --set average_rampup=0.1 --set r1_gamma=1 \
 		--set path_interval=16 --set style_mixing=0.5 --set pool=60000 --set checkpoint_every=500 \
 		--set sample_every=2000 --out runs/teacher --resume --register portraits
 	$(BIN)/python -m cagc_lib compress portraits --ratio 0.7 --content portraits \
-		--rgb-gain preserved --distil-images 20000 --set pool=6000 --set r1_gamma=1 \
-		--set path_weight=0 --set average_rampup=0.2 --run runs/student --resume --register portraits-11x \
-		--out runs/portraits-11x.safetensors
+		--rgb-gain preserved --distil-images 80000 --set pool=20000 --set r1_gamma=1 \
+		--set path_weight=0 --set average_rampup=0.2 --set checkpoint_every=500 --run runs/student \
+		--resume --register portraits-11x --out runs/portraits-11x.safetensors
 
 # The stamp makes every later run start at once; a changed requirements.txt installs again. Debian's
 # Python has no pip for a new environment without python3-venv; install_pip.py then fetches it.
