@@ -319,7 +319,7 @@ def _seed_and_device(parser: argparse.ArgumentParser) -> None:
 
 def _trust(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trust", action="store_true",
-                        help="load a downloaded model whose hash nobody has published")
+                        help="load a downloaded model whose hash is not known")
 
 
 def _integer(text: str) -> int:

@@ -72,7 +72,7 @@ def load_generator(path_or_name: str | Path, trust: bool = False) -> Generator:
     Args:
         path_or_name: a file; a shipped generator such as "portraits"; or a model of others such as
             "ffhq-256", which is downloaded when it is first asked for.
-        trust: load a downloaded model whose hash nobody has published.
+        trust: load a downloaded model whose hash is not known.
 
     Returns:
         The generator, in eval mode, float32, on the CPU.

@@ -3,9 +3,9 @@
     name in data/manifest.json -> a file in the cache whose SHA-256 is the manifest's
 
 A download that was cut off goes on where it stopped, by an HTTP range and only if the server still
-has the same file; it gets its final name once its size and hash are right. Where nobody has
-published a hash, the file is used only if the caller trusts it. Nothing is ever fetched but a model
-asked for by name. Chapter 12.
+has the same file; it gets its final name once its size and hash are right. Where the manifest knows
+no hash, the file is used only if the caller trusts it. Nothing is ever fetched but a model asked
+for by name. Chapter 12.
 """
 
 import os
