@@ -1,4 +1,4 @@
-"""The command line: `python -m cagc_lib train | compress | evaluate | generate`.
+"""The command line, `python -m cagc_lib COMMAND`: train, compress, evaluate, convert and more.
 
 It reads arguments and hands them to `commands.py`; everything it does is one call away in Python.
 Bad input ends with one line on stderr and exit status 2; a run that was interrupted ends with 130
@@ -23,8 +23,9 @@ _TOP = """examples:
   python -m cagc_lib generate student.safetensors --seeds 0-15 --psi 0.7 --out sheet.png
   python -m cagc_lib train teacher --warm-start 12000 --images 200000 --out runs/teacher
 
-A FILE is a .safetensors of this project, a rosinality or CAGC .pt, an NVIDIA .pkl, or the name of
-a shipped network: portraits, portraits-11x. COMMAND --help says more.
+A FILE is a .safetensors of this project, a rosinality or CAGC .pt, an NVIDIA .pkl, or a name: the
+shipped portraits and portraits-11x, or a model of others such as ffhq-256, downloaded when it is
+first asked for. COMMAND --help says more.
 """
 _COMPRESS = """examples:
   prune only, a minute:
@@ -46,6 +47,18 @@ examples:
 _GENERATE = """examples:
   python -m cagc_lib generate portraits --out sheet.png
   python -m cagc_lib generate student.safetensors --seeds 0-3,20 --psi 1 --out sheet.png
+"""
+_CONVERT = """The numbers stay as they are: 8 images are drawn before and after, and their largest
+difference is printed. Nothing is written if they differ.
+
+examples:
+  python -m cagc_lib convert network-snapshot-025000.pkl mine.safetensors
+  python -m cagc_lib convert student.safetensors student.pt
+  python -m cagc_lib convert 256px_full_size.pt small.safetensors --generator-only --half
+"""
+_INSPECT = """examples:
+  python -m cagc_lib inspect portraits-11x
+  python -m cagc_lib inspect network-snapshot-025000.pkl
 """
 _TRAIN = """examples:
   python -m cagc_lib train teacher --warm-start 12000 --images 200000 --out runs/teacher
@@ -119,6 +132,17 @@ def _parser() -> argparse.ArgumentParser:
         usage="python -m cagc_lib generate FILE --out FILE [options]",
         description="Draw a sheet of images, one a seed.",
     ))
+    _convert(add(
+        "convert", help="write a network in another format", epilog=_CONVERT,
+        usage="python -m cagc_lib convert FILE OUT [options]",
+        description="Write a network as .safetensors, or as a .pt that the rosinality and CAGC "
+                    "code loads.",
+    ))
+    _inspect(add(
+        "inspect", help="say what a file holds and what it lacks", epilog=_INSPECT,
+        usage="python -m cagc_lib inspect FILE [options]",
+        description="Print a card: format, sizes, costs, hashes, what is missing.",
+    ))
     train = add("train", help="train a teacher, a student, the parser or the features",
                 epilog=_TRAIN)
     add = train.add_subparsers(metavar="WHAT", required=True).add_parser
@@ -162,6 +186,7 @@ def _compress(parser: argparse.ArgumentParser) -> None:
                         help="run folder of the distillation (beside --out, ending in .run)")
     _distillation(parser)
     _training(parser)
+    _trust(parser)
     parser.set_defaults(run_command=commands.run_compress)
 
 
@@ -177,6 +202,7 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="append it as a row there")
     _seed_and_device(parser)
+    _trust(parser)
     parser.set_defaults(run_command=commands.run_evaluate)
 
 
@@ -191,7 +217,25 @@ def _generate(parser: argparse.ArgumentParser) -> None:
                         help="noise maps: the stored ones, new ones, or none (const)")
     parser.add_argument("--columns", type=_count, default=8, help="images in a row (8)")
     parser.add_argument("--device", help="cpu or cuda (cuda where there is one)")
+    _trust(parser)
     parser.set_defaults(run_command=commands.run_generate)
+
+
+def _convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a generator's file or name")
+    parser.add_argument("out", metavar="OUT", type=Path, help=".safetensors, or rosinality's .pt")
+    parser.add_argument("--generator-only", action="store_true",
+                        help="leave the discriminator out")
+    parser.add_argument("--half", action="store_true",
+                        help="store float16, half the size; .safetensors only")
+    _trust(parser)
+    parser.set_defaults(run_command=commands.run_convert)
+
+
+def _inspect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a generator's file or name")
+    _trust(parser)
+    parser.set_defaults(run_command=commands.run_inspect)
 
 
 def _train_teacher(parser: argparse.ArgumentParser) -> None:
@@ -218,6 +262,7 @@ def _train_student(parser: argparse.ArgumentParser) -> None:
                         help="real images to show (200000)")
     _distillation(parser)
     _training(parser)
+    _trust(parser)
     parser.set_defaults(run_command=commands.run_train_student)
 
 
@@ -270,6 +315,11 @@ def _training(whole: argparse.ArgumentParser) -> None:
 def _seed_and_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=_integer, default=0, help="decides every random draw (0)")
     parser.add_argument("--device", help="cpu or cuda (cuda where there is one)")
+
+
+def _trust(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--trust", action="store_true",
+                        help="load a downloaded model whose hash is not known")
 
 
 def _integer(text: str) -> int:

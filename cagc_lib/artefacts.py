@@ -2,8 +2,9 @@
 
 `data/manifest.json` lists every artefact the repository ships: name, file, SHA-256, size, the exact
 command that made it, licence. A name is looked up with `artefact_path`, which returns the file only
-if its hash is the manifest's. `atomic_write` writes beside the target and renames, so that a file
-is either the old one or the whole new one. Chapter 12.
+if its hash is the manifest's. The same manifest names the models of others that `downloads` can
+fetch. `atomic_write` writes beside the target and renames, so that a file is either the old one or
+the whole new one. Chapter 12.
 """
 
 import contextlib
@@ -17,6 +18,9 @@ from typing import Any, BinaryIO
 
 MANIFEST = "manifest.json"
 _ENTRY_KEYS = {"name": str, "file": str, "sha256": str, "bytes": int, "how": str, "licence": str}
+_MODEL_KEYS = {"name": str, "file": str, "licence": str, "source": str}
+# what nobody has published about a model is absent, never a guess
+_OPTIONAL_KEYS = {"url": str, "sha256": str, "bytes": int}
 
 
 def data_dir() -> Path:
@@ -70,13 +74,32 @@ def manifest() -> dict[str, dict[str, Any]]:
     Raises:
         ValueError: the manifest is not what this file writes.
     """
+    return _entries("artefacts", _ENTRY_KEYS)
+
+
+def named_models() -> dict[str, dict[str, Any]]:
+    """The models of others: name -> {"name", "file", "licence", "source", ...}.
+
+    "file" is their name in the cache, "source" says who published them. "url", "sha256" and "bytes"
+    are there where they are known.
+
+    Raises:
+        ValueError: the manifest's list is malformed.
+    """
+    return _entries("models", _MODEL_KEYS)
+
+
+def _entries(section: str, keys: dict[str, type]) -> dict[str, dict[str, Any]]:
     path = data_dir() / MANIFEST
     if not path.exists():
         return {}
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["artefacts"]
+        listing = json.loads(path.read_text(encoding="utf-8"))
+        entries = listing["artefacts"] if section == "artefacts" else listing.get(section, [])
         for entry in entries:
-            wrong = [key for key, kind in _ENTRY_KEYS.items() if type(entry.get(key)) is not kind]
+            present = {key: kind for key, kind in _OPTIONAL_KEYS.items() if key in entry}
+            kinds = present | keys
+            wrong = [key for key, kind in kinds.items() if type(entry.get(key)) is not kind]
             if wrong:
                 raise ValueError(f"entry {entry.get('name')!r} lacks a proper {wrong[0]}")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -143,6 +166,8 @@ def write_manifest_entry(
     if clash:
         raise ValueError(f"artefact: got {clash} as extra values, expected other names")
     entries = manifest() | {path.stem: entry | extra}
+    models = list(named_models().values())
     listing = {"artefacts": [entries[name] for name in sorted(entries)]}
+    listing |= {"models": models} if models else {}
     atomic_write(data_dir() / MANIFEST, (json.dumps(listing, indent=2) + "\n").encode())
     return entry | extra

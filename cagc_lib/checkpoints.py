@@ -20,8 +20,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .artefacts import artefact_path, atomic_write, file_sha256, manifest
+from .artefacts import (
+    artefact_path,
+    atomic_write,
+    data_dir,
+    file_sha256,
+    manifest,
+    named_models,
+)
 from .discriminator import Discriminator, DiscriminatorConfig
+from .downloads import model_path
 from .formats import native, nvidia, rosinality
 from .formats.layouts import State, assemble, expected_shapes
 from .formats.native import load_network, save_network
@@ -31,9 +39,9 @@ from .pickle_reader import PersistentObject, module_tensors, read_nvidia_pickle,
 W_AVG_SAMPLES = 10_000
 _LEGACY_TORCH = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 __all__ = [
-    "Checkpoint", "file_sha256", "load_checkpoint", "load_generator", "load_network",
-    "load_training_state", "save_checkpoint", "save_generator", "save_network",
-    "save_training_state",
+    "Checkpoint", "check_target", "file_sha256", "generator_names", "load_checkpoint",
+    "load_generator", "load_network", "load_training_state", "save_checkpoint", "save_generator",
+    "save_network", "save_training_state",
 ]  # fmt: skip
 _EXPECTED = "a safetensors file of this project, a rosinality/CAGC .pt or an NVIDIA .pkl"
 
@@ -47,7 +55,8 @@ class Checkpoint:
         discriminator: the same, or None where the file has none.
         format: "safetensors", "rosinality" or "nvidia".
         sha256: hash of the file.
-        meta: what the loader made up ("noises", "w_avg"), and the file's own remarks.
+        meta: what the loader made up ("noises", "w_avg"), the parts of the file that it did not
+            read ("not_read"), the hash of the Python source in a pickle ("source_code_sha256").
     """
 
     generator: Generator
@@ -57,25 +66,29 @@ class Checkpoint:
     meta: dict[str, Any] = field(default_factory=dict)
 
 
-def load_generator(path_or_name: str | Path) -> Generator:
-    """Load a generator from a file of any known format, or a shipped one by name.
+def load_generator(path_or_name: str | Path, trust: bool = False) -> Generator:
+    """Load a generator from a file of any known format, or one with a name.
 
     Args:
-        path_or_name: a file, or an artefact's name such as "portraits".
+        path_or_name: a file; a shipped generator such as "portraits"; or a model of others such as
+            "ffhq-256", which is downloaded when it is first asked for.
+        trust: load a downloaded model whose hash is not known.
 
     Returns:
         The generator, in eval mode, float32, on the CPU.
 
     Raises:
-        FileNotFoundError: neither a file nor an artefact.
-        ValueError: not a generator's file, damaged, or hostile; the message is one line.
+        FileNotFoundError: neither a file nor a name; lists the names.
+        ValueError: not a generator's file, damaged, hostile, or without a known hash; the message
+            is one line.
+        OSError: a model that could not be downloaded.
     """
-    return load_checkpoint(path_or_name).generator
+    return load_checkpoint(path_or_name, trust).generator
 
 
-def load_checkpoint(path_or_name: str | Path) -> Checkpoint:
+def load_checkpoint(path_or_name: str | Path, trust: bool = False) -> Checkpoint:
     """Load everything a file holds: see `load_generator` for arguments and errors."""
-    path = _find(path_or_name)
+    path = _find(path_or_name, trust)
     kind = _kind_of(path)
     with torch.random.fork_rng(devices=[]):
         try:
@@ -116,6 +129,7 @@ def save_checkpoint(
         FileNotFoundError: the folder does not exist.
     """
     path = Path(path)
+    check_target(path, half)
     if discriminator is not None and (
         discriminator.config.resolution != generator.config.resolution
     ):
@@ -123,9 +137,7 @@ def save_checkpoint(
         raise ValueError(f"discriminator: got resolution {got}, expected {expected}")
     if path.suffix == ".safetensors":
         native.write_file(path, *native.pack(generator, discriminator), half=half)
-    elif path.suffix == ".pt":
-        if half:
-            raise ValueError(f"{path}: float16 is for .safetensors, a .pt file stores float32")
+    else:
         weights = rosinality.write_generator(generator)
         # as the official pruning writes it, g and g_ema are the same tensors, stored once
         content: dict[str, Any] = {"g": weights, "g_ema": weights}
@@ -133,8 +145,15 @@ def save_checkpoint(
             content["d"] = rosinality.write_discriminator(discriminator)
         content["latent_avg"] = generator.w_avg.detach().cpu().clone()
         atomic_write(path, lambda file: torch.save(content, file))
-    else:
-        raise ValueError(f"{path}: got extension {path.suffix!r}, expected .safetensors or .pt")
+
+
+def check_target(path: str | Path, half: bool = False) -> None:
+    """Raise a ValueError unless `save_checkpoint` knows a format for this file's name."""
+    suffix = Path(path).suffix
+    if suffix not in (".safetensors", ".pt"):
+        raise ValueError(f"{path}: got extension {suffix!r}, expected .safetensors or .pt")
+    if half and suffix == ".pt":
+        raise ValueError(f"{path}: float16 is for .safetensors, a .pt file stores float32")
 
 
 def save_training_state(state: dict[str, Any], path: str | Path) -> None:
@@ -167,16 +186,25 @@ def _one_line(path: Path, error: object) -> str:
     return "".join(c if c.isprintable() else " " for c in text)[: len(str(path)) + 400]
 
 
-def _find(path_or_name: str | Path) -> Path:
+def _find(path_or_name: str | Path, trust: bool) -> Path:
     path = Path(path_or_name)
     # a name is a bare word: "./portraits" is a file even where an artefact has that name
     bare = isinstance(path_or_name, str) and re.fullmatch(r"[\w-]+", path_or_name)
     if bare and path_or_name in manifest():
         return artefact_path(path_or_name)
+    if bare and path_or_name in named_models():
+        return model_path(path_or_name, trust)
     if not path.exists():
-        known = ", ".join(sorted(manifest())) or "none"
-        raise FileNotFoundError(f"{path}: no such file, nor a shipped artefact (known: {known})")
+        known = ", ".join(generator_names()) or "none"
+        raise FileNotFoundError(f"{path}: no such file, nor a generator's name (known: {known})")
     return path
+
+
+def generator_names() -> list[str]:
+    """The names that `load_generator` knows: shipped generators, then those to be downloaded."""
+    files = {name: data_dir() / entry["file"] for name, entry in manifest().items()}
+    shipped = [name for name, file in files.items() if native.holds_networks(file)]
+    return [*sorted(shipped), *sorted(named_models())]
 
 
 def _kind_of(path: Path) -> str:
@@ -230,8 +258,9 @@ def _torch_load(path: Path) -> Any:
                 raise ValueError("got a compressed archive, expected one of torch.save")
             if sum(entry.file_size for entry in entries) > path.stat().st_size:
                 raise ValueError("got an archive of overlapping entries, expected separate ones")
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        # given a path, torch would go by its extension
+        with torch.serialization.safe_globals([argparse.Namespace]), path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         # torch raises many types for damaged files, with advice to load them unsafely
         refused = re.search(r"GLOBAL (\S+)", str(error))
@@ -255,12 +284,18 @@ def _read_rosinality(path: Path) -> tuple[Generator, Discriminator | None, dict[
         average = {"latent_avg": content["latent_avg"]}
         ours["w_avg"] = _foreign_state(average, "checkpoint", limit)["latent_avg"]
     generator, meta = _complete(config, ours)
+    meta |= _not_read(content, ("g_ema", "d", "latent_avg"))
     if content.get("d") is None:
         return generator, None, meta
     d_state = _foreign_state(content["d"], "d", limit)
     d_config, d_ours = rosinality.read_discriminator(d_state)
     _check_pair(config, d_config)
     return generator, assemble(d_config, d_ours, "discriminator"), meta
+
+
+def _not_read(content: Mapping[Any, Any], read: tuple[str, ...]) -> dict[str, Any]:
+    names = [str(key)[:40] for key, v in content.items() if key not in read and v is not None]
+    return {"not_read": names} if names else {}
 
 
 def _foreign_state(value: Any, what: str, limit: int) -> State:
@@ -296,6 +331,7 @@ def _read_nvidia(path: Path) -> tuple[Generator, Discriminator | None, dict[str,
     config, ours = nvidia.read_generator(module_tensors(source), _attributes(source))
     generator, meta = _complete(config, ours)
     meta["source_code_sha256"] = source.source_sha256
+    meta |= _not_read(root, ("G_ema", "D"))
     if root.get("D") is None:
         return generator, None, meta
     d_config, d_ours = nvidia.read_discriminator(module_tensors(root["D"]), _attributes(root["D"]))

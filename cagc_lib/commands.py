@@ -2,11 +2,12 @@
 
 Every function checks what it can before the long part starts, calls the library, writes its result
 whole and prints a few lines. `__main__.py` reads the arguments and turns errors into one line.
-Chapter 1 uses `compress`; chapters 5, 8 and 9 the others.
+Chapter 1 uses `compress`; chapters 5, 8, 9 and 12 the others.
 """
 
 import argparse
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -18,7 +19,14 @@ import torch
 
 from . import content, costs, features, metrics
 from .artefacts import atomic_write, data_dir, file_sha256, write_manifest_entry
-from .checkpoints import Checkpoint, load_checkpoint, load_generator, save_checkpoint
+from .checkpoints import (
+    Checkpoint,
+    check_target,
+    load_checkpoint,
+    load_generator,
+    save_checkpoint,
+)
+from .conversion import card, convert, short_widths
 from .discriminator import Discriminator
 from .distillation import DistillationConfig
 from .generator import Generator, GeneratorConfig
@@ -63,8 +71,8 @@ def run_train_network(parsed: argparse.Namespace) -> None:
 def run_train_student(parsed: argparse.Namespace) -> None:
     """`train student`: distillation of a network that was pruned before."""
     source = _content(parsed.content)
-    teacher = load_checkpoint(parsed.teacher)
-    student = load_generator(parsed.student)
+    teacher = load_checkpoint(parsed.teacher, parsed.trust)
+    student = load_generator(parsed.student, parsed.trust)
     target = _registered(parsed.register)
     state = _distil(parsed, parsed.out, parsed.images, student, teacher, source)
     print(f"{parsed.out / 'checkpoint.safetensors'}: {state.images:,} images seen")
@@ -78,7 +86,7 @@ def run_compress(parsed: argparse.Namespace) -> None:
     if not 0 <= parsed.ratio < 1:
         raise ValueError(f"ratio: got {parsed.ratio}, expected a number in [0, 1)")
     source = _content(parsed.content)
-    teacher = load_checkpoint(parsed.teacher)
+    teacher = load_checkpoint(parsed.teacher, parsed.trust)
     run = parsed.run or parsed.out.with_suffix(".run")
     kept = run / "pruned.safetensors"
     if parsed.distil_images and not parsed.resume and (run / "state.pt").exists():
@@ -109,8 +117,10 @@ def run_evaluate(parsed: argparse.Namespace) -> None:
         if path is not None:
             _check_output(path, (suffix,))
     source = None if parsed.content == "none" else _content(parsed.content)
-    generator = load_generator(parsed.file)
-    teacher = None if parsed.teacher is None else load_generator(parsed.teacher)
+    generator = load_generator(parsed.file, parsed.trust)
+    teacher = (
+        None if parsed.teacher is None else load_generator(parsed.teacher, parsed.trust)
+    )
     report = metrics.evaluate(
         generator, parsed.num_samples, parsed.seed, source, teacher,
         truncation_psi=parsed.psi, device=_device(parsed.device), progress=True,
@@ -128,7 +138,7 @@ def run_evaluate(parsed: argparse.Namespace) -> None:
 def run_generate(parsed: argparse.Namespace) -> None:
     """`generate`: a sheet of images, one a seed."""
     _check_output(parsed.out, (".png",))
-    generator = load_generator(parsed.file).to(_device(parsed.device))
+    generator = load_generator(parsed.file, parsed.trust).to(_device(parsed.device))
     z = [
         torch.randn(generator.config.z_dim, generator=torch.Generator().manual_seed(seed))
         for seed in parsed.seeds
@@ -138,6 +148,25 @@ def run_generate(parsed: argparse.Namespace) -> None:
         images = torch.cat([generator(batch, parsed.psi, parsed.noise).cpu() for batch in batches])
     save_sheet(images, parsed.out, min(parsed.columns, len(images)))
     print(f"{parsed.out}: {len(images)} images of {images.shape[-1]} px")
+
+
+def run_convert(parsed: argparse.Namespace) -> None:
+    """`convert`: write a network in another format, and prove that its images are the same."""
+    check_target(parsed.out, parsed.half)
+    _check_output(parsed.out, (".safetensors", ".pt"))
+    if parsed.out.exists() and Path(parsed.file).exists() and parsed.out.samefile(parsed.file):
+        raise ValueError(f"out: {parsed.out} is the file to be converted, expected another one")
+    source = load_checkpoint(parsed.file, parsed.trust)
+    if parsed.generator_only:
+        source = dataclasses.replace(source, discriminator=None)
+    result = convert(source, parsed.out, parsed.half, progress=True)
+    print(result.summary())
+    print(f"{parsed.out}: {parsed.out.stat().st_size:,} bytes, SHA-256 {result.sha256}")
+
+
+def run_inspect(parsed: argparse.Namespace) -> None:
+    """`inspect`: what a file holds and what it lacks."""
+    print(card(load_checkpoint(parsed.file, parsed.trust), str(parsed.file)))
 
 
 def _score_and_prune(
@@ -225,7 +254,7 @@ def _comparison(teacher: Generator, student: Generator) -> str:
     times = [statistics.median(column) for column in zip(*turns, strict=True)]
     rows = [
         ("", "teacher", "student", ""),
-        ("widths", *(_widths(g.config.channels) for g in pair), ""),
+        ("widths", *(short_widths(g.config.channels) for g in pair), ""),
         ("parameters", *(f"{n:,}" for n in sizes), f"{sizes[0] / sizes[1]:.2f}x fewer"),
         ("MACs", *(f"{n:,}" for n in macs), f"{macs[0] / macs[1]:.2f}x fewer"),
         ("latency", *(f"{1e3 * t:.1f} ms" for t in times), f"{times[0] / times[1]:.2f}x the speed"),
@@ -236,17 +265,6 @@ def _comparison(teacher: Generator, student: Generator) -> str:
         for row in rows
     ]
     return "\n".join(lines)
-
-
-def _widths(channels: tuple[int, ...]) -> str:
-    """Write 160,160,160,80 as 160x3,80."""
-    runs: list[list[int]] = []
-    for width in channels:
-        if runs and runs[-1][0] == width:
-            runs[-1][1] += 1
-        else:
-            runs.append([width, 1])
-    return ",".join(f"{width}x{count}" if count > 1 else str(width) for width, count in runs)
 
 
 def _append_row(path: Path, row: dict[str, Any]) -> None:

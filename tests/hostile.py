@@ -3,9 +3,11 @@
 Python's own pickler would not write most of these. The text of each key is what the file does.
 """
 
+import contextlib
 import os
 import struct
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,40 @@ def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     assert not Path("canary").exists()
     assert reached == []
+
+
+# what Python itself reports when a pickle does what pickles can do
+_EVENTS = {
+    "exec", "compile", "import", "pickle.find_class", "os.system", "os.exec", "os.fork",
+    "os.posix_spawn", "os.putenv", "os.remove", "os.rename", "subprocess.Popen", "socket.connect",
+    "ctypes.dlopen", "marshal.loads",
+}  # fmt: skip
+_seen: list[str] = []
+_listening = False
+
+
+def _audit(event: str, args: tuple) -> None:
+    # a hook stays for the life of the process, so it must cost nothing while nobody listens
+    if _listening and (event in _EVENTS or (event == "open" and args[1] not in (None, "r", "rb"))):
+        _seen.append(f"{event} {args!r}"[:200])
+
+
+sys.addaudithook(_audit)
+
+
+@contextlib.contextmanager
+def running_nothing() -> Iterator[None]:
+    """Fail if Python imports, compiles, executes, writes or connects meanwhile."""
+    global _listening
+    _seen.clear()
+    _listening = True
+    try:
+        yield
+    finally:
+        _listening = False
+    # said in words: pytest explains only the asserts of test files
+    if _seen:
+        raise AssertionError(f"expected nothing to run, got {_seen}")
 
 
 def refuse(data: bytes, file: str = "x.pkl", load: Callable[[str], Any] = load_checkpoint) -> str:

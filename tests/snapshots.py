@@ -141,7 +141,9 @@ def discriminator_module(d: Discriminator) -> Persistent:
             k: state[f"{prefix}.{k}"] for k in ("weight", "bias") if f"{prefix}.{k}" in state
         }
         tensors["resample_filter"] = _filter()
-        return module("Conv2dLayer", tensors, conv_clamp=config.conv_clamp)
+        # NVIDIA's code clamps every convolution but this one
+        clamp = None if prefix.endswith("skip") else config.conv_clamp
+        return module("Conv2dLayer", tensors, conv_clamp=clamp)
 
     children = {}
     for i in range(len(config.channels) - 1):
@@ -166,12 +168,41 @@ def discriminator_module(d: Discriminator) -> Persistent:
     return module("Discriminator", {}, children, c_dim=0, img_channels=3)
 
 
+def as_stylegan3(network: Persistent) -> Persistent:
+    """Add what the StyleGAN2 of NVIDIA's stylegan3 repository stores besides."""
+    state = network.meta["state"]
+    weight = state["_parameters"].get("weight")
+    if network.meta["class_name"] == "FullyConnectedLayer":
+        state |= {"in_features": weight.shape[1], "out_features": weight.shape[0]}
+    elif weight is not None:
+        state |= {"in_channels": weight.shape[1], "out_channels": weight.shape[0]}
+    elif network.meta["class_name"] == "SynthesisBlock":
+        state["fused_modconv_default"] = "inference_only"
+    elif network.meta["class_name"] == "SynthesisNetwork":
+        state["num_fp16_res"] = 4
+    for child in state["_modules"].values():
+        as_stylegan3(child)
+    return network
+
+
+def augment_pipe() -> Persistent:
+    """The ADA pipe, a module of another source file, which the reader must pass over."""
+    tensors = {"p": torch.tensor(0.6), "Hz_geom": torch.ones(12), "Hz_fbank": torch.ones(4, 13)}
+    state = {"training": False, "_parameters": {}, "_buffers": tensors, "_modules": {}}
+    settings = {"xflip": 1.0, "imgfilter_bands": [1, 1, 1, 1], "xint_max": 0.125}
+    return Persistent("AugmentPipe", state | settings, "# another source text\n" * 9)
+
+
 def snapshot(
-    g: Generator, d: Discriminator | None = None, protocol: int = 4, **overrides: Any
+    g: Generator, d: Discriminator | None = None, protocol: int = 4, augment: bool = False,
+    stylegan3: bool = False, **overrides: Any,
 ) -> bytes:
     """The bytes of a whole `.pkl`: G, D, G_ema, augment_pipe, training_set_kwargs."""
     network = generator_module(g, **overrides)
     critic = None if d is None else discriminator_module(d)
+    if stylegan3:
+        for part in (network, *([critic] if critic else [])):
+            as_stylegan3(part)
     settings = EasyDict(class_name="training.dataset.ImageFolderDataset", path="x.zip")
     root = {"training_set_kwargs": settings, "G": None, "D": critic, "G_ema": network}
-    return dump(root | {"augment_pipe": None}, protocol)
+    return dump(root | {"augment_pipe": augment_pipe() if augment else None}, protocol)

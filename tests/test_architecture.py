@@ -18,6 +18,7 @@ ROAD = (
     "generator",
     "discriminator",
     "artefacts",
+    "downloads",
     "formats",
     "pickle_reader",
     "checkpoints",
@@ -37,6 +38,7 @@ ROAD = (
     "train_steps",
     "training",
     "costs",
+    "conversion",
     "metrics",
     "editing",
     "figures",
@@ -155,14 +157,46 @@ def test_unsafe_loading_stays_out(path: Path) -> None:
 
 
 def test_torch_load_reads_weights_only() -> None:
+    """One call, no second try: whatever torch refuses stays refused."""
+    calls = []
     for node in ast.walk(tree(LIBRARY / "checkpoints.py")):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
-            options = {k.arg: ast.unparse(k.value) for k in node.keywords}
-            assert options.get("weights_only") == "True", f"line {node.lineno}"
+            calls.append({k.arg: ast.unparse(k.value) for k in node.keywords})
+    assert [options.get("weights_only") for options in calls] == ["True"]
+
+
+@by_file
+def test_no_other_door_to_unpickling(path: Path) -> None:
+    banned = ("pickle", "_pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "cloudpickle")
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            names = [alias.name.partition(".")[0] for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{a.name}" for a in node.names] if not node.level else []
+            names += [str(node.module).partition(".")[0]] if not node.level else []
+        elif isinstance(node, ast.keyword):
+            asked = (node.arg, ast.unparse(node.value))
+            assert asked not in (("weights_only", "False"), ("allow_pickle", "True")), asked
+            continue
+        else:
+            continue
+        for name in names:
+            assert name not in (*banned, "torch.load", "torch.serialization.load"), name
+
+
+@by_file
+def test_only_downloads_use_a_network(path: Path) -> None:
+    banned = {"socket", "urllib", "http", "requests", "ftplib", "gdown", "huggingface_hub"}
+    if path.name == "downloads.py":
+        return
+    for node in ast.walk(tree(path)):
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        names += [str(node.module)] if isinstance(node, ast.ImportFrom) and not node.level else []
+        assert not banned & {name.partition(".")[0] for name in names}, names
 
 
 def test_import_loads_nothing_heavy() -> None:
-    heavy = ("triton", "plotly", "ipywidgets", "matplotlib", "IPython", "torchvision")
+    heavy = ("triton", "plotly", "ipywidgets", "matplotlib", "IPython", "torchvision", "gdown")
     code = f"import sys, cagc_lib; print([m for m in {heavy} if m in sys.modules])"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120

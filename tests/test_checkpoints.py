@@ -11,6 +11,7 @@ import torch
 
 from cagc_lib.checkpoints import (
     W_AVG_SAMPLES,
+    generator_names,
     load_checkpoint,
     load_generator,
     load_network,
@@ -88,7 +89,8 @@ def test_round_trip_is_exact(tmp_path: Path, extension: str) -> None:
     assert_same(g, loaded.generator)
     assert_same(d, loaded.discriminator)
     assert loaded.format == {".pt": "rosinality"}.get(extension, "safetensors")
-    assert loaded.meta == {}
+    # as the official pruning writes it, g is g_ema
+    assert loaded.meta == ({"not_read": ["g"]} if extension == ".pt" else {})
     assert torch.equal(g(z, truncation_psi=0.7), loaded.generator(z, truncation_psi=0.7))
     assert list(tmp_path.iterdir()) == [path]
 
@@ -104,14 +106,17 @@ def test_foreign_files_convert_exactly(tmp_path: Path, name: str, extension: str
 
 
 def test_saved_pt_has_exactly_the_public_layout(tmp_path: Path) -> None:
-    """Names, order aside, and shapes and filters as in the file that the public code wrote."""
+    """Names in their order, shapes and filters as in the file that the public code wrote.
+
+    The official pruning pairs tensors by their order in the file.
+    """
     source = load_checkpoint(GOLDEN / "rosinality.pt")
     save_checkpoint(source.generator, source.discriminator, tmp_path / "x.pt")
     ours = torch.load(tmp_path / "x.pt", weights_only=True)
     with torch.serialization.safe_globals([argparse.Namespace]):
         golden = torch.load(GOLDEN / "rosinality.pt", weights_only=True)
     for part in ("g_ema", "d"):
-        assert set(ours[part]) == set(golden[part])
+        assert list(ours[part]) == list(golden[part])
         for name, tensor in golden[part].items():
             assert torch.equal(ours[part][name], tensor), name
     assert torch.equal(ours["latent_avg"], golden["latent_avg"])
@@ -168,10 +173,16 @@ def test_loading_is_in_eval_mode_and_leaves_the_seed_alone() -> None:
 
 
 def test_extension_does_not_decide_the_format(tmp_path: Path) -> None:
-    for source, name in (("rosinality.pt", "x.pkl"), ("nvidia_ada.pkl", "x.safetensors")):
-        (tmp_path / name).write_bytes((GOLDEN / source).read_bytes())
-    assert load_checkpoint(tmp_path / "x.pkl").format == "rosinality"
-    assert load_checkpoint(tmp_path / "x.safetensors").format == "nvidia"
+    save_generator(make_generator(), tmp_path / "ours.safetensors")
+    sources = {
+        "rosinality": GOLDEN / "rosinality.pt",
+        "nvidia": GOLDEN / "nvidia_ada.pkl",
+        "safetensors": tmp_path / "ours.safetensors",
+    }
+    for kind, source in sources.items():
+        for name in ("x.pt", "x.pth", "x.pkl", "x.ckpt", "x.safetensors", "x.png", "x"):
+            (tmp_path / name).write_bytes(source.read_bytes())
+            assert load_checkpoint(tmp_path / name).format == kind
 
 
 def test_data_parallel_prefix_is_stripped(tmp_path: Path) -> None:
@@ -205,6 +216,7 @@ def test_absent_noise_and_average_are_drawn_and_said(tmp_path: Path) -> None:
     loaded, again = load_checkpoint(path), load_checkpoint(path)
     assert loaded.discriminator is None
     assert loaded.meta == {
+        "not_read": ["g", "g_optim", "d_optim", "args"],
         "noises": "absent, drawn with seed 0",
         "w_avg": f"absent, mean of {W_AVG_SAMPLES} mapped z with seed 0",
     }
@@ -319,8 +331,19 @@ def test_failed_save_leaves_the_old_file(
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_names_offered_are_generators() -> None:
+    names = generator_names()
+    assert {"portraits", "portraits-11x"} <= set(names)
+    assert not {"portraits-parser", "portraits-features", "portraits-perceptual"} & set(names)
+    with pytest.raises(FileNotFoundError, match="portraits, portraits-11x") as error:
+        load_generator("portrait")
+    assert "parser" not in str(error.value)
+    with pytest.raises(ValueError, match="'cagc-network', expected 'cagc-checkpoint'"):
+        load_generator("portraits-parser")
+
+
 def test_missing_file_and_name() -> None:
-    with pytest.raises(FileNotFoundError, match="no such file, nor a shipped artefact"):
+    with pytest.raises(FileNotFoundError, match="no such file, nor a generator's name"):
         load_checkpoint("nothing-like-it")
     with pytest.raises(FileNotFoundError, match="no such file"):
         load_checkpoint("no/such/file.pt")

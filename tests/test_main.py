@@ -215,10 +215,37 @@ def test_generate_draws_one_image_a_seed(teacher: str, tmp_path: Path) -> None:
         assert sheet.crop((32, 0, 64, 32)).tobytes() == first
 
 
+@pytest.mark.parametrize("source", ["rosinality.pt", "nvidia_ada.pkl"])
+def test_convert_proves_itself(tmp_path: Path, capsys, source: str) -> None:
+    out = tmp_path / "x.safetensors"
+    assert run("convert", GOLDEN.with_name(source), out) == 0
+    printed = capsys.readouterr().out
+    assert "8 images before and after: largest difference 0, of values up to" in printed
+    assert "discriminator" in printed
+    assert f"{out}: {out.stat().st_size:,} bytes, SHA-256 {load_checkpoint(out).sha256}" in printed
+    # there and back, in rosinality's layout, without the discriminator
+    assert run("convert", out, tmp_path / "x.pt", "--generator-only") == 0
+    assert "largest difference 0" in capsys.readouterr().out
+    back = load_checkpoint(tmp_path / "x.pt")
+    assert (back.format, back.discriminator) == ("rosinality", None)
+    assert run("convert", out, tmp_path / "half.safetensors", "--half") == 0
+    assert (tmp_path / "half.safetensors").stat().st_size < 0.6 * out.stat().st_size
+    names = sorted(file.name for file in tmp_path.iterdir())
+    assert names == ["half.safetensors", "x.pt", "x.safetensors"]
+
+
+def test_inspect_prints_a_card(capsys) -> None:
+    assert run("inspect", "portraits-11x") == 0
+    printed = capsys.readouterr().out
+    for word in ("safetensors", "64 px", "48x6,24x2,12x2", "490,860", "25,185,536", "160x6,80x2"):
+        assert word in printed
+    assert max(map(len, printed.splitlines())) <= 100
+
+
 @pytest.mark.parametrize(
     "command",
-    [(), ("compress",), ("evaluate",), ("generate",), ("train",), ("train", "teacher"),
-     ("train", "student"), ("train", "parser"), ("train", "features")],
+    [(), ("compress",), ("evaluate",), ("generate",), ("convert",), ("inspect",), ("train",),
+     ("train", "teacher"), ("train", "student"), ("train", "parser"), ("train", "features")],
 )
 def test_help_reads_well(
     command: tuple[str, ...], capsys, monkeypatch: pytest.MonkeyPatch
@@ -233,5 +260,8 @@ def test_help_reads_well(
 def test_the_top_help_shows_commands_and_examples(capsys) -> None:
     run("--help")
     printed = capsys.readouterr().out
-    for word in ("train", "compress", "evaluate", "generate", "examples:", "--ratio 0.7"):
+    for word in (
+        "train", "compress", "evaluate", "generate", "convert", "inspect", "examples:",
+        "--ratio 0.7",
+    ):
         assert word in printed

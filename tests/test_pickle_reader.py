@@ -8,7 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from snapshots import SOURCE, EasyDict, Persistent, dump, generator_module, module, snapshot
+from snapshots import (
+    SOURCE,
+    EasyDict,
+    Persistent,
+    discriminator_module,
+    dump,
+    generator_module,
+    module,
+    snapshot,
+)
 
 from cagc_lib.checkpoints import load_checkpoint
 from cagc_lib.discriminator import Discriminator, DiscriminatorConfig
@@ -54,18 +63,63 @@ def test_golden_snapshot() -> None:
 
 @pytest.mark.parametrize("protocol", [3, 4, 5])
 @pytest.mark.parametrize(("clamp", "depth"), [(None, 8), (256.0, 2)])
-def test_snapshots_load_to_the_bit(tmp_path: Path, protocol: int, clamp, depth: int) -> None:
+@pytest.mark.parametrize("augment", [False, True])
+@pytest.mark.parametrize("stylegan3", [False, True])
+def test_snapshots_load_to_the_bit(
+    tmp_path: Path, protocol: int, clamp, depth: int, augment: bool, stylegan3: bool
+) -> None:
     g = make_generator(conv_clamp=clamp, mapping_layers=depth)
     d = Discriminator(DiscriminatorConfig(16, (4, 5, 6), mbstd_group=8, conv_clamp=clamp))
     path = tmp_path / "x.pkl"
-    path.write_bytes(snapshot(g, d, protocol))
+    path.write_bytes(snapshot(g, d, protocol, augment, stylegan3))
     loaded = load_checkpoint(path)
     assert loaded.format == "nvidia"
-    assert loaded.meta == {"source_code_sha256": hashlib.sha256(SOURCE.encode()).hexdigest()}
+    assert loaded.meta == {
+        "source_code_sha256": hashlib.sha256(SOURCE.encode()).hexdigest(),
+        "not_read": ["training_set_kwargs", *(["augment_pipe"] if augment else [])],
+    }
     for ours, theirs in ((g, loaded.generator), (d, loaded.discriminator)):
         assert ours.config == theirs.config
         for name, tensor in ours.state_dict().items():
             assert torch.equal(tensor, theirs.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("channel_base", [16384, 32768])
+def test_widths_of_both_channel_bases(tmp_path: Path, channel_base: int) -> None:
+    """256 px; NVIDIA's rule for widths, all of them divided by 64."""
+    sides = [4 * 2**k for k in range(7)]
+    widths = [min(channel_base // side, 512) // 64 for side in sides]
+    expected = tuple(width for width in widths for _ in (0, 1))
+    assert expected[-2:] == (channel_base // 16384,) * 2
+    g = Generator(GeneratorConfig(256, expected, 8, 8, 2, conv_clamp=256))
+    d = Discriminator(DiscriminatorConfig(256, tuple(widths[::-1]), conv_clamp=256))
+    (tmp_path / "x.pkl").write_bytes(snapshot(g, d))
+    loaded = load_checkpoint(tmp_path / "x.pkl")
+    assert loaded.generator.config == g.config
+    assert loaded.discriminator.config == d.config
+
+
+def test_a_clamped_shortcut_is_another_network(tmp_path: Path) -> None:
+    d = discriminator_module(Discriminator(DiscriminatorConfig(16, (4, 5, 6), conv_clamp=9.0)))
+    shortcut = d.meta["state"]["_modules"]["b8"].meta["state"]["_modules"]["skip"]
+    shortcut.meta["state"]["conv_clamp"] = 9.0
+    path = tmp_path / "x.pkl"
+    path.write_bytes(dump({"G_ema": generator_module(make_generator()), "D": d}))
+    with pytest.raises(ValueError, match=r"conv_clamp: got layers with different values"):
+        load_checkpoint(path)
+
+
+def test_a_filter_too_many_or_too_few_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.pkl"
+    for change, message in (
+        (lambda buffers: buffers.update({"a_resample_filter": torch.ones(1)}), "unexpected"),
+        (lambda buffers: buffers.pop("resample_filter"), "missing"),
+    ):
+        d = discriminator_module(Discriminator(DiscriminatorConfig(16, (4, 5, 6))))
+        change(d.meta["state"]["_modules"]["b8"].meta["state"]["_buffers"])
+        path.write_bytes(dump({"G_ema": generator_module(make_generator()), "D": d}))
+        with pytest.raises(ValueError, match=rf"D: tensors 1 {message} \(b8\.\w+\)"):
+            load_checkpoint(path)
 
 
 def test_snapshot_without_discriminator(tmp_path: Path) -> None:

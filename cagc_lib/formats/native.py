@@ -24,6 +24,8 @@ from ..generator import Generator, GeneratorConfig, Lineage
 from .layouts import State, assemble, check_names
 
 VERSION = 1
+_HEADER = ("format", "version", "generator", "discriminator", "lineage")
+_LINEAGE = ("source_channels", "source_sha256", "rgb_gain")
 
 
 def write_file(path: Path, tensors: State, header: dict[str, Any], half: bool) -> None:
@@ -87,9 +89,16 @@ def pack(generator: Generator, discriminator: Discriminator | None) -> tuple[Sta
     return tensors, header
 
 
+def check_keys(header: dict[str, Any], known: tuple[str, ...], what: str) -> None:
+    """Raise a ValueError for a key that this version of the format does not have."""
+    if unknown := sorted(set(header) - set(known)):
+        raise ValueError(f"{what}: got unknown key {unknown[0]!r}, expected {', '.join(known)}")
+
+
 def read_networks(path: Path) -> tuple[Generator, Discriminator | None]:
     """Read what `pack` and `write_file` wrote; a ValueError for anything else."""
     tensors, header = read_file(path, "cagc-checkpoint")
+    check_keys(header, _HEADER, "header")
     parts: dict[str, State] = {"generator": {}, "discriminator": {}, "lineage": {}}
     for name, tensor in tensors.items():
         part, _, rest = name.partition(".")
@@ -112,6 +121,16 @@ def read_networks(path: Path) -> tuple[Generator, Discriminator | None]:
     return generator, assemble(d_config, parts["discriminator"], "discriminator")
 
 
+def holds_networks(path: Path) -> bool:
+    """Whether a file's header says that it holds a generator; False for anything unreadable."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("cagc", "null"))
+    except (safetensors.SafetensorError, ValueError, RuntimeError, OSError):
+        return False
+    return isinstance(header, dict) and header.get("format") == "cagc-checkpoint"
+
+
 def _read_lineage(
     config: GeneratorConfig, header: dict[str, Any] | None, tensors: State
 ) -> Lineage | None:
@@ -120,14 +139,18 @@ def _read_lineage(
         return None
     check_names(tensors, [f"keep.{k}" for k in range(len(config.channels))], "lineage")
     keep = tuple(tensors[f"keep.{k}"] for k in range(len(config.channels)))
+    check_keys(header, _LINEAGE, "lineage")
     source = tuple(header["source_channels"])
+    told = (header["source_sha256"], header["rgb_gain"])
+    if any(type(n) is not int for n in source) or any(type(text) is not str for text in told):
+        raise ValueError(f"lineage: got {[*source, *told]!r}, expected widths and two strings")
     if len(source) != len(keep):
         raise ValueError(f"lineage: got {len(source)} source widths, expected {len(keep)}")
     for k, (indices, width, total) in enumerate(zip(keep, config.channels, source, strict=True)):
         ok = indices.dtype == torch.int64 and tuple(indices.shape) == (width,)
         if not ok or indices[0] < 0 or indices[-1] >= total or (indices.diff() <= 0).any():
             raise ValueError(f"keep.{k}: expected {width} ascending int64 indices below {total}")
-    return Lineage(keep, source, str(header["source_sha256"]), str(header["rgb_gain"]))
+    return Lineage(keep, source, *told)
 
 
 def save_network(

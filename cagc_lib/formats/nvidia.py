@@ -72,23 +72,28 @@ def read_discriminator(state: State, modules: Modules) -> tuple[DiscriminatorCon
     sides.sort(reverse=True)
     if not sides:
         raise ValueError("D: tensor b8.skip.weight is missing")
+    # the one kind of convolution that is never clamped
+    shortcuts = _select(modules, r"b\d+\.skip")
+    _require(shortcuts, {"conv_clamp": None})
     widths = [width(state, f"b{sides[0]}.fromrgb.weight", 0)]
     widths += [width(state, f"b{side}.conv1.weight", 0) for side in sides]
     config = DiscriminatorConfig(
         resolution=sides[0],
         channels=tuple(widths),
         mbstd_group=_common(modules, "group_size"),
-        conv_clamp=_conv_clamp(modules),
+        conv_clamp=_conv_clamp({path: m for path, m in modules.items() if path not in shortcuts}),
     )
     table: dict[str, str] = {}
     put(table, "fromrgb", f"b{sides[0]}.fromrgb", _PLAIN)
+    filters = [f"b{sides[0]}.fromrgb.resample_filter", "b4.conv.resample_filter"]
     for i, side in enumerate(sides):
+        layers = ("", "conv0.", "conv1.", "skip.")
+        filters += [f"b{side}.{layer}resample_filter" for layer in layers]
         for layer in ("conv0", "conv1"):
             put(table, f"blocks.{i}.{layer}", f"b{side}.{layer}", _PLAIN)
         table[f"b{side}.skip.weight"] = f"blocks.{i}.skip.weight"
     for layer in ("conv", "fc", "out"):
         put(table, layer, f"b4.{layer}", _PLAIN)
-    filters = [name for name in state if name.endswith("resample_filter")]
     check_names(state, [*table, *filters], "D")
     check_filters(state, filters, 1.0)
     return config, rename(state, table, config)

@@ -7,6 +7,7 @@ project that checks its arguments and builds a plain value; nothing the file nam
 `cagc_lib.pickle_reader` holds the lists for StyleGAN2 snapshots. Chapter 12.
 """
 
+import functools
 import inspect
 import pickletools
 import struct
@@ -45,6 +46,12 @@ class Grammar:
     instances: dict[str, Callable[..., Any]] = field(default_factory=dict)
     build: Callable[[Any, Any], Any] | None = None
     persistent: Callable[[Any], Any] | None = None
+
+    @functools.cached_property
+    def actions(self) -> dict[int, Callable[["Machine"], None]]:
+        """The allowed opcodes by their byte."""
+        allowed = [op for op in pickletools.opcodes if op.name in self.opcodes]
+        return {ord(op.code): _ACTIONS[op.name] for op in allowed}
 
 
 class Budget:
@@ -106,11 +113,7 @@ class Machine:
         self.cursor = cursor
         self.budget = budget
         self.grammar = grammar
-        self.actions = {
-            ord(op.code): _ACTIONS[op.name]
-            for op in pickletools.opcodes
-            if op.name in grammar.opcodes
-        }
+        self.actions = grammar.actions
         self.at = cursor.position  # of the opcode being interpreted, for messages
         self.stack: list[Any] = []
         self.marks: list[int] = []
@@ -181,8 +184,8 @@ class Machine:
         if type(module) is not str or type(attribute) is not str:
             raise ValueError("got a global named by other things, expected two strings")
         name = f"{module}.{attribute}"
-        allowed = sorted({*self.grammar.calls, *self.grammar.instances})
-        if name not in allowed:
+        if name not in self.grammar.calls and name not in self.grammar.instances:
+            allowed = sorted({*self.grammar.calls, *self.grammar.instances})
             raise ValueError(f"got global {name[:120]!r}, expected one of {', '.join(allowed)}")
         self.stack.append(Global(name))
 
@@ -211,7 +214,7 @@ class Machine:
         if rebuild is None:
             raise ValueError(f"got a call of {callee.name}, which is not called this way")
         try:
-            inspect.signature(rebuild).bind(self.budget, *arguments)
+            _signature(rebuild).bind(self.budget, *arguments)
         except TypeError as error:
             raise ValueError(f"got arguments of {callee.name} with {error}") from None
         self.stack.append(rebuild(self.budget, *arguments))
@@ -234,6 +237,7 @@ class Machine:
             raise ValueError(f"got a frame of {size} bytes, expected <= {self.cursor.left()}")
 
 
+_signature = functools.cache(inspect.signature)
 _STOP, _PROTO = ord("."), 0x80
 _ACTIONS: dict[str, Callable[[Machine], None]] = {
     "PROTO": Machine.proto,

@@ -7,12 +7,20 @@ maps may be absent (older files); the resampling filters are stored and must be 
 The sources are those projects' public code; numbers are checked by golden vectors. Chapter 12.
 """
 
+import re
+
 from ..discriminator import Discriminator, DiscriminatorConfig
 from ..generator import Generator, GeneratorConfig
 from .layouts import State, check_filters, check_names, count, filter_4x4, put, rename, width
 
 _AFFINE = {"affine.weight": "conv.modulation.weight", "affine.bias": "conv.modulation.bias"}
 _PLAIN = {"weight": "weight", "bias": "bias"}
+_MAX_BLOCKS = 64
+_PARTS = ("style", "input", "conv1", "to_rgb1", "convs", "to_rgbs", "noises")
+_TENSORS = (
+    "weight", "bias", "upsample.kernel", "conv.weight", "conv.blur.kernel",
+    "conv.modulation.weight", "conv.modulation.bias", "noise.weight", "activate.bias",
+)  # fmt: skip
 
 
 def generator_config(state: State) -> GeneratorConfig:
@@ -75,7 +83,7 @@ def read_generator(state: State) -> tuple[GeneratorConfig, State]:
 
 
 def write_generator(generator: Generator) -> State:
-    """Write a generator in rosinality's names and shapes; `w_avg` has no place in it.
+    """Write a generator in rosinality's names, shapes and order; `w_avg` has no place in it.
 
     Raises:
         ValueError: the layout cannot express the network: clamped, or z and w of two sizes.
@@ -98,8 +106,21 @@ def write_generator(generator: Generator) -> State:
         elif theirs.startswith("to_rgb") and theirs.count(".bias") and "conv" not in theirs:
             value = value.reshape(1, 3, 1, 1)
         state[theirs] = value.contiguous()
-    filters = generator_filters(config)
-    return state | {name: filter_4x4(4.0) for name in filters}
+    state |= {name: filter_4x4(4.0) for name in generator_filters(config)}
+    return {name: state[name] for name in sorted(state, key=_place)}
+
+
+def _place(name: str) -> tuple[int, int, int]:
+    """Where a tensor stands in the public code's generator.
+
+    The official pruning pairs tensors by the order in which the file holds them.
+    """
+    part, _, rest = name.partition(".")
+    number = re.search(r"\d+", rest)
+    # the constant and the noise maps are alone in their places
+    tensor = re.sub(r"^\d+\.", "", rest)
+    rank = _TENSORS.index(tensor) if tensor in _TENSORS else 0
+    return _PARTS.index(part), int(number[0]) if number else 0, rank
 
 
 def _discriminator_names(config: DiscriminatorConfig) -> tuple[dict[str, str], list]:
@@ -137,7 +158,7 @@ def read_discriminator(state: State) -> tuple[DiscriminatorConfig, State]:
 
 
 def write_discriminator(discriminator: Discriminator) -> State:
-    """Write a discriminator in rosinality's names; shapes are the same.
+    """Write a discriminator in rosinality's names and order; shapes are the same.
 
     Raises:
         ValueError: the layout cannot express it: clamped, or another minibatch group.
@@ -148,4 +169,12 @@ def write_discriminator(discriminator: Discriminator) -> State:
     table, filters = _discriminator_names(config)
     ours = discriminator.state_dict()
     state = {a: ours[b].detach().cpu().float().contiguous() for a, b in table.items()}
-    return state | {name: filter_4x4(1.0) for name in filters}
+    state |= {name: filter_4x4(1.0) for name in filters}
+    # within a block, the public code's order is that of the alphabet
+    return {name: state[name] for name in sorted(state, key=_block)}
+
+
+def _block(name: str) -> tuple[int, str]:
+    part, _, rest = name.partition(".")
+    index, _, tensor = rest.partition(".")
+    return (int(index), tensor) if part == "convs" else (_MAX_BLOCKS, "")

@@ -114,6 +114,19 @@ def test_hostile_torch_files() -> None:
         assert "os.getenv" in refuse(hostile_torch_file(**options))
 
 
+def test_a_refused_file_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = []
+    real = torch.load
+
+    def load(*args, **options):
+        tries.append(options["weights_only"])
+        return real(*args, **options)
+
+    monkeypatch.setattr(torch, "load", load)
+    refuse(hostile_torch_file())
+    assert tries == [True]
+
+
 def test_zip_files_of_another_kind() -> None:
     bomb = zipped(b"\x80\x02}.", zipfile.ZIP_DEFLATED, **{"data/0": bytes(10**7)})
     assert len(bomb) < 10**5
@@ -187,6 +200,7 @@ def config_of(**changes) -> dict:
         ("3", "of format 'NoneType'"),
         (header_of(format="pt"), "of format 'pt', expected 'cagc-checkpoint'"),
         (header_of(version=2), "another version of the format, expected 1"),
+        (header_of(colour=1), "header: got unknown key 'colour', expected format, version"),
         (header_of(version="1"), "another version of the format, expected 1"),
         (json.dumps(header_of()).replace("8", "[" * 900 + "]" * 900), "x.safetensors: "),
         ({"format": "cagc-checkpoint", "version": 1}, "malformed header: KeyError 'generator'"),
@@ -242,6 +256,23 @@ def test_wrong_safetensors_content(edit, message: str) -> None:
     Path("x.safetensors").write_bytes(data)
     with pytest.raises(ValueError, match=message):
         load_checkpoint("x.safetensors")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"colour": 1}, {"source_sha256": {}}, {"rgb_gain": None}, {"source_channels": "6644"},
+        {"source_channels": [6, 6, 4, 4.0]}, {"source_channels": [6, 6, 4]},
+    ],
+)  # fmt: skip
+def test_wrong_lineage_header(change: dict) -> None:
+    g = small_generator()
+    g.lineage = Lineage(tuple(torch.arange(n) for n in g.config.channels), (6, 6, 4, 4))
+    save_generator(g, "x.safetensors")
+    lineage = {"source_channels": [6, 6, 4, 4], "source_sha256": "", "rgb_gain": "preserved"}
+    tensors = safetensors.torch.load_file("x.safetensors")
+    header = json.dumps(header_of(lineage=lineage | change))
+    assert "lineage: got" in refuse(safetensors.torch.save(tensors, {"cagc": header}))
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,8 @@ def test_a_file_that_is_no_network(place: Path, capsys, file: str) -> None:
     refuses(place, capsys, compress(file), file)
     refuses(place, capsys, ["generate", file, "--out", "sheet.png"], file)
     refuses(place, capsys, ["evaluate", file, "--content", "none"], file)
+    refuses(place, capsys, ["convert", file, "s.safetensors"], file)
+    refuses(place, capsys, ["inspect", file], file)
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -167,6 +169,21 @@ def test_wrong_outputs_of_the_other_commands(place: Path, capsys) -> None:
     refuses(place, capsys, [*evaluate, "--json", "nowhere/r.json"], "nowhere")
     refuses(place, capsys, [*evaluate, "--csv", "table.txt"], ".csv")
     refuses(place, capsys, [*evaluate, "--num-samples", "2"], "num_samples", "at least 5")
+
+
+def test_conversions_that_cannot_be(place: Path, capsys) -> None:
+    clamped = GeneratorConfig(16, (6,) * 6, z_dim=8, w_dim=8, mapping_layers=1, conv_clamp=256)
+    save_generator(Generator(clamped), place / "clamped.safetensors")
+    for out, *words in (
+        ("s.onnx", ".safetensors or .pt"), ("nowhere/s.pt", "nowhere"), (".", ".safetensors"),
+        ("s.pt", "conv_clamp", "256"), ("clamped.safetensors", "is the file to be converted"),
+        ("/proc/s.pt", "/proc"),
+    ):
+        refuses(place, capsys, ["convert", "clamped.safetensors", out], *words)
+    refuses(place, capsys, ["convert", "good.safetensors", "s.pt", "--half"], "float16")
+    refuses(place, capsys, ["convert", "good.safetensors"], "OUT")
+    refuses(place, capsys, ["inspect"], "FILE")
+    refuses(place, capsys, ["inspect", "portrait"], "portraits, portraits-11x")
 
 
 def test_networks_that_do_not_fit(place: Path, capsys) -> None:

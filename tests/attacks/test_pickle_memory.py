@@ -1,0 +1,80 @@
+"""Peak memory of processes that load pickles: at most twice the file and 64 MB."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hostile import ATTACKS
+from snapshots import snapshot
+
+from cagc_lib.generator import Generator, GeneratorConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+MEASURE = """
+import sys
+from pathlib import Path
+from cagc_lib.checkpoints import load_checkpoint
+
+def peak():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+load_checkpoint("good.pkl")
+before = peak()
+for file in sys.argv[1:]:
+    try:
+        load_checkpoint(file)
+        told = "loaded"
+    except ValueError:
+        told = "refused"
+    print(file, Path(file).stat().st_size, peak() - before, told)
+"""
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="/proc tells the peak"),
+    pytest.mark.usefixtures("place"),
+]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    g = Generator(GeneratorConfig(8, (3, 3, 2, 2), 4, 4, mapping_layers=2))
+    Path("good.pkl").write_bytes(snapshot(g))
+
+
+def measure(*files: str) -> list[tuple[str, int, int, str]]:
+    """Load the files in one new process; return (name, bytes, peak so far, told) for each."""
+    result = subprocess.run(
+        [sys.executable, "-c", MEASURE, *files], capture_output=True, text=True, timeout=300,
+        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )
+    assert result.returncode == 0, result.stderr
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert [row[0] for row in rows] == list(files)
+    for file, size, used, _ in rows:
+        assert int(used) <= 2 * int(size) + 64 * 2**20, f"{file}: {size} bytes, peak {used}"
+    return [(file, int(size), int(used), told) for file, size, used, told in rows]
+
+
+def test_attacks() -> None:
+    contents = sorted(ATTACKS.values(), key=len)
+    for i, data in enumerate(contents):
+        Path(f"attack{i}.pkl").write_bytes(data)
+    rows = measure(*(f"attack{i}.pkl" for i in range(len(contents))))
+    assert {told for *_, told in rows} == {"refused"}
+
+
+def test_a_real_size() -> None:
+    """The generator of 64 px with channel_base 16384; loaded, and refused at its last byte."""
+    g = Generator(GeneratorConfig(64, (512,) * 8 + (256,) * 2, conv_clamp=256))
+    data = snapshot(g)
+    Path("whole.pkl").write_bytes(data)
+    # POP, where STOP should be: every tensor has been read by then
+    Path("late.pkl").write_bytes(data[:-1] + b"0.")
+    for file, expected in (("whole.pkl", "loaded"), ("late.pkl", "refused")):
+        ((_, size, used, told),) = measure(file)
+        assert told == expected
+        # the measurement itself: a file read whole is at least its own size
+        assert size > 80 * 2**20
+        assert used > 0.9 * size
