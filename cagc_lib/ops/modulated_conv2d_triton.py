@@ -4,9 +4,10 @@
 
 is linear in each argument. The layer is dF/dg, and the gradient of any derivative of F is a
 derivative of F again, with another tensor in one of the places. So five operators, one for each
-argument, are closed under differentiation: R1 and path length regularisation need no more. s are
-the styles; d, the demodulation coefficients, depends on weight and styles by `demodulate`. The
-up-sampling layer is such an F too. Launches: `modulated_conv2d_launch`. Chapter 4.
+argument, are closed under differentiation: path length regularisation, which differentiates
+gradients, needs no more. s are the styles; d, the demodulation coefficients, depends on weight and
+styles by `demodulate`. The up-sampling layer is such an F too. Launches: `modulated_conv2d_launch`.
+Chapter 4.
 """
 
 import torch
