@@ -15,8 +15,12 @@ LIBRARY = ROOT / "cagc_lib"
 # another. Folders first, so that the files built on them follow.
 ROAD = (
     "ops",
+    "protocol",
     "generator",
     "discriminator",
+    "sngan",
+    "sngan_discriminator",
+    "networks",
     "artefacts",
     "downloads",
     "formats",
