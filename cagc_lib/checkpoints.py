@@ -34,6 +34,7 @@ from .formats import native, nvidia, rosinality
 from .formats.layouts import State, assemble, expected_shapes
 from .formats.native import load_network, save_network
 from .generator import Generator, GeneratorConfig
+from .networks import kind_of
 from .pickle_reader import PersistentObject, module_tensors, read_nvidia_pickle, submodules
 
 W_AVG_SAMPLES = 10_000
@@ -119,7 +120,7 @@ def save_checkpoint(
 
     Args:
         generator: any generator; its lineage (kept indices, source hash) goes into safetensors.
-        discriminator: one for the same resolution, or None.
+        discriminator: one of the same kind for the same resolution, or None.
         path: ending in .safetensors, or in .pt for the layout that the rosinality and CAGC code
             loads (which has no place for lineage or conv_clamp).
         half: store float16, half the size, loaded as float32; safetensors only.
@@ -130,14 +131,16 @@ def save_checkpoint(
     """
     path = Path(path)
     check_target(path, half)
-    if discriminator is not None and (
-        discriminator.config.resolution != generator.config.resolution
-    ):
-        got, expected = discriminator.config.resolution, generator.config.resolution
-        raise ValueError(f"discriminator: got resolution {got}, expected {expected}")
+    if discriminator is not None:
+        for what, of in (("resolution", lambda config: config.resolution), ("kind", kind_of)):
+            got, expected = of(discriminator.config), of(generator.config)
+            if got != expected:
+                raise ValueError(f"discriminator: got {what} {got}, expected {expected}")
     if path.suffix == ".safetensors":
         native.write_file(path, *native.pack(generator, discriminator), half=half)
     else:
+        if kind_of(generator.config) != "stylegan2":
+            raise ValueError(f"{path}: got an SN-GAN, expected StyleGAN2 for rosinality's layout")
         weights = rosinality.write_generator(generator)
         # as the official pruning writes it, g and g_ema are the same tensors, stored once
         content: dict[str, Any] = {"g": weights, "g_ema": weights}

@@ -55,7 +55,7 @@ def matching_discriminator(config: Any) -> Any:
     """Return the shapes of the discriminator that goes with a generator's.
 
     StyleGAN2: at every size the width of the generator's last convolution there. SN-GAN: the
-    paper's four blocks of 128, whatever the generator; more of them above 64 px.
+    paper's four blocks of 128, whatever the generator; more of them above 128 px.
     """
     if isinstance(config, SNGANConfig):
         blocks = max(4, config.resolution.bit_length() - 4)
