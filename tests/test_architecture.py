@@ -49,6 +49,7 @@ ROAD = (
     "static_slider",
     "widgets",
     "commands",
+    "arguments",
     "__main__",
 )
 FILES = sorted(path for path in LIBRARY.rglob("*.py") if path != LIBRARY / "__init__.py")
