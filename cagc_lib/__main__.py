@@ -26,6 +26,7 @@ from .arguments import (
     trust,
 )
 from .importance import METHODS
+from .networks import KINDS
 from .pruning import RGB_GAINS
 
 _TOP = """examples:
@@ -78,7 +79,10 @@ _TRAIN = """examples:
   python -m cagc_lib train student pruned.safetensors --teacher portraits --out runs/student
   python -m cagc_lib train student pruned.safetensors --teacher mine.pkl --content everything \\
       --data photos/ --out runs/mine
+  python -m cagc_lib train teacher --network sngan --data cifar10/train --out runs/sngan
   python -m cagc_lib train parser --out parser.safetensors
+  python -m cagc_lib train classifier --data cifar10/train --test cifar10/test \\
+      --out classifier.safetensors
 """
 
 
@@ -124,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m cagc_lib", epilog=_TOP,
-        description="Compress a StyleGAN2 generator where its images matter least.",
+        description="Compress a StyleGAN2 or SN-GAN generator where its images matter least.",
     )
     add = parser.add_subparsers(metavar="COMMAND", required=True).add_parser
     _compress(add(
@@ -133,10 +137,10 @@ def _parser() -> argparse.ArgumentParser:
         description="Remove the channels that the content of the images depends on least.",
     ))
     _evaluate(add(
-        "evaluate", help="measure a generator against held-out portraits", epilog=_EVALUATE,
+        "evaluate", help="measure a generator against held-out images", epilog=_EVALUATE,
         usage="python -m cagc_lib evaluate FILE [options]",
-        description="Measure a generator against held-out rendered portraits.\n"
-                    "For other images, only teacher_l1 and teacher_psnr mean something.",
+        description="Measure a generator against held-out rendered portraits, or a folder.\n"
+                    "In the portraits' features, other images' distances mean little.",
     ))
     _generate(add(
         "generate", help="draw a sheet of images", epilog=_GENERATE,
@@ -154,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
         usage="python -m cagc_lib inspect FILE [options]",
         description="Print a card: format, sizes, costs, hashes, what is missing.",
     ))
-    train = add("train", help="train a teacher, a student, the parser or the features",
+    train = add("train", help="train a teacher, a student, or a small network that reads images",
                 epilog=_TRAIN)
     add = train.add_subparsers(metavar="WHAT", required=True).add_parser
     _train_teacher(add(
@@ -168,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     for what, steps in (("parser", 4000), ("features", 5000)):
         text = {"parser": "reads the content mask", "features": "perceptual loss and measures"}
         _train_network(add(what, help=f"the small network: {text[what]}"), what, steps)
+    _train_classifier(add("classifier", help="the small network of photographs: features, content"))
     return parser
 
 
@@ -206,8 +211,12 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--teacher", metavar="FILE", help="also measure the distance to this one")
     parser.add_argument("--num-samples", type=count, default=2000, help="images to measure (2000)")
     parser.add_argument("--content", default="portraits",
-                        help="portraits, everything, classes such as hair,hat, or none for the "
-                             "overall numbers only (portraits)")
+                        help="portraits, class-activation, everything, classes such as hair,hat, "
+                             "or none for the overall numbers only (portraits)")
+    parser.add_argument("--reference", default="portraits",
+                        help="real images: portraits (rendered), or a folder (portraits)")
+    parser.add_argument("--features", default="portraits",
+                        help="what measures: portraits, or a classifier's file or name (portraits)")
     parser.add_argument("--psi", type=number, default=1.0,
                         help="truncation: 1 is full variety, 0 the average image (1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
@@ -251,12 +260,15 @@ def _inspect(parser: argparse.ArgumentParser) -> None:
 
 def _train_teacher(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="run folder")
-    parser.add_argument("--resolution", type=count, default=64, help="side in pixels (64)")
-    parser.add_argument("--channels", default="160x6,80x2,40x2", type=channels,
-                        help="widths from 4x4 up, WIDTHxCOUNT (160x6,80x2,40x2)")
-    parser.add_argument("--z-dim", type=count, default=128, help="size of z (128)")
-    parser.add_argument("--w-dim", type=count, default=128, help="size of w (128)")
-    parser.add_argument("--mapping-layers", type=count, default=4, help="from z to w (4)")
+    parser.add_argument("--network", choices=tuple(KINDS), default="stylegan2",
+                        help="what kind of network (stylegan2)")
+    parser.add_argument("--resolution", type=count, help="side in pixels (64; SN-GAN 32)")
+    parser.add_argument("--channels", type=channels,
+                        help="widths from 4x4 up, WIDTHxCOUNT (160x6,80x2,40x2; SN-GAN 256x7)")
+    parser.add_argument("--z-dim", type=count, help="size of z (128)")
+    parser.add_argument("--w-dim", type=count, help="size of w (128; SN-GAN has none)")
+    parser.add_argument("--mapping-layers", type=count,
+                        help="from z to w (4; SN-GAN has none)")
     parser.add_argument("--warm-start", type=natural, default=0, metavar="STEPS",
                         help="regression onto portraits before the adversarial phase (0)")
     parser.add_argument("--images", type=natural, default=200_000,
@@ -284,6 +296,18 @@ def _train_network(parser: argparse.ArgumentParser, what: str, steps: int) -> No
     parser.add_argument("--batch-size", type=count, default=32, help="portraits a step (32)")
     parser.add_argument("--seed", type=integer, default=0, help="decides everything (0)")
     parser.set_defaults(run_command=commands.run_train_network, what=what)
+
+
+def _train_classifier(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="one folder of images a class")
+    parser.add_argument("--test", type=Path, help="the same, held out, for the accuracy")
+    parser.add_argument("--out", type=Path, help="a .safetensors")
+    parser.add_argument("--register", metavar="NAME", help="write it to data/ and the manifest")
+    parser.add_argument("--resolution", type=count, default=32, help="side in pixels (32)")
+    parser.add_argument("--steps", type=count, default=12_000, help="optimiser steps (12000)")
+    parser.add_argument("--batch-size", type=count, default=128, help="images a step (128)")
+    seed_and_device(parser)
+    parser.set_defaults(run_command=commands.run_train_classifier)
 
 
 if __name__ == "__main__":

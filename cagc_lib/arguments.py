@@ -13,7 +13,7 @@ def distillation(whole: argparse.ArgumentParser) -> None:
     parser = whole.add_argument_group("content and distillation")
     parser.add_argument("--content", default="portraits",
                         help="portraits, or classes such as hair,hat: for rendered portraits only; "
-                             "everything: for any images (portraits)")
+                             "class-activation: CIFAR-10; everything: any images (portraits)")
     parser.add_argument("--l1", type=number, default=3.0, help="weight of the pixel loss (3)")
     parser.add_argument("--perceptual", type=number, default=3.0,
                         help="weight of the feature loss (3)")
@@ -35,7 +35,7 @@ def training(whole: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="continue the run where it stopped")
     parser.add_argument("--data", default="portraits",
                         help="real images: portraits (rendered), or a folder of yours (portraits)")
-    parser.add_argument("--batch-size", type=count, default=16, help="images a step (16)")
+    parser.add_argument("--batch-size", type=count, help="images a step (16; SN-GAN 64)")
     parser.add_argument("--autocast", choices=("off", "bfloat16"), default="bfloat16",
                         help="arithmetic of the networks in training (bfloat16)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", type=setting,

@@ -220,6 +220,10 @@ def _kind_of(path: Path) -> str:
         raise ValueError(f"{path}: got a pipe or a device, expected {_EXPECTED}")
     with path.open("rb") as file:
         head = file.read(16)
+    # first: the length of safetensors' header may begin with any other format's first byte
+    length = int.from_bytes(head[:8], "little")
+    if head[8:9] == b"{" and length <= path.stat().st_size - 8:
+        return "safetensors"
     if head[:4] == b"PK\x03\x04" or head[: len(_LEGACY_TORCH)] == _LEGACY_TORCH:
         return "torch"
     if head[:1] == b"\x80":

@@ -3,8 +3,9 @@
 A source is a plain callable: images [N, 3, H, W] in [-1, 1] -> mask [N, 1, H, W], bool. The paper
 parses the generator's own images into the 19 CelebAMask-HQ classes and keeps every pixel whose
 class is > 0 and not 16: all but background and clothes. "portraits" does the same with a small
-U-Net trained on rendered portraits; "everything" keeps all; a user's own function works wherever
-a source does. Unlike the public code, a batch of one keeps its batch axis. Chapter 5.
+U-Net trained on rendered portraits; "class-activation" keeps what a classifier of CIFAR-10 names an
+image by; "everything" keeps all; a user's own function works wherever a source does. Unlike the
+public code, a batch of one keeps its batch axis. Chapters 5 and 11.
 """
 
 import itertools
@@ -18,10 +19,12 @@ from torch import nn
 
 from .artefacts import artefact_path
 from .checkpoints import load_network, save_network
+from .classifier import ClassActivation, load_classifier
 from .portraits import CLASS_NAMES, Portraits
 from .supervised import ResidualBlock, augment, fit, initialise
 
 ContentSource = Callable[[torch.Tensor], torch.Tensor]
+SOURCES = ("portraits", "everything", "class-activation")
 
 # The paper's rule: class > 0 and class != 16 (cloth).
 PAPER_CLASSES = tuple(name for name in CLASS_NAMES if name not in ("background", "cloth"))
@@ -180,7 +183,8 @@ def content_source(
     """Look up a content source by name.
 
     Args:
-        name: "portraits", the parser trained on rendered portraits, or "everything".
+        name: "portraits", the parser trained on rendered portraits; "class-activation", the
+            shipped classifier of CIFAR-10; or "everything".
         classes: class names out of CLASS_NAMES that count as content; None is the paper's rule,
             all but background and cloth. For "portraits" only.
         device: where the parser waits; it follows the images in any case.
@@ -189,14 +193,16 @@ def content_source(
         A callable: images [N, 3, H, W] in [-1, 1] -> mask [N, 1, H, W], bool.
 
     Raises:
-        ValueError: unknown name or class, an empty list, or classes given to "everything".
+        ValueError: unknown name or class, an empty list, or classes for another than "portraits".
     """
+    if name not in SOURCES:
+        raise ValueError(f"unknown content source {name!r}; known: {', '.join(SOURCES)}")
+    if name != "portraits" and classes is not None:
+        raise ValueError(f'content source "{name}" takes no classes')
     if name == "everything":
-        if classes is not None:
-            raise ValueError('content source "everything" takes no classes')
         return everything
-    if name != "portraits":
-        raise ValueError(f"unknown content source {name!r}; known: portraits, everything")
+    if name == "class-activation":
+        return ClassActivation(load_classifier(device=device or "cpu"))
     if classes is None:
         classes = PAPER_CLASSES
     if isinstance(classes, str) or not classes:
