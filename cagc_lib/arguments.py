@@ -13,7 +13,8 @@ def distillation(whole: argparse.ArgumentParser) -> None:
     parser = whole.add_argument_group("content and distillation")
     parser.add_argument("--content", default="portraits",
                         help="portraits, or classes such as hair,hat: for rendered portraits only; "
-                             "class-activation: CIFAR-10; everything: any images (portraits)")
+                             "class-activation: for CIFAR-10; generator-features or everything: "
+                             "for any images (portraits)")
     parser.add_argument("--l1", type=number, default=3.0, help="weight of the pixel loss (3)")
     parser.add_argument("--perceptual", type=number, default=3.0,
                         help="weight of the feature loss (3)")

@@ -101,6 +101,7 @@ def run_train_student(parsed: argparse.Namespace) -> None:
     """`train student`: distillation of a network that was pruned before."""
     source = _content(parsed.content)
     teacher = load_checkpoint(parsed.teacher, parsed.trust)
+    source = source or content.GeneratorFeatures(teacher.generator)
     student = load_generator(parsed.student, parsed.trust)
     target = _registered(parsed.register)
     state = _distil(parsed, parsed.out, parsed.images, student, teacher, source)
@@ -116,6 +117,7 @@ def run_compress(parsed: argparse.Namespace) -> None:
         raise ValueError(f"ratio: got {parsed.ratio}, expected a number in [0, 1)")
     source = _content(parsed.content)
     teacher = load_checkpoint(parsed.teacher, parsed.trust)
+    source = source or content.GeneratorFeatures(teacher.generator)
     run = parsed.run or parsed.out.with_suffix(".run")
     kept = run / "pruned.safetensors"
     if parsed.distil_images and not parsed.resume and (run / "state.pt").exists():
@@ -145,6 +147,8 @@ def run_evaluate(parsed: argparse.Namespace) -> None:
     for path, suffix in ((parsed.json, ".json"), (parsed.csv, ".csv")):
         if path is not None:
             _check_output(path, (suffix,))
+    if parsed.content == "generator-features":
+        raise ValueError("content: got generator-features, expected a source for any image")
     source = None if parsed.content == "none" else _content(parsed.content)
     generator = load_generator(parsed.file, parsed.trust)
     teacher = (
@@ -239,8 +243,13 @@ def _train_config(parsed: argparse.Namespace, kind: str, **values: object) -> Tr
     return TrainConfig.from_dict(RECIPES[kind] | values | dict(parsed.set))
 
 
-def _content(name: str) -> content.ContentSource:
-    """Look up a source by its name, or the portraits' by class names separated by commas."""
+def _content(name: str) -> content.ContentSource | None:
+    """Look up a source by its name, or the portraits' by class names separated by commas.
+
+    None stands for "generator-features": that source needs the teacher, which is loaded later.
+    """
+    if name == "generator-features":
+        return None
     if name in content.SOURCES:
         return content.content_source(name)
     classes = name.split(",")

@@ -4,8 +4,9 @@ A source is a plain callable: images [N, 3, H, W] in [-1, 1] -> mask [N, 1, H, W
 parses the generator's own images into the 19 CelebAMask-HQ classes and keeps every pixel whose
 class is > 0 and not 16: all but background and clothes. "portraits" does the same with a small
 U-Net trained on rendered portraits; "class-activation" keeps what a classifier of CIFAR-10 names an
-image by; "everything" keeps all; a user's own function works wherever a source does. Unlike the
-public code, a batch of one keeps its batch axis. Chapters 5 and 11.
+image by, `GeneratorFeatures` where a generator's own features are strong, "everything" all; a
+user's own function works wherever a source does. Unlike the public code, a batch of one keeps its
+batch axis. Chapters 5 and 11.
 """
 
 import itertools
@@ -21,6 +22,7 @@ from .artefacts import artefact_path
 from .checkpoints import load_network, save_network
 from .classifier import ClassActivation, load_classifier
 from .portraits import CLASS_NAMES, Portraits
+from .protocol import PrunableGenerator
 from .supervised import ResidualBlock, augment, fit, initialise
 
 ContentSource = Callable[[torch.Tensor], torch.Tensor]
@@ -167,6 +169,51 @@ class ParserSource:
             return mask
         # As the paper's distillation does: enlarge the mask smoothly, then cut at one half.
         return F.interpolate(mask.float(), images.shape[2:], mode="bilinear") > 0.5
+
+
+class GeneratorFeatures:
+    """A content source for a generator's own images: the pixels where its features are strong.
+
+    The features are the activations two widths before the last, at half the resolution or near it;
+    a pixel is content where their mean magnitude is above its mean over the image. No label, parser
+    or classifier is needed, but only images that the generator has just drawn have a mask.
+
+    Args:
+        g: watched through hooks, not changed otherwise; several sources may watch one.
+    """
+
+    def __init__(self, g: PrunableGenerator) -> None:
+        self._strength: torch.Tensor | None = None
+        self._image: torch.Tensor | None = None
+        layer = g.synthesis.get_submodule(g.readers[-3][0].removesuffix(".weight"))
+        layer.register_forward_pre_hook(self._note_features)
+        g.synthesis.register_forward_hook(self._note_image)
+
+    def _note_features(self, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        self._strength = inputs[0].detach().float().abs().mean(1, keepdim=True)
+
+    def _note_image(
+        self, module: nn.Module, inputs: tuple, output: torch.Tensor | list[torch.Tensor]
+    ) -> None:
+        image = output[-1] if isinstance(output, list) else output
+        self._image = image.detach()
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Content mask: [N, 3, H, W], just drawn by the generator -> [N, 1, H, W], bool."""
+        check_images(images)
+        drawn = self._image
+        same = drawn is not None and drawn.shape == images.shape
+        if not same or not torch.equal(drawn.to(images), images):
+            raise ValueError(
+                "content: got images that the generator did not just draw, expected its last ones"
+            )
+        strength = F.interpolate(self._strength, images.shape[2:], mode="bilinear")
+        return strength > strength.mean((2, 3), keepdim=True)
+
+
+def following(source: ContentSource | None, g: PrunableGenerator) -> ContentSource | None:
+    """Return the source that does for g, a copy for example, what this one does."""
+    return GeneratorFeatures(g) if isinstance(source, GeneratorFeatures) else source
 
 
 @cache

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from .artefacts import atomic_write
 from .checkpoints import load_training_state, save_checkpoint, save_training_state
-from .content import ContentSource
+from .content import ContentSource, following
 from .distillation import DistillationConfig
 from .features import FeatureNetwork
 from .images import image_source, mixed_seed, save_sheet
@@ -136,7 +136,7 @@ def train_student(
     state = TrainState(student, discriminator, config, device)
     # a copy of its own: the caller's teacher stays where and as it is
     teacher = TrainState(teacher, discriminator, config, device).average
-    lesson = Lesson(teacher, distillation, content, features)
+    lesson = Lesson(teacher, distillation, following(content, teacher), features)
     described = {
         "generator": student.config.to_dict(),
         "discriminator": discriminator.config.to_dict(),

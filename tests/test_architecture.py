@@ -30,6 +30,7 @@ ROAD = (
     "portraits",
     "supervised",
     "images",
+    "cifar10",
     "classifier",
     "content",
     "distances",

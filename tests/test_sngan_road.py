@@ -13,7 +13,7 @@ from cagc_lib.__main__ import main
 from cagc_lib.calibration import calibrate
 from cagc_lib.checkpoints import load_checkpoint, save_checkpoint, save_generator
 from cagc_lib.classifier import Classifier
-from cagc_lib.content import everything
+from cagc_lib.content import GeneratorFeatures, everything
 from cagc_lib.costs import count_macs, macs, parameters
 from cagc_lib.discriminator import Discriminator, DiscriminatorConfig
 from cagc_lib.distillation import DistillationConfig
@@ -120,6 +120,15 @@ def test_a_student_learns_from_its_teacher(photos: Path, tmp_path: Path) -> None
     assert state.average.lineage.source_channels == CONFIG.channels
 
 
+def test_generator_features_follow_the_teacher(photos: Path, tmp_path: Path) -> None:
+    g, d = networks()
+    state = train_student(
+        config(photos, images=4, d_steps=1), PIXELS, g, g, tmp_path / "run", d,
+        GeneratorFeatures(g), progress=False,
+    )
+    assert state.step == 1
+
+
 def test_sparsity_makes_gains_small(photos: Path, tmp_path: Path) -> None:
     g, d = networks()
     sums = []
@@ -213,6 +222,9 @@ def test_the_command_line_from_training_to_a_sheet(photos: Path, tmp_path: Path,
     printed = capsys.readouterr().out
     for word in ("8x5", "3x5", f"{macs(g):,}", f"{parameters(g):,}", "latency"):
         assert word in printed
+    assert run("compress", teacher, "--content", "generator-features", "--num-samples", "4",
+               "--method", "slimming", "--out", tmp_path / "g.safetensors") == 0
+    assert run("evaluate", teacher, "--content", "generator-features") == 2
     assert run("generate", student, "--seeds", "0-3", "--out", tmp_path / "sheet.png") == 0
 
 
