@@ -250,7 +250,7 @@ class SynthesisNetwork(nn.Module):
         full = self.config.resolution
         if resolution not in (None, *(4 << i for i in range(len(self.torgbs)))):
             raise ValueError(f"resolution: got {resolution!r}, expected a power of 2, 4 to {full}")
-        ws = self.per_layer(w)
+        ws = self._per_layer(w)
         maps = self._noise_maps(noise, len(w))
         # channels last is what the CPU's convolutions compute in: no copies between layouts
         x = self.const.expand(len(w), -1, -1, -1).contiguous(memory_format=torch.channels_last)
@@ -264,7 +264,7 @@ class SynthesisNetwork(nn.Module):
                     break
         return rgbs if return_rgbs else rgb
 
-    def per_layer(self, w: torch.Tensor) -> list[torch.Tensor]:
+    def _per_layer(self, w: torch.Tensor) -> list[torch.Tensor]:
         """Return a w [N, w_dim] for every layer, of [N, w_dim] or [N, num_ws, w_dim]."""
         num_ws, w_dim = self.config.num_ws, self.config.w_dim
         if w.ndim == 2 and w.shape[1] == w_dim:
@@ -366,7 +366,7 @@ class Generator(nn.Module):
         w: [N, w_dim] or [N, num_ws, w_dim]. The official code's re-implementation of GAN Slimming
         makes these sparse (Miscellaneous/train_sparsity.py).
         """
-        ws = self.synthesis.per_layer(w)
+        ws = self.synthesis._per_layer(w)
         layers = [*self.synthesis.convs, self.synthesis.torgbs[-1]]
         return [layer.affine(v).mean(dim=0) for layer, v in zip(layers, ws, strict=True)]
 
