@@ -18,7 +18,6 @@ from torch import nn
 
 from .adversarial import LOSSES, lazy_adam
 from .images import mixed_seed
-from .networks import matching_discriminator as matching_discriminator
 from .protocol import PrunableGenerator
 from .sngan import SNGANGenerator
 

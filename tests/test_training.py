@@ -20,8 +20,9 @@ from cagc_lib.distillation import DistillationConfig
 from cagc_lib.features import FeatureNetwork
 from cagc_lib.generator import Generator, GeneratorConfig, Lineage
 from cagc_lib.images import image_source
+from cagc_lib.networks import matching_discriminator
 from cagc_lib.portraits import parameters_from_latents, render_parameters
-from cagc_lib.train_state import TrainConfig, TrainState, matching_discriminator
+from cagc_lib.train_state import TrainConfig, TrainState
 from cagc_lib.train_steps import Lesson, Steps, Target, multiscale_l1
 from cagc_lib.training import train_student, train_teacher
 

@@ -11,7 +11,7 @@ import torch
 from cagc_lib import artefacts
 from cagc_lib.checkpoints import load_generator, save_checkpoint
 from cagc_lib.discriminator import Discriminator
-from cagc_lib.train_state import matching_discriminator
+from cagc_lib.networks import matching_discriminator
 
 # the properties below do not depend on sizes
 TINY = [
