@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .artefacts import (
     artefact_path,
@@ -36,6 +36,7 @@ from .formats.native import load_network, save_network
 from .generator import Generator, GeneratorConfig
 from .networks import kind_of
 from .pickle_reader import PersistentObject, module_tensors, read_nvidia_pickle, submodules
+from .protocol import PrunableGenerator, Shapes
 
 W_AVG_SAMPLES = 10_000
 _LEGACY_TORCH = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
@@ -60,14 +61,14 @@ class Checkpoint:
             read ("not_read"), the hash of the Python source in a pickle ("source_code_sha256").
     """
 
-    generator: Generator
-    discriminator: Discriminator | None
+    generator: PrunableGenerator
+    discriminator: nn.Module | None
     format: str
     sha256: str
     meta: dict[str, Any] = field(default_factory=dict)
 
 
-def load_generator(path_or_name: str | Path, trust: bool = False) -> Generator:
+def load_generator(path_or_name: str | Path, trust: bool = False) -> PrunableGenerator:
     """Load a generator from a file of any known format, or one with a name.
 
     Args:
@@ -105,14 +106,14 @@ def load_checkpoint(path_or_name: str | Path, trust: bool = False) -> Checkpoint
     return Checkpoint(generator, discriminator, name, file_sha256(path), meta)
 
 
-def save_generator(generator: Generator, path: str | Path) -> None:
+def save_generator(generator: PrunableGenerator, path: str | Path) -> None:
     """Save a generator: see `save_checkpoint`."""
     save_checkpoint(generator, None, path)
 
 
 def save_checkpoint(
-    generator: Generator,
-    discriminator: Discriminator | None,
+    generator: PrunableGenerator,
+    discriminator: nn.Module | None,
     path: str | Path,
     half: bool = False,
 ) -> None:
@@ -139,8 +140,6 @@ def save_checkpoint(
     if path.suffix == ".safetensors":
         native.write_file(path, *native.pack(generator, discriminator), half=half)
     else:
-        if kind_of(generator.config) != "stylegan2":
-            raise ValueError(f"{path}: got an SN-GAN, expected StyleGAN2 for rosinality's layout")
         weights = rosinality.write_generator(generator)
         # as the official pruning writes it, g and g_ema are the same tensors, stored once
         content: dict[str, Any] = {"g": weights, "g_ema": weights}
@@ -150,13 +149,20 @@ def save_checkpoint(
         atomic_write(path, lambda file: torch.save(content, file))
 
 
-def check_target(path: str | Path, half: bool = False) -> None:
-    """Raise a ValueError unless `save_checkpoint` knows a format for this file's name."""
+def check_target(path: str | Path, half: bool = False, config: Shapes | None = None) -> None:
+    """Raise a ValueError unless `save_checkpoint` knows a format for this file's name.
+
+    Args:
+        path, half: as for `save_checkpoint`.
+        config: of the generator to be saved; None asks for the name alone.
+    """
     suffix = Path(path).suffix
     if suffix not in (".safetensors", ".pt"):
         raise ValueError(f"{path}: got extension {suffix!r}, expected .safetensors or .pt")
     if half and suffix == ".pt":
         raise ValueError(f"{path}: float16 is for .safetensors, a .pt file stores float32")
+    if config is not None and suffix == ".pt":
+        rosinality.check_config(config)
 
 
 def save_training_state(state: dict[str, Any], path: str | Path) -> None:

@@ -117,6 +117,7 @@ def run_compress(parsed: argparse.Namespace) -> None:
         raise ValueError(f"ratio: got {parsed.ratio}, expected a number in [0, 1)")
     source = _content(parsed.content)
     teacher = load_checkpoint(parsed.teacher, parsed.trust)
+    check_target(parsed.out, config=teacher.generator.config)
     source = source or content.GeneratorFeatures(teacher.generator)
     run = parsed.run or parsed.out.with_suffix(".run")
     kept = run / "pruned.safetensors"

@@ -20,8 +20,9 @@ from .sngan_discriminator import SNGANDiscriminator, SNGANDiscriminatorConfig
 
 @dataclass(frozen=True)
 class Kind:
-    """The classes of one kind of network."""
+    """What people call one kind of network, and its classes."""
 
+    title: str
     generator_config: type
     generator: type[nn.Module]
     discriminator_config: type
@@ -29,8 +30,12 @@ class Kind:
 
 
 KINDS = {
-    "stylegan2": Kind(GeneratorConfig, Generator, DiscriminatorConfig, Discriminator),
-    "sngan": Kind(SNGANConfig, SNGANGenerator, SNGANDiscriminatorConfig, SNGANDiscriminator),
+    "stylegan2": Kind(
+        "StyleGAN2", GeneratorConfig, Generator, DiscriminatorConfig, Discriminator
+    ),
+    "sngan": Kind(
+        "SN-GAN", SNGANConfig, SNGANGenerator, SNGANDiscriminatorConfig, SNGANDiscriminator
+    ),
 }
 
 

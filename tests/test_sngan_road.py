@@ -158,7 +158,7 @@ def test_networks_of_two_kinds_do_not_mix(photos: Path, tmp_path: Path) -> None:
     wrong = Discriminator(DiscriminatorConfig(16, (4, 4, 4)))
     with pytest.raises(ValueError, match=r"^discriminator: got kind stylegan2, expected sngan$"):
         save_checkpoint(g, wrong, tmp_path / "x.safetensors")
-    with pytest.raises(ValueError, match=r"x\.pt: got an SN-GAN, expected StyleGAN2 for rosinal"):
+    with pytest.raises(ValueError, match=r"^generator: got SN-GAN, expected StyleGAN2, whose lay"):
         save_generator(g, tmp_path / "x.pt")
     with pytest.raises(ValueError, match=r"^student: got SNGANGenerator, expected a StyleGAN2 gen"):
         calibrate(g, g)
@@ -226,6 +226,44 @@ def test_the_command_line_from_training_to_a_sheet(photos: Path, tmp_path: Path,
                "--method", "slimming", "--out", tmp_path / "g.safetensors") == 0
     assert run("evaluate", teacher, "--content", "generator-features") == 2
     assert run("generate", student, "--seeds", "0-3", "--out", tmp_path / "sheet.png") == 0
+
+
+def test_the_command_line_inspects_and_converts(tmp_path: Path, capsys) -> None:
+    g, d = networks()
+    source, half = tmp_path / "t.safetensors", tmp_path / "half.safetensors"
+    save_checkpoint(g, d, source)
+    assert run("inspect", source) == 0
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    facts = dict(line for line in lines if line[0] != "missing")
+    assert facts == {
+        "file": str(source),
+        "format": "safetensors of this project",
+        "SHA-256": load_checkpoint(source).sha256,
+        "network": "SN-GAN",
+        "resolution": "16 px",
+        "widths": "6,5,8,4,6",
+        "latents": "z 8, used as it is",
+        "parameters": f"{sum(p.numel() for p in g.parameters()):,}",
+        "MACs": f"{macs(g):,}",
+        "discriminator": f"widths 4x2, {sum(p.numel() for p in d.parameters()):,} parameters",
+    }
+    assert run("convert", source, half, "--half") == 0
+    printed = capsys.readouterr().out
+    assert "8 images before and after: largest difference" in printed
+    assert "the discriminator's outputs on them" in printed
+    assert isinstance(load_checkpoint(half).discriminator, SNGANDiscriminator)
+    assert run("convert", source, tmp_path / "g.safetensors", "--generator-only") == 0
+    assert "largest difference 0, of values up to" in capsys.readouterr().out
+    before = sorted(tmp_path.iterdir())
+    assert run("convert", source, tmp_path / "x.pt") == 2
+    # a format that cannot hold the result is refused before it is made
+    assert run("compress", source, "--content", "everything", "--out", tmp_path / "x.pt") == 2
+    refused = (
+        "cagc_lib: generator: got SN-GAN, expected StyleGAN2, whose layout a .pt file has; "
+        ".safetensors holds any"
+    )
+    assert capsys.readouterr().err.splitlines() == [refused] * 2
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_the_command_line_refuses_in_one_line(photos: Path, tmp_path: Path, capsys) -> None:
