@@ -243,7 +243,8 @@ def _generate(parser: argparse.ArgumentParser) -> None:
 
 def _convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a generator's file or name")
-    parser.add_argument("out", metavar="OUT", type=Path, help=".safetensors, or rosinality's .pt")
+    parser.add_argument("out", metavar="OUT", type=Path,
+                        help=".safetensors, or rosinality's .pt for a StyleGAN2")
     parser.add_argument("--generator-only", action="store_true",
                         help="leave the discriminator out")
     parser.add_argument("--half", action="store_true",
