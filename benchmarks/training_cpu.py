@@ -24,7 +24,8 @@ from cagc_lib.distillation import DistillationConfig
 from cagc_lib.features import FeatureNetwork
 from cagc_lib.generator import Generator, GeneratorConfig
 from cagc_lib.images import RenderedPortraits
-from cagc_lib.train_state import TrainConfig, TrainState, matching_discriminator
+from cagc_lib.networks import matching_discriminator
+from cagc_lib.train_state import TrainConfig, TrainState
 from cagc_lib.train_steps import Lesson, Steps
 
 TEACHER = GeneratorConfig(64, (160,) * 6 + (80,) * 2 + (40,) * 2, 128, 128, 4)

@@ -1,7 +1,7 @@
-"""Content-aware GAN compression: a StyleGAN2 generator made smaller where nobody looks.
+"""Content-aware GAN compression: a generator made smaller where nobody looks.
 
 The files of this package are the road of the book, in the order of `tests/test_architecture.py`:
-operators, generator, discriminator, checkpoints, portraits, content, importance, pruning,
+operators, networks (StyleGAN2 and SN-GAN), checkpoints, portraits, content, importance, pruning,
 calibration, distillation, training, costs, metrics, figures. What a notebook needs is
 re-exported here.
 """
@@ -22,6 +22,7 @@ from .importance import ChannelScores, gradient_scores, salt_and_pepper, score_c
 from .metrics import Report, evaluate
 from .portraits import Portraits, render_portraits
 from .pruning import PruningPlan, plan_pruning, prune
+from .sngan import SNGANConfig, SNGANGenerator
 
 __all__ = [
     "ChannelScores",
@@ -31,6 +32,8 @@ __all__ = [
     "Portraits",
     "PruningPlan",
     "Report",
+    "SNGANConfig",
+    "SNGANGenerator",
     "calibrate",
     "content_source",
     "evaluate",

@@ -6,7 +6,6 @@ and can be resumed. Chapter 1 uses it.
 """
 
 import argparse
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -14,7 +13,20 @@ from pathlib import Path
 from typing import NoReturn
 
 from . import commands
+from .arguments import (
+    channels,
+    count,
+    distillation,
+    integer,
+    natural,
+    number,
+    seed_and_device,
+    seeds,
+    training,
+    trust,
+)
 from .importance import METHODS
+from .networks import KINDS
 from .pruning import RGB_GAINS
 
 _TOP = """examples:
@@ -67,7 +79,10 @@ _TRAIN = """examples:
   python -m cagc_lib train student pruned.safetensors --teacher portraits --out runs/student
   python -m cagc_lib train student pruned.safetensors --teacher mine.pkl --content everything \\
       --data photos/ --out runs/mine
+  python -m cagc_lib train teacher --network sngan --data cifar10/train --out runs/sngan
   python -m cagc_lib train parser --out parser.safetensors
+  python -m cagc_lib train classifier --data cifar10/train --test cifar10/test \\
+      --out classifier.safetensors
 """
 
 
@@ -113,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m cagc_lib", epilog=_TOP,
-        description="Compress a StyleGAN2 generator where its images matter least.",
+        description="Compress a StyleGAN2 or SN-GAN generator where its images matter least.",
     )
     add = parser.add_subparsers(metavar="COMMAND", required=True).add_parser
     _compress(add(
@@ -122,10 +137,10 @@ def _parser() -> argparse.ArgumentParser:
         description="Remove the channels that the content of the images depends on least.",
     ))
     _evaluate(add(
-        "evaluate", help="measure a generator against held-out portraits", epilog=_EVALUATE,
+        "evaluate", help="measure a generator against held-out images", epilog=_EVALUATE,
         usage="python -m cagc_lib evaluate FILE [options]",
-        description="Measure a generator against held-out rendered portraits.\n"
-                    "For other images, only teacher_l1 and teacher_psnr mean something.",
+        description="Measure a generator against held-out rendered portraits, or a folder.\n"
+                    "In the portraits' features, other images' distances mean little.",
     ))
     _generate(add(
         "generate", help="draw a sheet of images", epilog=_GENERATE,
@@ -143,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
         usage="python -m cagc_lib inspect FILE [options]",
         description="Print a card: format, sizes, costs, hashes, what is missing.",
     ))
-    train = add("train", help="train a teacher, a student, the parser or the features",
+    train = add("train", help="train a teacher, a student, or a small network that reads images",
                 epilog=_TRAIN)
     add = train.add_subparsers(metavar="WHAT", required=True).add_parser
     _train_teacher(add(
@@ -157,100 +172,109 @@ def _parser() -> argparse.ArgumentParser:
     for what, steps in (("parser", 4000), ("features", 5000)):
         text = {"parser": "reads the content mask", "features": "perceptual loss and measures"}
         _train_network(add(what, help=f"the small network: {text[what]}"), what, steps)
+    _train_classifier(add("classifier", help="the small network of photographs: features, content"))
     return parser
 
 
 def _compress(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("teacher", metavar="TEACHER", help="a generator's file or name")
     parser.add_argument("--out", type=Path, required=True, help=".safetensors, or rosinality's .pt")
-    parser.add_argument("--ratio", type=_number, default=0.7,
+    parser.add_argument("--ratio", type=number, default=0.7,
                         help="share of every layer's channels to remove, in [0, 1) (0.7)")
     parser.add_argument("--method", choices=METHODS, default="content-aware",
                         help="how a channel's importance is scored (content-aware)")
-    parser.add_argument("--num-samples", type=_count, default=400,
+    parser.add_argument("--num-samples", type=count, default=400,
                         help="images to score with (400)")
-    parser.add_argument("--score-batch", type=_count, default=10,
+    parser.add_argument("--score-batch", type=count, default=10,
                         help="images per backward pass of the scores (10)")
-    parser.add_argument("--noise-prob", type=_number, default=0.05,
+    parser.add_argument("--noise-prob", type=number, default=0.05,
                         help="share of the content's pixels replaced (0.05)")
     parser.add_argument("--per-sample", action="store_true",
                         help="take |gradient| per image, not per batch as the official code does")
     parser.add_argument("--rgb-gain", choices=RGB_GAINS, default="recomputed",
                         help="a kept channel's strength in the image: preserved, or recomputed, "
                              "which is larger, as in the official code (recomputed)")
-    parser.add_argument("--round-to", type=_count, metavar="N",
+    parser.add_argument("--round-to", type=count, metavar="N",
                         help="round kept widths up to multiples of N")
-    parser.add_argument("--distil-images", type=_natural, default=0, metavar="N",
+    parser.add_argument("--distil-images", type=natural, default=0, metavar="N",
                         help="real images to show in distillation; 0 prunes only (0)")
     parser.add_argument("--run", type=Path,
                         help="run folder of the distillation (beside --out, ending in .run)")
-    _distillation(parser)
-    _training(parser)
-    _trust(parser)
+    distillation(parser)
+    training(parser)
+    trust(parser)
     parser.set_defaults(run_command=commands.run_compress)
 
 
 def _evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a generator's file or name")
     parser.add_argument("--teacher", metavar="FILE", help="also measure the distance to this one")
-    parser.add_argument("--num-samples", type=_count, default=2000, help="images to measure (2000)")
+    parser.add_argument("--num-samples", type=count, default=2000, help="images to measure (2000)")
     parser.add_argument("--content", default="portraits",
-                        help="portraits, everything, classes such as hair,hat, or none for the "
-                             "overall numbers only (portraits)")
-    parser.add_argument("--psi", type=_number, default=1.0,
+                        help="portraits, class-activation, everything, classes such as hair,hat, "
+                             "or none for the overall numbers only (portraits)")
+    parser.add_argument("--reference", default="portraits",
+                        help="real images: portraits (rendered), or a folder (portraits)")
+    parser.add_argument("--features", default="portraits",
+                        help="what measures: portraits, or a classifier's file or name (portraits)")
+    parser.add_argument("--psi", type=number, default=1.0,
                         help="truncation: 1 is full variety, 0 the average image (1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="append it as a row there")
-    _seed_and_device(parser)
-    _trust(parser)
+    seed_and_device(parser)
+    trust(parser)
     parser.set_defaults(run_command=commands.run_evaluate)
 
 
 def _generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a generator's file or name")
     parser.add_argument("--out", type=Path, required=True, help="a .png")
-    parser.add_argument("--seeds", type=_seeds, default=_seeds("0-15"), metavar="0-15,20",
+    parser.add_argument("--seeds", type=seeds, default=seeds("0-15"), metavar="0-15,20",
                         help="one image a seed (0-15)")
-    parser.add_argument("--psi", type=_number, default=0.7,
+    parser.add_argument("--psi", type=number, default=0.7,
                         help="truncation: 1 is full variety, 0 the average image (0.7)")
     parser.add_argument("--noise", choices=("const", "random", "none"), default="const",
                         help="noise maps: the stored ones, new ones, or none (const)")
-    parser.add_argument("--columns", type=_count, default=8, help="images in a row (8)")
+    parser.add_argument("--columns", type=count, default=8, help="images in a row (8)")
     parser.add_argument("--device", help="cpu or cuda (cuda where there is one)")
-    _trust(parser)
+    trust(parser)
     parser.set_defaults(run_command=commands.run_generate)
 
 
 def _convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a generator's file or name")
-    parser.add_argument("out", metavar="OUT", type=Path, help=".safetensors, or rosinality's .pt")
+    parser.add_argument("out", metavar="OUT", type=Path,
+                        help=".safetensors, or rosinality's .pt for a StyleGAN2")
     parser.add_argument("--generator-only", action="store_true",
                         help="leave the discriminator out")
     parser.add_argument("--half", action="store_true",
                         help="store float16, half the size; .safetensors only")
-    _trust(parser)
+    trust(parser)
     parser.set_defaults(run_command=commands.run_convert)
 
 
 def _inspect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a generator's file or name")
-    _trust(parser)
+    trust(parser)
     parser.set_defaults(run_command=commands.run_inspect)
 
 
 def _train_teacher(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="run folder")
-    parser.add_argument("--resolution", type=_count, default=64, help="side in pixels (64)")
-    parser.add_argument("--channels", default="160x6,80x2,40x2", type=_channels,
-                        help="widths from 4x4 up, WIDTHxCOUNT (160x6,80x2,40x2)")
-    parser.add_argument("--z-dim", type=_count, default=128, help="size of z (128)")
-    parser.add_argument("--w-dim", type=_count, default=128, help="size of w (128)")
-    parser.add_argument("--mapping-layers", type=_count, default=4, help="from z to w (4)")
-    parser.add_argument("--warm-start", type=_natural, default=0, metavar="STEPS",
+    parser.add_argument("--network", choices=tuple(KINDS), default="stylegan2",
+                        help="what kind of network (stylegan2)")
+    parser.add_argument("--resolution", type=count, help="side in pixels (64; SN-GAN 32)")
+    parser.add_argument("--channels", type=channels,
+                        help="widths from 4x4 up, WIDTHxCOUNT (160x6,80x2,40x2; SN-GAN 256x7)")
+    parser.add_argument("--z-dim", type=count, help="size of z (128)")
+    parser.add_argument("--w-dim", type=count, help="size of w (128; SN-GAN has none)")
+    parser.add_argument("--mapping-layers", type=count,
+                        help="from z to w (4; SN-GAN has none)")
+    parser.add_argument("--warm-start", type=natural, default=0, metavar="STEPS",
                         help="regression onto portraits before the adversarial phase (0)")
-    parser.add_argument("--images", type=_natural, default=200_000,
+    parser.add_argument("--images", type=natural, default=200_000,
                         help="real images of the adversarial phase (200000)")
-    _training(parser)
+    training(parser)
     parser.set_defaults(run_command=commands.run_train_teacher)
 
 
@@ -258,133 +282,33 @@ def _train_student(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("student", metavar="STUDENT", help="a pruned generator's file")
     parser.add_argument("--teacher", required=True, help="its teacher's file or name")
     parser.add_argument("--out", type=Path, required=True, help="run folder")
-    parser.add_argument("--images", type=_natural, default=200_000,
+    parser.add_argument("--images", type=natural, default=200_000,
                         help="real images to show (200000)")
-    _distillation(parser)
-    _training(parser)
-    _trust(parser)
+    distillation(parser)
+    training(parser)
+    trust(parser)
     parser.set_defaults(run_command=commands.run_train_student)
 
 
 def _train_network(parser: argparse.ArgumentParser, what: str, steps: int) -> None:
     parser.add_argument("--out", type=Path, help="a .safetensors")
     parser.add_argument("--register", metavar="NAME", help="write it to data/ and the manifest")
-    parser.add_argument("--steps", type=_count, default=steps, help=f"optimiser steps ({steps})")
-    parser.add_argument("--batch-size", type=_count, default=32, help="portraits a step (32)")
-    parser.add_argument("--seed", type=_integer, default=0, help="decides everything (0)")
+    parser.add_argument("--steps", type=count, default=steps, help=f"optimiser steps ({steps})")
+    parser.add_argument("--batch-size", type=count, default=32, help="portraits a step (32)")
+    parser.add_argument("--seed", type=integer, default=0, help="decides everything (0)")
     parser.set_defaults(run_command=commands.run_train_network, what=what)
 
 
-def _distillation(whole: argparse.ArgumentParser) -> None:
-    """Add what the distillation losses take, and the content they look at."""
-    parser = whole.add_argument_group("content and distillation")
-    parser.add_argument("--content", default="portraits",
-                        help="portraits, or classes such as hair,hat: for rendered portraits only; "
-                             "everything: for any images (portraits)")
-    parser.add_argument("--l1", type=_number, default=3.0, help="weight of the pixel loss (3)")
-    parser.add_argument("--perceptual", type=_number, default=3.0,
-                        help="weight of the feature loss (3)")
-    parser.add_argument("--rgb", type=_number, default=0.0,
-                        help="weight of the pixel loss on smaller RGB sums (0)")
-    parser.add_argument("--adversarial", type=_number, default=1.0,
-                        help="weight of the adversarial loss (1)")
-    parser.add_argument("--no-mask", action="store_true",
-                        help="distil everywhere, not only inside the content")
-    parser.add_argument("--teacher-noise", choices=("independent", "shared"),
-                        default="independent", help="the teacher's noise maps (independent)")
-    parser.add_argument("--init", choices=("inherited", "fresh"), default="inherited",
-                        help="the student's first weights (inherited)")
-
-
-def _training(whole: argparse.ArgumentParser) -> None:
-    """Add what every run of the training loop takes."""
-    parser = whole.add_argument_group("training")
-    parser.add_argument("--resume", action="store_true", help="continue the run where it stopped")
-    parser.add_argument("--data", default="portraits",
-                        help="real images: portraits (rendered), or a folder of yours (portraits)")
-    parser.add_argument("--batch-size", type=_count, default=16, help="images a step (16)")
-    parser.add_argument("--autocast", choices=("off", "bfloat16"), default="bfloat16",
-                        help="arithmetic of the networks in training (bfloat16)")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", type=_setting,
-                        help="any other field of TrainConfig, such as r1_gamma=1 or pool=20000")
-    parser.add_argument("--register", metavar="NAME",
-                        help="also write it to data/ and the manifest, in half precision")
-    _seed_and_device(whole)
-
-
-def _seed_and_device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=_integer, default=0, help="decides every random draw (0)")
-    parser.add_argument("--device", help="cpu or cuda (cuda where there is one)")
-
-
-def _trust(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--trust", action="store_true",
-                        help="load a downloaded model whose hash is not known")
-
-
-def _integer(text: str) -> int:
-    if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected an integer")
-    return int(text)
-
-
-def _natural(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,18}", text):
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected an integer >= 0")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected an integer >= 1")
-    return int(text)
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number") from None
-
-
-def _seeds(text: str) -> list[int]:
-    """Read 0-3,20 as 0, 1, 2, 3, 20."""
-    seeds: list[int] = []
-    for part in text.split(","):
-        match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", part)
-        if match is None:
-            raise argparse.ArgumentTypeError(f"got {text!r}, expected integers such as 0-15,20")
-        first, last = int(match[1]), int(match[2] or match[1])
-        if last < first or last - first >= 10_000:
-            raise argparse.ArgumentTypeError(f"got {part!r}, expected a rising range of <= 10000")
-        seeds += range(first, last + 1)
-    return seeds
-
-
-def _channels(text: str) -> tuple[int, ...]:
-    """Read 160x6,80x2 as six widths of 160 and two of 80."""
-    widths: list[int] = []
-    for part in text.split(","):
-        if not re.fullmatch(r"[0-9]{1,5}(x[0-9]{1,2})?", part):
-            raise argparse.ArgumentTypeError(f"got {text!r}, expected for example 160x6,80x2,40x2")
-        width, _, count = part.partition("x")
-        widths += [int(width)] * int(count or 1)
-    return tuple(widths)
-
-
-def _setting(text: str) -> tuple[str, object]:
-    """Read NAME=VALUE, the value being true, false, an integer, a number or a word."""
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected NAME=VALUE")
-    if value in ("true", "false"):
-        return name, value == "true"
-    for kind in (int, float):
-        try:
-            return name, kind(value)
-        except ValueError:
-            continue
-    return name, value
+def _train_classifier(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="one folder of images a class")
+    parser.add_argument("--test", type=Path, help="the same, held out, for the accuracy")
+    parser.add_argument("--out", type=Path, help="a .safetensors")
+    parser.add_argument("--register", metavar="NAME", help="write it to data/ and the manifest")
+    parser.add_argument("--resolution", type=count, default=32, help="side in pixels (32)")
+    parser.add_argument("--steps", type=count, default=12_000, help="optimiser steps (12000)")
+    parser.add_argument("--batch-size", type=count, default=128, help="images a step (128)")
+    seed_and_device(parser)
+    parser.set_defaults(run_command=commands.run_train_classifier)
 
 
 if __name__ == "__main__":

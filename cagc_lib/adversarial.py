@@ -1,13 +1,13 @@
-"""StyleGAN2's adversarial losses and regularisers, as functions without state.
+"""The adversarial losses and StyleGAN2's regularisers, as functions without state.
 
-    discriminator   softplus(D(fake)) + softplus(-D(real))            non-saturating logistic loss
-    generator       softplus(-D(fake))
-    path length     (|J_w^T y| - a)^2, a a running mean, y white noise per pixel
+    logistic   D: softplus(D(fake)) + softplus(-D(real))         G: softplus(-D(fake))
+    hinge      D: max(0, 1 + D(fake)) + max(0, 1 - D(real))      G: -D(fake)
+    path       (|J_w^T y| - a)^2, a a running mean, y white noise per pixel
 
-(Goodfellow et al. 2014; Karras et al. 2020, arXiv 1912.04958, sections 3.1-3.2 and appendix B.)
-R1 lives beside the discriminator. Latents are [N, z_dim], ws [N, num_ws, w_dim], images
-[N, 3, R, R] in [-1, 1], logits [N, 1]. Whatever is drawn at random is drawn from an explicit `rng`,
-so that a step is a function of its seed. Chapter 8.
+(Goodfellow et al. 2014; Karras et al. 2020, arXiv 1912.04958, sections 3.1-3.2 and appendix B; the
+hinge as in Miyato et al. 2018, arXiv 1802.05957.) R1 lives beside the discriminator. Latents are
+[N, z_dim], ws [N, num_ws, w_dim], images [N, 3, R, R] in [-1, 1], logits [N, 1]. Whatever is drawn
+at random is drawn from an explicit `rng`, so that a step is a function of its seed. Chapters 8, 11.
 """
 
 from collections.abc import Iterable
@@ -25,6 +25,26 @@ def generator_loss(fake_logits: torch.Tensor) -> torch.Tensor:
 def discriminator_loss(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.Tensor:
     """Logistic loss of the discriminator, a scalar."""
     return F.softplus(-real_logits.float()).mean() + F.softplus(fake_logits.float()).mean()
+
+
+def hinge_generator_loss(fake_logits: torch.Tensor) -> torch.Tensor:
+    """Hinge loss of the generator, a scalar: it has no end to rise to."""
+    return -fake_logits.float().mean()
+
+
+def hinge_discriminator_loss(
+    real_logits: torch.Tensor, fake_logits: torch.Tensor
+) -> torch.Tensor:
+    """Hinge loss of the discriminator, a scalar: images beyond the margin of 1 do not count."""
+    real, fake = 1 - real_logits.float(), 1 + fake_logits.float()
+    return F.relu(real).mean() + F.relu(fake).mean()
+
+
+# name -> losses of generator and discriminator
+LOSSES = {
+    "logistic": (generator_loss, discriminator_loss),
+    "hinge": (hinge_generator_loss, hinge_discriminator_loss),
+}
 
 
 def path_lengths(
@@ -81,6 +101,9 @@ def draw_latents(
     """
     z = torch.randn(2, n, z_dim, generator=rng, device=rng.device)
     chance = torch.rand((), generator=rng, device=rng.device).item()
+    if num_ws == 1:
+        # one w makes the whole image: there is no layer to change over at
+        return Latents(z, 1)
     layer = torch.randint(1, num_ws, (), generator=rng, device=rng.device).item()
     return Latents(z, int(layer) if chance < mixing else num_ws)
 
@@ -93,8 +116,15 @@ def draw_noise(n: int, num_layers: int, rng: torch.Generator) -> list[torch.Tens
 
 @torch.no_grad()
 def update_average(average: torch.nn.Module, source: torch.nn.Module, decay: float) -> None:
-    """Move every parameter of `average` by 1 - decay toward `source`."""
-    torch._foreach_lerp_(list(average.parameters()), list(source.parameters()), 1 - decay)
+    """Move every parameter and batch-norm statistic of `average` by 1 - decay toward `source`."""
+    pairs = [
+        [*network.parameters(), *(
+            buffer for name, buffer in network.named_buffers()
+            if name.endswith(("running_mean", "running_var"))
+        )]
+        for network in (average, source)
+    ]
+    torch._foreach_lerp_(*pairs, 1 - decay)
 
 
 def average_decay(batch_size: int, half_life: float) -> float:
@@ -103,12 +133,12 @@ def average_decay(batch_size: int, half_life: float) -> float:
 
 
 def lazy_adam(
-    parameters: Iterable[torch.nn.Parameter], lr: float, interval: int
+    parameters: Iterable[torch.nn.Parameter], lr: float, interval: int, beta2: float = 0.99
 ) -> torch.optim.Adam:
-    """Adam(betas 0, 0.99) corrected for a regulariser that runs every `interval` steps.
+    """Adam(betas 0, beta2) corrected for a regulariser that runs every `interval` steps.
 
     The regulariser's own step makes interval + 1 steps of interval; rate and decay shrink by that
     ratio (Karras et al. 2020, appendix B). `interval` 0 means no regulariser.
     """
     ratio = interval / (interval + 1) if interval else 1.0
-    return torch.optim.Adam(parameters, lr=lr * ratio, betas=(0.0, 0.99**ratio), fused=True)
+    return torch.optim.Adam(parameters, lr=lr * ratio, betas=(0.0, beta2**ratio), fused=True)

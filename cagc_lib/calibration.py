@@ -127,6 +127,9 @@ def calibrate(
 
 def _kept(student: Generator, teacher: Generator) -> tuple[torch.Tensor, ...]:
     """The student's channels as numbers of the teacher's; refuses networks that do not fit."""
+    for name, g in (("student", student), ("teacher", teacher)):
+        if not isinstance(g, Generator):
+            raise ValueError(f"{name}: got {type(g).__name__}, expected a StyleGAN2 generator")
     lineage = student.lineage
     if lineage is None:
         raise ValueError("student: got a network that was not pruned, expected a result of prune()")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .artefacts import (
     artefact_path,
@@ -34,7 +34,9 @@ from .formats import native, nvidia, rosinality
 from .formats.layouts import State, assemble, expected_shapes
 from .formats.native import load_network, save_network
 from .generator import Generator, GeneratorConfig
+from .networks import kind_of
 from .pickle_reader import PersistentObject, module_tensors, read_nvidia_pickle, submodules
+from .protocol import PrunableGenerator, Shapes
 
 W_AVG_SAMPLES = 10_000
 _LEGACY_TORCH = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
@@ -59,14 +61,14 @@ class Checkpoint:
             read ("not_read"), the hash of the Python source in a pickle ("source_code_sha256").
     """
 
-    generator: Generator
-    discriminator: Discriminator | None
+    generator: PrunableGenerator
+    discriminator: nn.Module | None
     format: str
     sha256: str
     meta: dict[str, Any] = field(default_factory=dict)
 
 
-def load_generator(path_or_name: str | Path, trust: bool = False) -> Generator:
+def load_generator(path_or_name: str | Path, trust: bool = False) -> PrunableGenerator:
     """Load a generator from a file of any known format, or one with a name.
 
     Args:
@@ -104,14 +106,14 @@ def load_checkpoint(path_or_name: str | Path, trust: bool = False) -> Checkpoint
     return Checkpoint(generator, discriminator, name, file_sha256(path), meta)
 
 
-def save_generator(generator: Generator, path: str | Path) -> None:
+def save_generator(generator: PrunableGenerator, path: str | Path) -> None:
     """Save a generator: see `save_checkpoint`."""
     save_checkpoint(generator, None, path)
 
 
 def save_checkpoint(
-    generator: Generator,
-    discriminator: Discriminator | None,
+    generator: PrunableGenerator,
+    discriminator: nn.Module | None,
     path: str | Path,
     half: bool = False,
 ) -> None:
@@ -119,7 +121,7 @@ def save_checkpoint(
 
     Args:
         generator: any generator; its lineage (kept indices, source hash) goes into safetensors.
-        discriminator: one for the same resolution, or None.
+        discriminator: one of the same kind for the same resolution, or None.
         path: ending in .safetensors, or in .pt for the layout that the rosinality and CAGC code
             loads (which has no place for lineage or conv_clamp).
         half: store float16, half the size, loaded as float32; safetensors only.
@@ -130,11 +132,11 @@ def save_checkpoint(
     """
     path = Path(path)
     check_target(path, half)
-    if discriminator is not None and (
-        discriminator.config.resolution != generator.config.resolution
-    ):
-        got, expected = discriminator.config.resolution, generator.config.resolution
-        raise ValueError(f"discriminator: got resolution {got}, expected {expected}")
+    if discriminator is not None:
+        for what, of in (("resolution", lambda config: config.resolution), ("kind", kind_of)):
+            got, expected = of(discriminator.config), of(generator.config)
+            if got != expected:
+                raise ValueError(f"discriminator: got {what} {got}, expected {expected}")
     if path.suffix == ".safetensors":
         native.write_file(path, *native.pack(generator, discriminator), half=half)
     else:
@@ -147,13 +149,20 @@ def save_checkpoint(
         atomic_write(path, lambda file: torch.save(content, file))
 
 
-def check_target(path: str | Path, half: bool = False) -> None:
-    """Raise a ValueError unless `save_checkpoint` knows a format for this file's name."""
+def check_target(path: str | Path, half: bool = False, config: Shapes | None = None) -> None:
+    """Raise a ValueError unless `save_checkpoint` knows a format for this file's name.
+
+    Args:
+        path, half: as for `save_checkpoint`.
+        config: of the generator to be saved; None asks for the name alone.
+    """
     suffix = Path(path).suffix
     if suffix not in (".safetensors", ".pt"):
         raise ValueError(f"{path}: got extension {suffix!r}, expected .safetensors or .pt")
     if half and suffix == ".pt":
         raise ValueError(f"{path}: float16 is for .safetensors, a .pt file stores float32")
+    if config is not None and suffix == ".pt":
+        rosinality.check_config(config)
 
 
 def save_training_state(state: dict[str, Any], path: str | Path) -> None:
@@ -217,6 +226,10 @@ def _kind_of(path: Path) -> str:
         raise ValueError(f"{path}: got a pipe or a device, expected {_EXPECTED}")
     with path.open("rb") as file:
         head = file.read(16)
+    # first: the length of safetensors' header may begin with any other format's first byte
+    length = int.from_bytes(head[:8], "little")
+    if head[8:9] == b"{" and length <= path.stat().st_size - 8:
+        return "safetensors"
     if head[:4] == b"PK\x03\x04" or head[: len(_LEGACY_TORCH)] == _LEGACY_TORCH:
         return "torch"
     if head[:1] == b"\x80":

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from . import content, costs, features, metrics
+from . import classifier, content, costs, features, metrics
 from .artefacts import atomic_write, data_dir, file_sha256, write_manifest_entry
 from .checkpoints import (
     Checkpoint,
@@ -27,26 +28,35 @@ from .checkpoints import (
     save_checkpoint,
 )
 from .conversion import card, convert, short_widths
-from .discriminator import Discriminator
 from .distillation import DistillationConfig
-from .generator import Generator, GeneratorConfig
-from .images import save_sheet
+from .images import ClassFolders, save_sheet
 from .importance import score_channels
+from .networks import KINDS, kind_of
+from .protocol import PrunableGenerator, like
 from .pruning import plan_pruning, prune
-from .train_state import TrainConfig
+from .train_state import SNGAN_RECIPE, TrainConfig
 from .training import train_student, train_teacher
 
 TURNS = 9
+# what `train teacher` makes where it is told nothing else, and how a kind of network is trained
+SHAPES: dict[str, dict[str, Any]] = {
+    "stylegan2": {
+        "resolution": 64, "channels": (160,) * 6 + (80,) * 2 + (40,) * 2, "z_dim": 128,
+        "w_dim": 128, "mapping_layers": 4,
+    },
+    "sngan": {"resolution": 32, "channels": (256,) * 7, "z_dim": 128},
+}
+RECIPES = {"stylegan2": {"batch_size": 16}, "sngan": SNGAN_RECIPE}
 
 
 def run_train_teacher(parsed: argparse.Namespace) -> None:
     """`train teacher`: a full-size generator from new weights, in a run folder."""
-    config = _train_config(parsed, warm_start=parsed.warm_start)
-    generator = GeneratorConfig(
-        parsed.resolution, parsed.channels, parsed.z_dim, parsed.w_dim, parsed.mapping_layers
-    )
+    config = _train_config(parsed, parsed.network, warm_start=parsed.warm_start)
+    names = SHAPES["stylegan2"]
+    given = {n: getattr(parsed, n) for n in names if getattr(parsed, n) is not None}
+    generator = KINDS[parsed.network].generator_config.from_dict(SHAPES[parsed.network] | given)
     device = _device(parsed.device)
-    network = _perceptual(device) if config.looks_at_features else None
+    network = _perceptual(device, "stylegan2") if config.looks_at_features else None
     target = _registered(parsed.register)
     state = train_teacher(
         config, generator, parsed.out, features=network, resume=parsed.resume, device=device
@@ -68,10 +78,30 @@ def run_train_network(parsed: argparse.Namespace) -> None:
     print(f"{path}: {path.stat().st_size:,} bytes")
 
 
+def run_train_classifier(parsed: argparse.Namespace) -> None:
+    """`train classifier`: features and class activation for a folder of labelled images."""
+    path = _registered(parsed.register) or parsed.out
+    if path is None:
+        raise ValueError("out: got nothing, expected --out FILE or --register NAME")
+    _check_output(path, (".safetensors",))
+    held_out = parsed.test and ClassFolders(parsed.test, parsed.resolution)
+    network = classifier.train_classifier(
+        parsed.data, parsed.resolution, parsed.steps, parsed.batch_size, seed=parsed.seed,
+        out=path, device=_device(parsed.device),
+    )
+    measured = {"accuracy": classifier.accuracy(network, held_out)} if held_out else {}
+    for name, value in measured.items():
+        print(f"{name} {value:.4f} on {len(held_out):,} images of {parsed.test}")
+    if parsed.register:
+        write_manifest_entry(path, parsed.command_line, **measured)
+    print(f"{path}: {path.stat().st_size:,} bytes")
+
+
 def run_train_student(parsed: argparse.Namespace) -> None:
     """`train student`: distillation of a network that was pruned before."""
     source = _content(parsed.content)
     teacher = load_checkpoint(parsed.teacher, parsed.trust)
+    source = source or content.GeneratorFeatures(teacher.generator)
     student = load_generator(parsed.student, parsed.trust)
     target = _registered(parsed.register)
     state = _distil(parsed, parsed.out, parsed.images, student, teacher, source)
@@ -87,6 +117,8 @@ def run_compress(parsed: argparse.Namespace) -> None:
         raise ValueError(f"ratio: got {parsed.ratio}, expected a number in [0, 1)")
     source = _content(parsed.content)
     teacher = load_checkpoint(parsed.teacher, parsed.trust)
+    check_target(parsed.out, config=teacher.generator.config)
+    source = source or content.GeneratorFeatures(teacher.generator)
     run = parsed.run or parsed.out.with_suffix(".run")
     kept = run / "pruned.safetensors"
     if parsed.distil_images and not parsed.resume and (run / "state.pt").exists():
@@ -116,6 +148,8 @@ def run_evaluate(parsed: argparse.Namespace) -> None:
     for path, suffix in ((parsed.json, ".json"), (parsed.csv, ".csv")):
         if path is not None:
             _check_output(path, (suffix,))
+    if parsed.content == "generator-features":
+        raise ValueError("content: got generator-features, expected a source for any image")
     source = None if parsed.content == "none" else _content(parsed.content)
     generator = load_generator(parsed.file, parsed.trust)
     teacher = (
@@ -124,6 +158,7 @@ def run_evaluate(parsed: argparse.Namespace) -> None:
     report = metrics.evaluate(
         generator, parsed.num_samples, parsed.seed, source, teacher,
         truncation_psi=parsed.psi, device=_device(parsed.device), progress=True,
+        reference=parsed.reference, features=_features(parsed.features),
     )
     values = {key: value for key, value in report.to_dict().items() if value is not None}
     width = max(map(len, values))
@@ -143,7 +178,7 @@ def run_generate(parsed: argparse.Namespace) -> None:
         torch.randn(generator.config.z_dim, generator=torch.Generator().manual_seed(seed))
         for seed in parsed.seeds
     ]
-    batches = torch.stack(z).to(generator.w_avg.device).split(16)
+    batches = torch.stack(z).to(like(generator)).split(16)
     with torch.inference_mode():
         images = torch.cat([generator(batch, parsed.psi, parsed.noise).cpu() for batch in batches])
     save_sheet(images, parsed.out, min(parsed.columns, len(images)))
@@ -171,7 +206,7 @@ def run_inspect(parsed: argparse.Namespace) -> None:
 
 def _score_and_prune(
     parsed: argparse.Namespace, teacher: Checkpoint, source: content.ContentSource
-) -> Generator:
+) -> PrunableGenerator:
     device = _device(parsed.device)
     scores = score_channels(
         teacher.generator.to(device), source, parsed.method, parsed.num_samples,
@@ -182,7 +217,7 @@ def _score_and_prune(
 
 
 def _distil(
-    parsed: argparse.Namespace, run: Path, images: int, student: Generator,
+    parsed: argparse.Namespace, run: Path, images: int, student: PrunableGenerator,
     teacher: Checkpoint, source: content.ContentSource,
 ) -> Any:
     distillation = DistillationConfig(
@@ -193,29 +228,36 @@ def _distil(
     device = _device(parsed.device)
     if teacher.discriminator is None:
         print("the teacher's file holds no discriminator: a new one is trained")
+    kind = kind_of(teacher.generator.config)
     return train_student(
-        _train_config(parsed, images=images), distillation, student, teacher.generator, run,
+        _train_config(parsed, kind, images=images), distillation, student, teacher.generator, run,
         teacher.discriminator, source,
-        _perceptual(device) if distillation.perceptual else None,
+        _perceptual(device, kind) if distillation.perceptual else None,
         parsed.resume, device,
     )
 
 
-def _train_config(parsed: argparse.Namespace, **values: object) -> TrainConfig:
+def _train_config(parsed: argparse.Namespace, kind: str, **values: object) -> TrainConfig:
     for name in ("images", "batch_size", "data", "autocast", "seed"):
-        values.setdefault(name, getattr(parsed, name, None))
-    return TrainConfig.from_dict(values | dict(parsed.set))
+        if getattr(parsed, name, None) is not None:
+            values.setdefault(name, getattr(parsed, name))
+    return TrainConfig.from_dict(RECIPES[kind] | values | dict(parsed.set))
 
 
-def _content(name: str) -> content.ContentSource:
-    """Look up "portraits", "everything", or class names separated by commas."""
-    if name in ("portraits", "everything"):
+def _content(name: str) -> content.ContentSource | None:
+    """Look up a source by its name, or the portraits' by class names separated by commas.
+
+    None stands for "generator-features": that source needs the teacher, which is loaded later.
+    """
+    if name == "generator-features":
+        return None
+    if name in content.SOURCES:
         return content.content_source(name)
     classes = name.split(",")
     if unknown := [c for c in classes if c not in content.CLASS_NAMES]:
         raise ValueError(
-            f"content: got {unknown[0]!r}, expected portraits, everything, or class names out of "
-            f"{', '.join(content.CLASS_NAMES)}"
+            f"content: got {unknown[0]!r}, expected {', '.join(content.SOURCES)}, or class names "
+            f"out of {', '.join(content.CLASS_NAMES)}"
         )
     return content.content_source("portraits", classes=classes)
 
@@ -228,8 +270,15 @@ def _settings(parsed: argparse.Namespace, sha256: str) -> dict[str, Any]:
     return {"teacher_sha256": sha256} | {name: getattr(parsed, name) for name in names}
 
 
-def _perceptual(device: torch.device) -> features.FeatureNetwork:
+def _perceptual(device: torch.device, kind: str) -> Any:
+    if kind == "sngan":
+        return classifier.load_classifier("cifar10-perceptual", device)
     return features.load_features(device, "portraits-perceptual")
+
+
+def _features(name: str) -> Any:
+    """The network that measures: None for the portraits', else a classifier."""
+    return None if name == "portraits" else classifier.load_classifier(name)
 
 
 def _check_settings(path: Path, settings: dict[str, Any]) -> None:
@@ -244,7 +293,7 @@ def _check_settings(path: Path, settings: dict[str, Any]) -> None:
             )
 
 
-def _comparison(teacher: Generator, student: Generator) -> str:
+def _comparison(teacher: PrunableGenerator, student: PrunableGenerator) -> str:
     """Describe both networks in a small table."""
     pair = (teacher.cpu(), student.cpu())
     macs = [costs.macs(g) for g in pair]
@@ -309,7 +358,7 @@ def _registered(name: str | None) -> Path | None:
 
 
 def _register(
-    path: Path | None, g: Generator, d: Discriminator | None, parsed: argparse.Namespace
+    path: Path | None, g: PrunableGenerator, d: nn.Module | None, parsed: argparse.Namespace
 ) -> None:
     """Write an artefact in half precision, with the command that made it."""
     if path is None:

@@ -3,8 +3,10 @@
 A source is a plain callable: images [N, 3, H, W] in [-1, 1] -> mask [N, 1, H, W], bool. The paper
 parses the generator's own images into the 19 CelebAMask-HQ classes and keeps every pixel whose
 class is > 0 and not 16: all but background and clothes. "portraits" does the same with a small
-U-Net trained on rendered portraits; "everything" keeps all; a user's own function works wherever
-a source does. Unlike the public code, a batch of one keeps its batch axis. Chapter 5.
+U-Net trained on rendered portraits; "class-activation" keeps what a classifier of CIFAR-10 names an
+image by, `GeneratorFeatures` where a generator's own features are strong, "everything" all; a
+user's own function works wherever a source does. Unlike the public code, a batch of one keeps its
+batch axis. Chapters 5 and 11.
 """
 
 import itertools
@@ -18,10 +20,13 @@ from torch import nn
 
 from .artefacts import artefact_path
 from .checkpoints import load_network, save_network
+from .classifier import ClassActivation, load_classifier
 from .portraits import CLASS_NAMES, Portraits
+from .protocol import PrunableGenerator
 from .supervised import ResidualBlock, augment, fit, initialise
 
 ContentSource = Callable[[torch.Tensor], torch.Tensor]
+SOURCES = ("portraits", "everything", "class-activation")
 
 # The paper's rule: class > 0 and class != 16 (cloth).
 PAPER_CLASSES = tuple(name for name in CLASS_NAMES if name not in ("background", "cloth"))
@@ -166,6 +171,51 @@ class ParserSource:
         return F.interpolate(mask.float(), images.shape[2:], mode="bilinear") > 0.5
 
 
+class GeneratorFeatures:
+    """A content source for a generator's own images: the pixels where its features are strong.
+
+    The features are the activations two widths before the last, at half the resolution or near it;
+    a pixel is content where their mean magnitude is above its mean over the image. No label, parser
+    or classifier is needed, but only images that the generator has just drawn have a mask.
+
+    Args:
+        g: watched through hooks, not changed otherwise; several sources may watch one.
+    """
+
+    def __init__(self, g: PrunableGenerator) -> None:
+        self._strength: torch.Tensor | None = None
+        self._image: torch.Tensor | None = None
+        layer = g.synthesis.get_submodule(g.readers[-3][0].removesuffix(".weight"))
+        layer.register_forward_pre_hook(self._note_features)
+        g.synthesis.register_forward_hook(self._note_image)
+
+    def _note_features(self, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        self._strength = inputs[0].detach().float().abs().mean(1, keepdim=True)
+
+    def _note_image(
+        self, module: nn.Module, inputs: tuple, output: torch.Tensor | list[torch.Tensor]
+    ) -> None:
+        image = output[-1] if isinstance(output, list) else output
+        self._image = image.detach()
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Content mask: [N, 3, H, W], just drawn by the generator -> [N, 1, H, W], bool."""
+        check_images(images)
+        drawn = self._image
+        same = drawn is not None and drawn.shape == images.shape
+        if not same or not torch.equal(drawn.to(images), images):
+            raise ValueError(
+                "content: got images that the generator did not just draw, expected its last ones"
+            )
+        strength = F.interpolate(self._strength, images.shape[2:], mode="bilinear")
+        return strength > strength.mean((2, 3), keepdim=True)
+
+
+def following(source: ContentSource | None, g: PrunableGenerator) -> ContentSource | None:
+    """Return the source that does for g, a copy for example, what this one does."""
+    return GeneratorFeatures(g) if isinstance(source, GeneratorFeatures) else source
+
+
 @cache
 def _load_parser(path: Path) -> Parser:
     state, meta = load_network(path, "parser")
@@ -180,7 +230,8 @@ def content_source(
     """Look up a content source by name.
 
     Args:
-        name: "portraits", the parser trained on rendered portraits, or "everything".
+        name: "portraits", the parser trained on rendered portraits; "class-activation", the
+            shipped classifier of CIFAR-10; or "everything".
         classes: class names out of CLASS_NAMES that count as content; None is the paper's rule,
             all but background and cloth. For "portraits" only.
         device: where the parser waits; it follows the images in any case.
@@ -189,14 +240,16 @@ def content_source(
         A callable: images [N, 3, H, W] in [-1, 1] -> mask [N, 1, H, W], bool.
 
     Raises:
-        ValueError: unknown name or class, an empty list, or classes given to "everything".
+        ValueError: unknown name or class, an empty list, or classes for another than "portraits".
     """
+    if name not in SOURCES:
+        raise ValueError(f"unknown content source {name!r}; known: {', '.join(SOURCES)}")
+    if name != "portraits" and classes is not None:
+        raise ValueError(f'content source "{name}" takes no classes')
     if name == "everything":
-        if classes is not None:
-            raise ValueError('content source "everything" takes no classes')
         return everything
-    if name != "portraits":
-        raise ValueError(f"unknown content source {name!r}; known: portraits, everything")
+    if name == "class-activation":
+        return ClassActivation(load_classifier(device=device or "cpu"))
     if classes is None:
         classes = PAPER_CLASSES
     if isinstance(classes, str) or not classes:

@@ -19,6 +19,9 @@ from tqdm import tqdm
 
 from .checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from .costs import macs, parameters
+from .generator import GeneratorConfig
+from .networks import KINDS, kind_of
+from .protocol import Shapes
 
 NUM_IMAGES = 8
 # not 1: an image then depends on w_avg too
@@ -148,15 +151,14 @@ def card(checkpoint: Checkpoint, name: str) -> str:
     """
     g, d, meta = checkpoint.generator, checkpoint.discriminator, checkpoint.meta
     config, lineage = g.config, g.lineage
-    clamp = "no clamp" if config.conv_clamp is None else f"clamp {config.conv_clamp:g}"
     rows = [
         ("file", name),
         ("format", _FORMATS[checkpoint.format]),
         ("SHA-256", checkpoint.sha256),
+        ("network", KINDS[kind_of(config)].title),
         ("resolution", f"{config.resolution} px"),
         ("widths", short_widths(config.channels)),
-        ("latents", f"z {config.z_dim}, w {config.w_dim}, {config.mapping_layers} mapping layers"),
-        ("activations", clamp),
+        *_own_rows(config),
         ("parameters", f"{parameters(g):,}"),
         ("MACs", f"{macs(g):,}"),
     ]
@@ -177,6 +179,15 @@ def card(checkpoint: Checkpoint, name: str) -> str:
         rows.append(("not read", ", ".join(_printable(key) for key in meta["not_read"])))
     wide = max(len(what) for what, _ in rows)
     return "\n".join(f"{what:<{wide}}  {fact}" for what, fact in rows)
+
+
+def _own_rows(config: Shapes) -> list[tuple[str, str]]:
+    """What only one kind of network has."""
+    if not isinstance(config, GeneratorConfig):
+        return [("latents", f"z {config.z_dim}, used as it is")]
+    clamp = "no clamp" if config.conv_clamp is None else f"clamp {config.conv_clamp:g}"
+    sizes = f"z {config.z_dim}, w {config.w_dim}, {config.mapping_layers} mapping layers"
+    return [("latents", sizes), ("activations", clamp)]
 
 
 def _missing(checkpoint: Checkpoint) -> list[str]:

@@ -4,9 +4,11 @@
            + every fully connected layer's C_in * C_out,   for one image
 
 The convention of Liu et al. 2021 (arXiv 2104.02244; the official code's Util/Calculators.py), who
-call these FLOPs: the 4x4 filter, (de)modulation, bias, noise and activation are left out, and an
-up-sampling convolution runs on its *input* grid, as a transposed convolution does. Others count it
-on its output grid and arrive at 142 instead of 74 G for the same 1024 px network. Chapter 7.
+call these FLOPs: the 4x4 filter, (de)modulation, bias, noise, batch norm and activation are left
+out, and an up-sampling convolution runs on its *input* grid, as a transposed convolution does.
+Others count it on its output grid and arrive at 142 instead of 74 G for the same 1024 px network.
+In an SN-GAN this concerns the shortcuts: the 3x3 convolutions follow the enlargement and do run on
+the larger grid. Chapters 7 and 11.
 """
 
 import statistics
@@ -17,7 +19,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from .generator import FullyConnected, Generator, GeneratorConfig, StyledConv, ToRGB
+from .generator import FullyConnected, GeneratorConfig, StyledConv, ToRGB
+from .protocol import PrunableGenerator, Shapes, evaluating, like
+from .sngan import Dense, SNGANConfig
 
 CONVENTIONS = ("paper", "output-resolution")
 
@@ -56,7 +60,7 @@ class Latency:
     compiled: bool
 
 
-def macs(g: Generator | GeneratorConfig, convention: str = "paper") -> int:
+def macs(g: PrunableGenerator | Shapes, convention: str = "paper") -> int:
     """Multiply-accumulates for one image, predicted from the widths.
 
     Args:
@@ -70,12 +74,12 @@ def macs(g: Generator | GeneratorConfig, convention: str = "paper") -> int:
     return sum(row.macs for row in layer_table(g, convention))
 
 
-def parameters(g: Generator | GeneratorConfig) -> int:
-    """Learned numbers, predicted from the widths; buffers (noise maps, w_avg) are not counted."""
+def parameters(g: PrunableGenerator | Shapes) -> int:
+    """Learned numbers, predicted from the widths; buffers (noise maps, w_avg, statistics) aside."""
     return sum(row.parameters for row in layer_table(g))
 
 
-def layer_table(g: Generator | GeneratorConfig, convention: str = "paper") -> list[LayerCost]:
+def layer_table(g: PrunableGenerator | Shapes, convention: str = "paper") -> list[LayerCost]:
     """Return the costs layer by layer, in the order they run, each with its affine layer.
 
     Args:
@@ -84,7 +88,13 @@ def layer_table(g: Generator | GeneratorConfig, convention: str = "paper") -> li
     if convention not in CONVENTIONS:
         expected = ", ".join(CONVENTIONS)
         raise ValueError(f"convention: got {convention!r}, expected one of {expected}")
-    config = g if isinstance(g, GeneratorConfig) else g.config
+    config = getattr(g, "config", g)
+    if isinstance(config, SNGANConfig):
+        return _sngan_rows(config, convention)
+    return _stylegan2_rows(config, convention)
+
+
+def _stylegan2_rows(config: GeneratorConfig, convention: str) -> list[LayerCost]:
     w, widths = config.w_dim, config.channels
     rows = []
     for i in range(config.mapping_layers):
@@ -107,7 +117,37 @@ def layer_table(g: Generator | GeneratorConfig, convention: str = "paper") -> li
     return rows
 
 
-def count_macs(g: Generator) -> int:
+def _sngan_rows(config: SNGANConfig, convention: str) -> list[LayerCost]:
+    widths, z_dim = config.channels, config.z_dim
+
+    def row(name: str, side: int, grid: int, inputs: int, outputs: int, taps: int) -> LayerCost:
+        weights = taps * inputs * outputs
+        cost = weights * grid**2
+        return LayerCost(f"synthesis.{name}", side, inputs, outputs, cost, weights + outputs)
+
+    def norm(name: str, side: int, width: int) -> LayerCost:
+        return LayerCost(f"synthesis.{name}", side, width, width, 0, 2 * width)
+
+    numbers = 16 * widths[0]
+    rows = [LayerCost("synthesis.dense", 4, z_dim, widths[0], z_dim * numbers,
+                      (z_dim + 1) * numbers)]
+    for i, (first, hidden, last) in enumerate(
+        zip(widths[:-1:2], widths[1::2], widths[2::2], strict=True)
+    ):
+        name, small, side = f"blocks.{i}", 4 << i, 8 << i
+        grid = small if convention == "paper" else side
+        rows += [
+            norm(f"{name}.bn1", small, first),
+            row(f"{name}.conv1", side, side, first, hidden, 9),
+            norm(f"{name}.bn2", side, hidden),
+            row(f"{name}.conv2", side, side, hidden, last, 9),
+            row(f"{name}.shortcut", side, grid, first, last, 1),
+        ]
+    side = config.resolution
+    return [*rows, norm("bn", side, widths[-1]), row("to_rgb", side, side, widths[-1], 3, 9)]
+
+
+def count_macs(g: PrunableGenerator) -> int:
     """Multiply-accumulates for one image, counted while it is made.
 
     Hooks read the shapes of the tensors that really arrive at each layer; `macs` predicts the same
@@ -120,11 +160,12 @@ def count_macs(g: Generator) -> int:
         grid = inputs[0].shape[2:].numel()  # 1 for a fully connected layer
         total += module.weight.numel() * grid
 
-    layers = [m for m in g.modules() if isinstance(m, FullyConnected | StyledConv | ToRGB)]
+    kinds = FullyConnected | StyledConv | ToRGB | Dense | nn.Conv2d
+    layers = [m for m in g.modules() if isinstance(m, kinds)]
     handles = [layer.register_forward_pre_hook(count) for layer in layers]
     try:
-        with torch.no_grad():
-            g(torch.zeros(1, g.config.z_dim).to(g.synthesis.const))
+        with torch.no_grad(), evaluating(g):
+            g(torch.zeros(1, g.config.z_dim).to(like(g)))
     finally:
         for handle in handles:
             handle.remove()
@@ -132,7 +173,8 @@ def count_macs(g: Generator) -> int:
 
 
 def latency(
-    g: Generator, batch_size: int = 1, repeats: int = 20, warmup: int = 3, compiled: bool = False
+    g: PrunableGenerator, batch_size: int = 1, repeats: int = 20, warmup: int = 3,
+    compiled: bool = False,
 ) -> Latency:
     """Measure the time from z to images on the device that the generator is on.
 
@@ -156,8 +198,8 @@ def latency(
             raise ValueError(f"{name}: got {value!r}, expected an integer >= {least}")
     run = torch.compile(g) if compiled else g
     z = torch.randn(batch_size, g.config.z_dim, generator=torch.Generator().manual_seed(0))
-    z = z.to(g.synthesis.const)
-    with torch.inference_mode():
+    z = z.to(like(g))
+    with torch.inference_mode(), evaluating(g):
         seconds = [_seconds(lambda: run(z), z.device) for _ in range(warmup + repeats)][warmup:]
     p20, p50, p80 = _percentiles(seconds)
     threads = torch.get_num_threads()

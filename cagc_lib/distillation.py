@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from .classifier import Classifier
 from .content import check_mask
 from .features import FeatureNetwork, perceptual_distance
 
@@ -79,7 +80,7 @@ def distillation_losses(
     student_rgbs: list[torch.Tensor],
     mask: torch.Tensor | None,
     config: DistillationConfig,
-    features: FeatureNetwork | None = None,
+    features: FeatureNetwork | Classifier | None = None,
 ) -> dict[str, torch.Tensor]:
     """Compare a student's images to its teacher's.
 

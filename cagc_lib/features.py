@@ -24,6 +24,7 @@ from torch import nn
 
 from .artefacts import artefact_path
 from .checkpoints import load_network, save_network
+from .classifier import Classifier
 from .content import check_images
 from .portraits import CLASS_NAMES, Portraits, render_portraits
 from .supervised import ResidualBlock, augment, fit, initialise
@@ -92,6 +93,10 @@ class FeatureNetwork(nn.Module):
         # Every target is standardised, so that starting at zero is starting at the mean. Random
         # first outputs would be unlearned by shrinking all features to nothing.
         nn.init.zeros_(self.head.weight)
+
+    def prepare(self, images: torch.Tensor) -> torch.Tensor:
+        """Bring images to the sizes that the network knows: see `resize`."""
+        return resize(images)
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Feature maps after ReLU, finest first.
@@ -195,12 +200,12 @@ def appearance(images: torch.Tensor) -> torch.Tensor:
 
 
 def perceptual_distance(
-    network: FeatureNetwork, a: torch.Tensor, b: torch.Tensor
+    network: FeatureNetwork | Classifier, a: torch.Tensor, b: torch.Tensor
 ) -> torch.Tensor:
     """LPIPS-like distance of each pair of images, differentiable in both.
 
     Args:
-        network: the feature network.
+        network: the feature network, or a classifier, which takes images as they are.
         a: [N, 3, H, W] in [-1, 1], at least 32 px. Images over 128 px are reduced to 128 first
             (the paper reduces to 256 before VGG), those under 64 px enlarged to 64.
         b: the same shape.
@@ -214,7 +219,8 @@ def perceptual_distance(
     if a.shape != b.shape:
         raise ValueError(f"b: got shape {list(b.shape)}, expected that of a, {list(a.shape)}")
     total = torch.zeros(len(a), device=a.device)
-    for f, g in zip(network(resize(a)), network(resize(b)), strict=True):
+    maps = (network(network.prepare(images)) for images in (a, b))
+    for f, g in zip(*maps, strict=True):
         total = total + (_unit(f) - _unit(g)).square().sum(1).mean((1, 2))
     return total
 

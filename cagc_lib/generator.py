@@ -13,16 +13,28 @@ network is an ordinary one with other numbers in `channels`. Chapter 2.
 import dataclasses
 import itertools
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from .ops import bias_act, modulated_conv2d, setup_filter, to_rgb
+from .ops import (
+    bias_act,
+    demodulation_coefficients,
+    modulated_conv2d,
+    setup_filter,
+    to_rgb,
+)
+from .protocol import Lineage, check_positive
 
 MAPPING_LR_MULTIPLIER = 0.01
 NOISE_MODES = ("const", "random", "none")
+
+# part of convolution k -> its axes over channels, as (axis, width - k)
+_CONV_AXES = {"weight": ((0, 1), (1, 0)), "bias": ((0, 1),), "affine": ((0, 0),), "noise": ()}
+_NAME = re.compile(r"synthesis\.(convs|torgbs)\.(\d+)\.(weight|bias|affine|noise)")
 
 
 @dataclass(frozen=True)
@@ -58,9 +70,9 @@ class GeneratorConfig:
                 f"for resolution {self.resolution}"
             )
         for name in ("z_dim", "w_dim", "mapping_layers"):
-            _check_positive(name, getattr(self, name))
+            check_positive(name, getattr(self, name))
         for k, width in enumerate(self.channels):
-            _check_positive(f"channels[{k}]", width)
+            check_positive(f"channels[{k}]", width)
         if self.conv_clamp is not None and not self.conv_clamp > 0:
             raise ValueError(f"conv_clamp: got {self.conv_clamp!r}, expected None or a number > 0")
 
@@ -78,6 +90,11 @@ class GeneratorConfig:
         """Return the side of convolution k's output."""
         return 4 * 2 ** ((k + 1) // 2)
 
+    @property
+    def noise_sides(self) -> tuple[int, ...]:
+        """The side of every convolution's noise map."""
+        return tuple(self.conv_resolution(k) for k in range(self.num_convs))
+
     def to_dict(self) -> dict:
         """Return the fields as plain values, for JSON."""
         return dataclasses.asdict(self) | {"channels": list(self.channels)}
@@ -94,23 +111,6 @@ class GeneratorConfig:
                 f"expected {sorted(known)}"
             )
         return cls(**values)
-
-
-@dataclass(frozen=True)
-class Lineage:
-    """Where a pruned generator's channels come from.
-
-    Args:
-        keep: per width, the sorted indices of the teacher's channels that were kept.
-        source_channels: the teacher's widths.
-        source_sha256: hash of the teacher's file, or "" when it never was one.
-        rgb_gain: "recomputed" or "preserved" (see `pruning.prune`).
-    """
-
-    keep: tuple[torch.Tensor, ...]
-    source_channels: tuple[int, ...]
-    source_sha256: str = ""
-    rgb_gain: str = "recomputed"
 
 
 class FullyConnected(nn.Module):
@@ -265,6 +265,7 @@ class SynthesisNetwork(nn.Module):
         return rgbs if return_rgbs else rgb
 
     def _per_layer(self, w: torch.Tensor) -> list[torch.Tensor]:
+        """Return a w [N, w_dim] for every layer, of [N, w_dim] or [N, num_ws, w_dim]."""
         num_ws, w_dim = self.config.num_ws, self.config.w_dim
         if w.ndim == 2 and w.shape[1] == w_dim:
             return [w] * num_ws
@@ -288,7 +289,7 @@ class SynthesisNetwork(nn.Module):
                 torch.randn(batch, 1, *c.noise_const.shape, device=c.bias.device).to(c.bias.dtype)
                 for c in self.convs
             ]
-        sides = [self.config.conv_resolution(k) for k in range(len(self.convs))]
+        sides = self.config.noise_sides
         shapes = [tuple(m.shape) for m in noise]
         for k, side in enumerate(sides):
             if k >= len(shapes) or shapes[k] not in ((batch, 1, side, side), (1, 1, side, side)):
@@ -330,7 +331,68 @@ class Generator(nn.Module):
             w = self.w_avg.lerp(w, truncation_psi)
         return self.synthesis(w, noise=noise)
 
+    @property
+    def readers(self) -> tuple[tuple[str, ...], ...]:
+        """Per width, the weight of `synthesis` that reads it: the next convolution's.
 
-def _check_positive(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name}: got {value!r}, expected an integer >= 1")
+        The official code scores no ToRGB but the last, which reads the last width.
+        """
+        last = f"torgbs.{len(self.synthesis.torgbs) - 1}.weight"
+        return (*((f"convs.{k}.weight",) for k in range(self.config.num_convs)), (last,))
+
+    @property
+    def writers(self) -> tuple[tuple[str, ...], ...]:
+        """Per width, the weight of `synthesis` that writes it; nothing writes the constant."""
+        return ((), *((f"convs.{k}.weight",) for k in range(self.config.num_convs)))
+
+    @staticmethod
+    def sliced_axes(name: str) -> tuple[tuple[int, int], ...]:
+        """Say which axes of a state tensor run over channels: see the function `sliced_axes`."""
+        return sliced_axes(name)
+
+    def effective_factor(self, name: str, w: torch.Tensor) -> torch.Tensor:
+        """Sum over w [N, w_dim] of what a weight is multiplied with, [O or 1, I, 1, 1], float64."""
+        layer = self.synthesis.get_submodule(name.removesuffix(".weight"))
+        styles = layer.affine(w).double()
+        if isinstance(layer, ToRGB):
+            # run-time gain, no demodulation
+            return (styles * layer.gain).sum(dim=0)[None, :, None, None]
+        demodulation = demodulation_coefficients(layer.weight, styles)
+        return (demodulation.t() @ styles)[:, :, None, None]
+
+    def gains(self, w: torch.Tensor) -> list[torch.Tensor]:
+        """Per width, the mean [C_k] over w's of the style that the reader gives every channel.
+
+        w: [N, w_dim] or [N, num_ws, w_dim]. The official code's re-implementation of GAN Slimming
+        makes these sparse (Miscellaneous/train_sparsity.py).
+        """
+        ws = self.synthesis._per_layer(w)
+        layers = [*self.synthesis.convs, self.synthesis.torgbs[-1]]
+        return [layer.affine(v).mean(dim=0) for layer, v in zip(layers, ws, strict=True)]
+
+    @torch.no_grad()
+    def update_w_avg(self, z: torch.Tensor) -> None:
+        """Set `w_avg` to the mean of the mapped z [N, z_dim]."""
+        self.w_avg.copy_(self.mapping(z).mean(0))
+
+
+def sliced_axes(name: str) -> tuple[tuple[int, int], ...]:
+    """Say which axes of a generator's state tensor run over channels.
+
+    Args:
+        name: a key of `Generator.state_dict()`.
+
+    Returns:
+        Pairs (axis, k): the axis is indexed by the channels of width k. Empty for the mapping
+        network, w_avg, noise and the ToRGB biases, which pruning leaves alone.
+    """
+    if name == "synthesis.const":
+        return ((0, 0),)
+    match = _NAME.match(name)
+    if match is None:
+        return ()
+    kind, number, part = match.group(1), int(match.group(2)), match.group(3)
+    if kind == "convs":
+        return tuple((axis, number + offset) for axis, offset in _CONV_AXES[part])
+    reads = 2 * number + 1
+    return {"weight": ((1, reads),), "affine": ((0, reads),)}.get(part, ())

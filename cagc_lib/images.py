@@ -5,10 +5,10 @@
 A stream without state: resuming needs the position and nothing else, and two runs that share a
 seed see the same images in the same order. Portraits never repeat unless `pool` limits how many
 different ones there are (they are then kept in memory, 8 bits a channel). A folder is gone through
-in a new order every epoch. Chapter 8.
+in a new order every epoch, its files kept as well where they are small. Chapters 8 and 11.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from .portraits import render_portraits
 
 ImageSource = Callable[[int, int], torch.Tensor]
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+# decoding thousands of tiny files every epoch costs more than the training step; CIFAR-10 fits
+KEPT_BYTES = 2**28
 
 
 class RenderedPortraits:
@@ -54,34 +56,25 @@ class RenderedPortraits:
         return render_portraits(seeds, self.resolution).images
 
 
-class ImageFolder:
-    """The images of a folder, cut to their central square and resized.
+class _Files:
+    """Image files, cut to their central square, resized, and kept where they are small."""
 
-    Args:
-        folder: searched for .png, .jpg, .jpeg, .webp and .bmp, also in folders inside.
-        resolution: side in pixels.
-        seed: decides the order.
+    def __init__(self, files: list[Path], resolution: int) -> None:
+        self.files, self.resolution = files, resolution
+        self._kept: dict[int, torch.Tensor] = {}
+        self._keep = len(files) * 3 * resolution**2 <= KEPT_BYTES
 
-    Raises:
-        ValueError: no such folder, or no image in it.
-    """
+    def images(self, numbers: Iterable[int]) -> torch.Tensor:
+        """Return the images of these numbers, [N, 3, R, R] in [-1, 1]."""
+        return _to_floats(torch.stack([self._image(n) for n in numbers]))
 
-    def __init__(self, folder: str | Path, resolution: int, seed: int = 0) -> None:
-        folder = Path(folder)
-        if not folder.is_dir():
-            raise ValueError(f'data: got {str(folder)!r}, expected "portraits" or a folder')
-        files = (f for f in folder.rglob("*") if f.suffix.lower() in EXTENSIONS)
-        self.files = sorted(files)
-        if not self.files:
-            raise ValueError(f"data: no image in {folder}, expected {', '.join(EXTENSIONS)}")
-        self.resolution, self.seed = resolution, seed
-
-    def __call__(self, position: int, count: int) -> torch.Tensor:
-        """Return images position .. position + count - 1 of the stream, [count, 3, R, R]."""
-        numbers = [
-            _shuffled(p, len(self.files), self.seed) for p in range(position, position + count)
-        ]
-        return _to_floats(torch.stack([self._read(self.files[n]) for n in numbers]))
+    def _image(self, number: int) -> torch.Tensor:
+        if number in self._kept:
+            return self._kept[number]
+        image = self._read(self.files[number])
+        if self._keep:
+            self._kept[number] = image
+        return image
 
     def _read(self, file: Path) -> torch.Tensor:
         try:
@@ -96,6 +89,89 @@ class ImageFolder:
         image = image.crop((left, top, left + side, top + side))
         image = image.resize([self.resolution] * 2, Image.Resampling.BILINEAR)
         return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+class ImageFolder(_Files):
+    """The images of a folder, cut to their central square and resized.
+
+    Args:
+        folder: searched for .png, .jpg, .jpeg, .webp and .bmp, also in folders inside: one flat
+            folder or one a class are the same.
+        resolution: side in pixels.
+        seed: decides the order.
+
+    Raises:
+        ValueError: no such folder, or no image in it.
+    """
+
+    def __init__(self, folder: str | Path, resolution: int, seed: int = 0) -> None:
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise ValueError(f'data: got {str(folder)!r}, expected "portraits" or a folder')
+        super().__init__(_image_files(folder), resolution)
+        if not self.files:
+            raise ValueError(f"data: no image in {folder}, expected {', '.join(EXTENSIONS)}")
+        self.seed = seed
+
+    def __call__(self, position: int, count: int) -> torch.Tensor:
+        """Return images position .. position + count - 1 of the stream, [count, 3, R, R]."""
+        places = range(position, position + count)
+        return self.images(_shuffled(p, len(self.files), self.seed) for p in places)
+
+
+class ClassFolders(_Files):
+    """Labelled images: a folder that holds one folder a class, whose name is the class's.
+
+    Args:
+        folder: holds the class folders and no image of its own.
+        resolution: side in pixels.
+        classes: the classes wanted, in the order of their labels; None takes all, by name.
+
+    Raises:
+        ValueError: no such folder, no class folder, one that is missing or holds no image, or an
+            image outside them.
+    """
+
+    def __init__(
+        self, folder: str | Path, resolution: int, classes: Sequence[str] | None = None
+    ) -> None:
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise ValueError(f"data: got {str(folder)!r}, expected a folder of class folders")
+        found = sorted(f.name for f in folder.iterdir() if f.is_dir())
+        if not found:
+            raise ValueError(f"data: no class folder in {folder}, expected one a class")
+        if loose := [f.name for f in folder.iterdir() if f.suffix.lower() in EXTENSIONS]:
+            raise ValueError(
+                f"data: {folder / min(loose)} is in no class, expected images in class folders"
+            )
+        self.classes = tuple(found if classes is None else classes)
+        files, labels = [], []
+        for label, name in enumerate(self.classes):
+            if name not in found:
+                raise ValueError(
+                    f"data: no class folder {name!r} in {folder}, found {', '.join(found)[:200]}"
+                )
+            own = _image_files(folder / name)
+            if not own:
+                raise ValueError(
+                    f"data: no image in {folder / name}, expected {', '.join(EXTENSIONS)}"
+                )
+            files += own
+            labels += [label] * len(own)
+        super().__init__(files, resolution)
+        self.labels = torch.tensor(labels)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, numbers: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return images [N, 3, R, R] in [-1, 1] and labels [N] of these numbers."""
+        return self.images(numbers), self.labels[list(numbers)]
+
+
+def _image_files(folder: Path) -> list[Path]:
+    return sorted(f for f in folder.rglob("*") if f.suffix.lower() in EXTENSIONS)
 
 
 def image_source(

@@ -4,10 +4,11 @@
     L   = sum over the batch, channels and pixels of |I_N - I|
     s_c = mean over outputs and taps of |dL / dW[:, c]|,   W: the raw weights that read channel c
 
-summed over batches of z. Width k is read by convolution k, the last width by the last ToRGB. A
-channel matters if its outgoing weights move the content's pixels a lot. Liu et al. 2021 (arXiv
-2104.02244) and the official code's Util/content_aware_pruning.py; the other methods are its
-baselines (Util/pruning_metrics.py). Scores are float32 [C_k], one vector per width. Chapter 6.
+summed over batches of z. Width k is read by convolution k, the last width by the last ToRGB; in an
+SN-GAN by a block's first convolution and its shortcut, and the mean is over both. A channel matters
+if its outgoing weights move the content's pixels a lot. Liu et al. 2021 (arXiv 2104.02244) and the
+official code's Util/content_aware_pruning.py; the other methods are its baselines
+(Util/pruning_metrics.py). Scores are float32 [C_k], one vector per width. Chapter 6.
 """
 
 import hashlib
@@ -23,10 +24,9 @@ from tqdm import tqdm
 
 from .artefacts import atomic_write
 from .content import check_mask
-from .generator import Generator
-from .ops import demodulation_coefficients
+from .protocol import PrunableGenerator, evaluating, like
 
-METHODS = ("content-aware", "l1-out", "l1-in", "activation", "random")
+METHODS = ("content-aware", "l1-out", "l1-in", "activation", "slimming", "random")
 Content = Callable[[Tensor], Tensor]
 
 # A pixel of a given noisy image counts as replaced when it differs from the image by more than this
@@ -88,7 +88,7 @@ class ChannelScores:
 
 @torch.inference_mode(False)
 def score_channels(
-    g: Generator,
+    g: PrunableGenerator,
     content: Content,
     method: str = "content-aware",
     num_samples: int = 400,
@@ -109,8 +109,9 @@ def score_channels(
         content: images [N, 3, R, R] in [-1, 1] -> bool mask [N, 1, R, R]; sees g's own images.
             Only "content-aware" calls it.
         method: one of `METHODS`. "l1-out" and "l1-in" take the 1-norm of the outgoing or incoming
-            weights, modulated, demodulated and averaged over z; "activation" the mean magnitude
-            of the channel; "random" a uniform number.
+            weights as used (StyleGAN2: modulated, demodulated, averaged over z); "activation" the
+            mean magnitude of the channel where it is read; "slimming" that of the factor it is
+            read with: a batch norm's gain, StyleGAN2's mean style; "random" a uniform number.
         num_samples: how many z, >= 1.
         batch_size: images per backward pass, >= 1.
         noise_prob: share of the content's pixels that is replaced, in (0, 1].
@@ -137,20 +138,17 @@ def score_channels(
         [range(i, min(i + step, num_samples)) for i in range(0, num_samples, step)],
         desc=f"scoring ({method})", disable=not progress,
     )
-    if method == "content-aware":
-        totals = _content_aware(g, content, batches, noise_prob, seed, noise)
-    elif method == "activation":
-        totals = _activation(g, batches, seed, noise)
-    elif method == "random":
-        totals = [torch.rand(c, generator=_draws(seed, k)) for k, c in enumerate(g.config.channels)]
-    else:
-        totals = _weight_norms(g, batches, seed, outgoing=method == "l1-out")
+    with evaluating(g):
+        if method == "content-aware":
+            totals = _content_aware(g, content, batches, noise_prob, seed, noise)
+        else:
+            totals = _baseline(g, method, batches, seed, noise)
     return ChannelScores(tuple(t.detach().float().cpu() for t in totals), **settings)
 
 
 @torch.inference_mode(False)
 def gradient_scores(
-    g: Generator, w: Tensor, noisy: Tensor, noise: str | Sequence[Tensor] = "const"
+    g: PrunableGenerator, w: Tensor, noisy: Tensor, noise: str | Sequence[Tensor] = "const"
 ) -> list[Tensor]:
     """Score the channels by one batch of noisy images: |gradient of the batch's summed loss|.
 
@@ -171,7 +169,8 @@ def gradient_scores(
     """
     if isinstance(noise, str) and noise == "random":
         raise ValueError('noise: got "random", expected the noise that made the noisy images')
-    image, weights = _differentiable_image(g, w, noise)
+    with evaluating(g):
+        image, weights = _differentiable_image(g, w, noise)
     if not isinstance(noisy, Tensor) or noisy.shape != image.shape:
         got = list(noisy.shape) if isinstance(noisy, Tensor) else type(noisy).__name__
         raise ValueError(f"noisy: got {got}, expected images of shape {list(image.shape)}")
@@ -210,7 +209,8 @@ def check_scores(scores: Sequence[Tensor]) -> None:
 
 
 def _content_aware(
-    g: Generator, content: Content, batches: Iterable[range], prob: float, seed: int, noise: str
+    g: PrunableGenerator, content: Content, batches: Iterable[range], prob: float, seed: int,
+    noise: str,
 ) -> list[Tensor]:
     totals, replaced = _zeros(g), False
     for batch in batches:
@@ -234,12 +234,12 @@ def _content_aware(
 
 
 def _differentiable_image(
-    g: Generator, w: Tensor, noise: str | Sequence[Tensor]
-) -> tuple[Tensor, list[Tensor]]:
+    g: PrunableGenerator, w: Tensor, noise: str | Sequence[Tensor]
+) -> tuple[Tensor, list[list[Tensor]]]:
     """Return the image and, per width, the weights that read it: leaves of the image's graph."""
     # stand-ins that share the weights' memory: the network's own flags and .grad stay untouched
     state = {name: p.detach() for name, p in g.synthesis.named_parameters()}
-    weights = [state[name].requires_grad_() for name in _readers(g)]
+    weights = [[state[name].requires_grad_() for name in names] for names in g.readers]
     with torch.enable_grad():
         image = torch.func.functional_call(
             g.synthesis, state, (w.detach().clone(),), {"noise": noise}
@@ -247,64 +247,80 @@ def _differentiable_image(
     return image, weights
 
 
-def _mean_gradients(image: Tensor, noisy: Tensor, weights: list[Tensor]) -> list[Tensor]:
+def _mean_gradients(image: Tensor, noisy: Tensor, weights: list[list[Tensor]]) -> list[Tensor]:
     difference = noisy - image.detach()
     bound = REPLACED * image.detach().abs().amax()
     replaced = (difference.abs() > bound).any(dim=1, keepdim=True)
     # dL/dI of L = sum |I_N - I|, with I_N held constant
     upstream = torch.where(replaced, -difference.sign(), 0.0)
-    gradients = torch.autograd.grad(image, weights, upstream)
-    return [gradient.abs().mean(dim=(0, 2, 3)) for gradient in gradients]
+    gradients = iter(torch.autograd.grad(image, [w for own in weights for w in own], upstream))
+    scores = []
+    for own in weights:
+        # a mean over every weight that reads the channel, in one tensor or two
+        shares = [w[:, 0].numel() / sum(v[:, 0].numel() for v in own) for w in own]
+        means = [next(gradients).abs().mean(dim=(0, 2, 3)) * share for share in shares]
+        scores.append(torch.stack(means).sum(dim=0))
+    return scores
 
 
-def _readers(g: Generator) -> list[str]:
-    names = [f"convs.{k}.weight" for k in range(g.config.num_convs)]
-    return [*names, f"torgbs.{len(g.synthesis.torgbs) - 1}.weight"]
+def _baseline(
+    g: PrunableGenerator, method: str, batches: Iterable[range], seed: int, noise: str
+) -> list[Tensor]:
+    if method == "activation":
+        return _activation(g, batches, seed, noise)
+    if method == "slimming":
+        return _gains(g, batches, seed)
+    if method == "random":
+        return [torch.rand(c, generator=_draws(seed, k)) for k, c in enumerate(g.config.channels)]
+    return _weight_norms(g, batches, seed, outgoing=method == "l1-out")
 
 
 def _weight_norms(
-    g: Generator, batches: Iterable[range], seed: int, outgoing: bool
+    g: PrunableGenerator, batches: Iterable[range], seed: int, outgoing: bool
 ) -> list[Tensor]:
     """1-norms of the effective weights, averaged over z before the norm (the official order).
 
-    The effective kernel of sample n is W[o, i] * style[n, i] * demodulation[n, o], so its average
-    over z is W times an [O, I] matrix, and no per-sample kernel is built.
+    The effective kernel of StyleGAN2's sample n is W[o, i] * style[n, i] * demodulation[n, o], so
+    its average over z is W times an [O, I] matrix, and no per-sample kernel is built.
     """
-    modules = [g.synthesis.get_submodule(name.removesuffix(".weight")) for name in _readers(g)]
-    factors = [torch.zeros_like(m.weight[:, :, 0, 0], dtype=torch.float64) for m in modules]
+    groups = g.readers if outgoing else g.writers
+    factors = dict.fromkeys([name for names in groups for name in names], 0.0)
     samples = 0
     with torch.no_grad():
         for batch in batches:
             w = g.mapping(_samples(g, batch, seed, noise="const")[0])
             samples += len(w)
-            for module, factor in zip(modules, factors, strict=True):
-                styles = module.affine(w).double()
-                if module is modules[-1]:
-                    # ToRGB: run-time gain, no demodulation
-                    factor += (styles * module.gain).sum(dim=0)
-                else:
-                    demodulation = demodulation_coefficients(module.weight, styles)
-                    factor += demodulation.t() @ styles
-        effective = [
-            (m.weight.double().abs() * f.abs()[:, :, None, None]) / samples
-            for m, f in zip(modules, factors, strict=True)
-        ]
-    if outgoing:
-        return [e.sum(dim=(0, 2, 3)) for e in effective]
-    # nothing writes into the constant: the official code scores it at random
-    first = torch.rand(g.config.channels[0], generator=_draws(seed, 0))
-    return [first, *(e.sum(dim=(1, 2, 3)) for e in effective[:-1])]
+            for name in factors:
+                factors[name] = factors[name] + g.effective_factor(name, w)
+        effective = {
+            name: (g.synthesis.get_parameter(name).double().abs() * factor.abs()) / samples
+            for name, factor in factors.items()
+        }
+    channel = 1 if outgoing else 0
+    norms = {
+        name: e.sum(dim=[axis for axis in range(e.ndim) if axis != channel])
+        for name, e in effective.items()
+    }
+    return [
+        torch.stack([norms[name] for name in names]).sum(dim=0) if names
+        # nothing writes into StyleGAN2's constant: the official code scores it at random
+        else torch.rand(width, generator=_draws(seed, k))
+        for k, (names, width) in enumerate(zip(groups, g.config.channels, strict=True))
+    ]
 
 
-def _activation(g: Generator, batches: Iterable[range], seed: int, noise: str) -> list[Tensor]:
+def _activation(
+    g: PrunableGenerator, batches: Iterable[range], seed: int, noise: str
+) -> list[Tensor]:
     totals = _zeros(g)
 
     def record(k: int) -> Callable:
-        def hook(module: torch.nn.Module, inputs: tuple, output: Tensor) -> None:
-            totals[k + 1] += output.abs().mean(dim=(2, 3)).sum(dim=0)
+        def hook(module: torch.nn.Module, inputs: tuple) -> None:
+            totals[k] += inputs[0].abs().mean(dim=(2, 3)).sum(dim=0)
         return hook
 
-    handles = [m.register_forward_hook(record(k)) for k, m in enumerate(g.synthesis.convs)]
+    layers = [g.synthesis.get_submodule(names[0].removesuffix(".weight")) for names in g.readers]
+    handles = [m.register_forward_pre_hook(record(k)) for k, m in enumerate(layers)]
     samples = 0
     try:
         with torch.no_grad():
@@ -315,25 +331,35 @@ def _activation(g: Generator, batches: Iterable[range], seed: int, noise: str) -
     finally:
         for handle in handles:
             handle.remove()
-    return [g.synthesis.const.abs().mean(dim=(1, 2)), *(total / samples for total in totals[1:])]
+    return [total / samples for total in totals]
+
+
+def _gains(g: PrunableGenerator, batches: Iterable[range], seed: int) -> list[Tensor]:
+    """|mean over z of the factor|, GAN Slimming's measure (Wang et al. 2020, arXiv 2008.11062)."""
+    totals, samples = _zeros(g), 0
+    with torch.no_grad():
+        for batch in batches:
+            w = g.mapping(_samples(g, batch, seed, noise="const")[0])
+            samples += len(w)
+            for total, gain in zip(totals, g.gains(w), strict=True):
+                total += gain * len(w)
+    return [total.abs() / samples for total in totals]
 
 
 def _samples(
-    g: Generator, batch: range, seed: int, noise: str
+    g: PrunableGenerator, batch: range, seed: int, noise: str
 ) -> tuple[Tensor, str | list[Tensor], list[torch.Generator]]:
     """Return z [N, z_dim], noise maps and, for what follows, each sample's own generator."""
     draws = [_draws(seed, index) for index in batch]
-    like = g.synthesis.const
-    z = torch.stack([torch.randn(g.config.z_dim, generator=draw) for draw in draws]).to(like)
+    place = like(g)
+    z = torch.stack([torch.randn(g.config.z_dim, generator=draw) for draw in draws]).to(place)
     if noise == "const":
         return z, noise, draws
-    maps = [[_noise_map(g, k, draw) for draw in draws] for k in range(g.config.num_convs)]
-    return z, [torch.stack(layer).to(like) for layer in maps], draws
-
-
-def _noise_map(g: Generator, k: int, draw: torch.Generator) -> Tensor:
-    side = g.config.conv_resolution(k)
-    return torch.randn(1, side, side, generator=draw)
+    maps = [
+        torch.stack([torch.randn(1, side, side, generator=draw) for draw in draws]).to(place)
+        for side in g.config.noise_sides
+    ]
+    return z, maps, draws
 
 
 def _draws(seed: int, index: int) -> torch.Generator:
@@ -342,9 +368,9 @@ def _draws(seed: int, index: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest, "big"))
 
 
-def _zeros(g: Generator) -> list[Tensor]:
+def _zeros(g: PrunableGenerator) -> list[Tensor]:
     # float64: 400 float32 terms added in float32 would lose the last digit that breaks ties
-    device = g.synthesis.const.device
+    device = like(g).device
     return [torch.zeros(c, dtype=torch.float64, device=device) for c in g.config.channels]
 
 

@@ -1,8 +1,9 @@
 """How good is a generator: evaluate() -> Report.
 
-Against portraits never trained on: Frechet distance, precision and recall (distances.py) in the
-space of the portraits' feature network (features.py), so numbers compare generators of this book
-with one another and never with published FIDs. Against a teacher, on the same z: L1, PSNR and
+Against portraits never trained on, or other real images: Frechet distance, precision and recall
+(distances.py) in the space of the portraits' feature network (features.py) or of a classifier
+(classifier.py), so numbers compare generators of this book with one another and never with
+published FIDs. Against a teacher, on the same z: L1, PSNR and
 perceptual distance. Each overall and inside the content mask: everything outside it is set to 0,
 mid-grey, as the paper's masking does. The protocol is the paper's in small: truncation 1, random
 noise maps, 2,000 samples instead of 50,000. Chapter 9.
@@ -20,6 +21,7 @@ import torch
 from tqdm import tqdm
 
 from . import costs
+from .classifier import Classifier
 from .content import ContentSource, check_mask, content_source
 from .distances import (
     feature_statistics,
@@ -29,8 +31,9 @@ from .distances import (
     psnr,
 )
 from .features import FeatureNetwork, load_features, perceptual_distance
-from .generator import Generator
+from .images import ImageSource, image_source
 from .portraits import render_portraits
+from .protocol import PrunableGenerator, like
 
 # Reference portraits: disjoint from every seed the trainers draw (supervised.TRAINING_SEEDS).
 REFERENCE_SEED = 1_500_000_000
@@ -40,7 +43,7 @@ REFERENCE_SEED = 1_500_000_000
 class Report:
     """What evaluate() measured; content_* inside the content mask, teacher_* against a teacher.
 
-    Distances are Frechet distances in the portraits' feature space, *_psnr in dB, *_l1 the mean
+    Distances are Frechet distances in the space of the features used, *_psnr in dB, *_l1 the mean
     absolute difference on [-1, 1]. teacher_content_psnr averages over the region,
     teacher_content_psnr_frame over the whole masked frame (see distances.psnr). Fields that were
     not asked for are None, and so are content distances when no image has any content.
@@ -171,7 +174,7 @@ class _TeacherDistance:
 
 
 def sample_inputs(
-    g: Generator, num_samples: int, seed: int, batch_size: int
+    g: PrunableGenerator, num_samples: int, seed: int, batch_size: int
 ) -> Iterator[tuple[torch.Tensor, list[torch.Tensor]]]:
     """Latents and noise maps for measuring, drawn on the CPU: the same on every device.
 
@@ -184,32 +187,34 @@ def sample_inputs(
         batch_size: samples a batch; the last may be smaller.
 
     Yields:
-        z [n, z_dim] and one noise map [n, 1, s, s] per convolution, on the generator's device.
+        z [n, z_dim] and the noise maps [n, 1, s, s] of an image, on the generator's device.
     """
     generator = torch.Generator().manual_seed(seed)
     config = g.config
-    sides = [config.conv_resolution(k) for k in range(config.num_convs)]
+    sides = config.noise_sides
     sizes = [config.z_dim, *(side**2 for side in sides)]
     for start in range(0, num_samples, batch_size):
         n = min(batch_size, num_samples - start)
         rows = [torch.randn(sum(sizes), generator=generator) for _ in range(n)]
-        z, *maps = torch.stack(rows).to(g.w_avg.device).split(sizes, dim=1)
+        z, *maps = torch.stack(rows).to(like(g).device).split(sizes, dim=1)
         yield z, [m.reshape(n, 1, s, s) for m, s in zip(maps, sides, strict=True)]
 
 
 @torch.no_grad()
 def evaluate(
-    g: Generator,
+    g: PrunableGenerator,
     num_samples: int = 2000,
     seed: int = 0,
     content: str | ContentSource | None = None,
-    teacher: Generator | None = None,
+    teacher: PrunableGenerator | None = None,
     batch_size: int = 50,
     truncation_psi: float = 1.0,
     device: torch.device | str | None = None,
     progress: bool = False,
+    reference: str | ImageSource = "portraits",
+    features: FeatureNetwork | Classifier | None = None,
 ) -> Report:
-    """Measure a generator against portraits never trained on and, if given, against its teacher.
+    """Measure a generator against real images and, if given, against its teacher.
 
     The paper's protocol in small: truncation 1, random noise maps, the same z (and here the same
     noise, so that only the networks differ) for teacher and student. Content masks come from the
@@ -218,14 +223,16 @@ def evaluate(
 
     Args:
         g: the generator, moved to device and back.
-        num_samples: generated images, and as many reference portraits.
-        seed: decides z and noise. The reference portraits are always the same.
+        num_samples: generated images, and as many reference images.
+        seed: decides z and noise. The reference images are always the same.
         content: a content source or its name, or None for the overall numbers only.
         teacher: a generator of the same resolution and z_dim, or None.
         batch_size: images at once; no result depends on it beyond rounding.
         truncation_psi: pulls w toward w_avg; the protocol says 1.
         device: where to compute; None is where g is.
         progress: show a progress bar.
+        reference: "portraits", a folder of images, or a source of them, from its position 0.
+        features: the network whose features are compared; None is the portraits'.
 
     Returns:
         A Report.
@@ -234,18 +241,23 @@ def evaluate(
         ValueError: num_samples below 5, or a teacher of another resolution or z_dim.
     """
     _check_request(g, num_samples, batch_size, teacher)
+    source = None if reference == "portraits" else reference
+    if isinstance(source, str):
+        source = image_source(source, g.config.resolution)
     if isinstance(content, str):
         content = content_source(content)
-    device = g.w_avg.device if device is None else torch.device(device)
+    device = like(g).device if device is None else torch.device(device)
     g = copy.deepcopy(g).to(device).eval()
     teacher = None if teacher is None else copy.deepcopy(teacher).to(device).eval()
+    network = load_features(device) if features is None else features.to(device)
     return _measure(
-        g, teacher, content, num_samples, seed, batch_size, truncation_psi, device, progress
+        g, teacher, content, num_samples, seed, batch_size, truncation_psi, device, progress,
+        source, network,
     )
 
 
 def _check_request(
-    g: Generator, num_samples: int, batch_size: int, teacher: Generator | None
+    g: PrunableGenerator, num_samples: int, batch_size: int, teacher: PrunableGenerator | None
 ) -> None:
     if num_samples < 5:
         raise ValueError(f"num_samples: got {num_samples}, expected at least 5")
@@ -262,8 +274,8 @@ def _check_request(
 
 
 def _measure(
-    g: Generator,
-    teacher: Generator | None,
+    g: PrunableGenerator,
+    teacher: PrunableGenerator | None,
     content: ContentSource | None,
     num_samples: int,
     seed: int,
@@ -271,10 +283,11 @@ def _measure(
     truncation_psi: float,
     device: torch.device,
     progress: bool,
+    source: ImageSource | None,
+    network: FeatureNetwork | Classifier,
 ) -> Report:
     """Do what `evaluate` describes, with checked arguments and networks already on the device."""
     resolution = g.config.resolution
-    network = load_features(device)
     distance = _TeacherDistance(network, content)
 
     def batches() -> Iterator[torch.Tensor]:
@@ -287,7 +300,13 @@ def _measure(
             yield images
 
     fake = _describe(batches(), network, content)
-    real = _reference(num_samples, resolution, batch_size, network, content, device)
+    if source is None:
+        real = _reference(num_samples, resolution, batch_size, network, content, device)
+    else:
+        starts = range(0, num_samples, batch_size)
+        counts = [min(batch_size, num_samples - start) for start in starts]
+        drawn = (source(s, n).to(device) for s, n in zip(starts, counts, strict=True))
+        real = _describe(drawn, network, content)
     values = _compare(real.whole, fake.whole, "")
     if content is not None:
         values |= _compare(real.inside, fake.inside, "content_") | {"content_area": fake.area}

@@ -4,30 +4,28 @@
     keep_k    = the C_k - removed_k channels with the largest scores, in ascending order
 
 scores: one [C_k] per width k (k = 0 the 4x4 constant, then every convolution's output). A channel
-is removed from what writes it and from the layers that read it: the next convolution (with the rows
-of its affine layer) and, on every second width, a ToRGB. The generator has no residual sums, so
-nothing else is tied to it. Liu et al. 2021 (arXiv 2104.02244) and the official code's
-Util/pruning_util.py, Util/mask_util.py. Chapter 7.
+is removed from what writes it and from the layers that read it. In StyleGAN2 these are the next
+convolution (with the rows of its affine layer) and, on every second width, a ToRGB: it has no
+residual sums, so nothing else is tied. In an SN-GAN the two branches of a block write one sum, and
+batch norms go with their channels. The generator says so itself (`sliced_axes`). Liu et al. 2021
+(arXiv 2104.02244); the official code's Util/pruning_util.py, Util/mask_util.py. Chapters 7, 11.
 """
 
 import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
 
 from .artefacts import atomic_write
-from .generator import Generator, GeneratorConfig, Lineage
+from .generator import sliced_axes as sliced_axes
 from .importance import ChannelScores, check_scores
+from .protocol import Lineage, PrunableGenerator, like
 
 RGB_GAINS = ("recomputed", "preserved")
-
-# part of convolution k -> its axes over channels, as (axis, width - k)
-_CONV_AXES = {"weight": ((0, 1), (1, 0)), "bias": ((0, 1),), "affine": ((0, 0),), "noise": ()}
-_NAME = re.compile(r"synthesis\.(convs|torgbs)\.(\d+)\.(weight|bias|affine|noise)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,8 +150,9 @@ def kept_channels(channels: int, ratio: float, round_to: int | None = None) -> i
 
 
 def prune(
-    g: Generator, plan: PruningPlan, rgb_gain: str = "recomputed", source_sha256: str = ""
-) -> Generator:
+    g: PrunableGenerator, plan: PruningPlan, rgb_gain: str = "recomputed",
+    source_sha256: str = "",
+) -> PrunableGenerator:
     """Build the smaller generator that a plan describes.
 
     Args:
@@ -162,7 +161,8 @@ def prune(
         rgb_gain: a ToRGB scales its weights by 1/sqrt(C) and is not demodulated, so fewer channels
             mean more contrast: by sqrt(512/154) = 1.82 at ratio 0.7. "recomputed" leaves that to
             re-training, as the official code does; "preserved" multiplies the ToRGB weights by
-            sqrt(C_new / C_old), so that every kept channel paints as strongly as before.
+            sqrt(C_new / C_old), so that every kept channel paints as strongly as before. An SN-GAN
+            has no such gain: both give the same network.
         source_sha256: hash of g's file for the lineage; ignored if g has been pruned before.
 
     Returns:
@@ -180,47 +180,24 @@ def prune(
             f"plan: made for widths {list(plan.source_channels)}, "
             f"expected this network's {list(g.config.channels)}"
         )
-    config = GeneratorConfig.from_dict({**g.config.to_dict(), "channels": plan.channels})
+    config = replace(g.config, channels=plan.channels)
     state = {}
     for name, tensor in g.state_dict().items():
-        for axis, width in sliced_axes(name):
+        for axis, width in g.sliced_axes(name):
             tensor = tensor.index_select(axis, plan.keep[width].to(tensor.device))
         if rgb_gain == "preserved" and re.fullmatch(r"synthesis\.torgbs\.\d+\.weight", name):
-            (_, width), = sliced_axes(name)
+            (_, width), = g.sliced_axes(name)
             tensor = tensor * math.sqrt(plan.channels[width] / plan.source_channels[width])
         state[name] = tensor
     # the weights drawn here are overwritten: the caller's random numbers stay as they were
     with torch.random.fork_rng(devices=[]):
-        student = Generator(config, lineage=_compose_lineage(g, plan, rgb_gain, source_sha256))
-    reference = g.synthesis.const
-    student.to(device=reference.device, dtype=reference.dtype).load_state_dict(state)
+        student = type(g)(config, lineage=_compose_lineage(g, plan, rgb_gain, source_sha256))
+    student.to(like(g)).load_state_dict(state)
     return student.train(g.training)
 
 
-def sliced_axes(name: str) -> tuple[tuple[int, int], ...]:
-    """Say which axes of a generator's state tensor run over channels.
-
-    Args:
-        name: a key of `Generator.state_dict()`.
-
-    Returns:
-        Pairs (axis, k): the axis is indexed by the channels of width k. Empty for the mapping
-        network, w_avg, noise and the ToRGB biases, which pruning leaves alone.
-    """
-    if name == "synthesis.const":
-        return ((0, 0),)
-    match = _NAME.match(name)
-    if match is None:
-        return ()
-    kind, number, part = match.group(1), int(match.group(2)), match.group(3)
-    if kind == "convs":
-        return tuple((axis, number + offset) for axis, offset in _CONV_AXES[part])
-    reads = 2 * number + 1
-    return {"weight": ((1, reads),), "affine": ((0, reads),)}.get(part, ())
-
-
 def _compose_lineage(
-    g: Generator, plan: PruningPlan, rgb_gain: str, source_sha256: str
+    g: PrunableGenerator, plan: PruningPlan, rgb_gain: str, source_sha256: str
 ) -> Lineage:
     if g.lineage is None:
         return Lineage(plan.keep, plan.source_channels, source_sha256, rgb_gain)

@@ -14,15 +14,31 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
-from .adversarial import lazy_adam
-from .discriminator import Discriminator, DiscriminatorConfig
-from .generator import Generator, GeneratorConfig
+from .adversarial import LOSSES, lazy_adam
 from .images import mixed_seed
+from .protocol import PrunableGenerator
+from .sngan import SNGANGenerator
 
 KIND = "cagc-training-state"
 W_AVG_SAMPLES = 10_000
-_AT_LEAST_ONE = ("batch_size", "path_shrink", "log_every", "sample_every", "checkpoint_every")
+_AT_LEAST_ONE = (
+    "batch_size", "d_steps", "path_shrink", "log_every", "sample_every", "checkpoint_every",
+)
+# what a network has no use for, and must not be asked for: portraits stand behind z, w behind path
+_STYLEGAN2_ONLY = ("warm_start", "anchor", "path_weight")
+_CHOICES = {
+    "autocast": ("off", "bfloat16"),
+    "loss": tuple(LOSSES),
+    "lr_decay": ("none", "linear"),
+}
+# Miyato et al. 2018, section 4 and the authors' code; the statistics of a batch include no other's
+SNGAN_RECIPE = {
+    "batch_size": 64, "loss": "hinge", "g_lr": 2e-4, "d_lr": 2e-4, "adam_beta2": 0.9,
+    "lr_decay": "linear", "d_steps": 5, "r1_gamma": 0.0, "r1_interval": 0, "path_weight": 0.0,
+    "path_interval": 0, "style_mixing": 0.0,
+}
 
 
 @dataclass(frozen=True)
@@ -32,14 +48,21 @@ class TrainConfig:
     Args:
         images: real images shown in the adversarial phase, rounded up to whole batches.
         batch_size: images per step.
+        loss: "logistic" (StyleGAN2) or "hinge" (SN-GAN).
         g_lr, d_lr: Adam's rates in the adversarial phase, before the correction for lazy
             regularisation.
+        adam_beta2: decay of Adam's second moments in the adversarial phase.
+        lr_decay: "none", or "linear" to zero over the adversarial phase; `images` then belongs to
+            what was computed.
+        d_steps: steps of the discriminator for each of the generator.
         r1_gamma, r1_interval: weight of R1 and every how many steps it runs; 0 for never.
         path_weight, path_interval, path_shrink, path_decay: path length regularisation: weight,
             every how many steps (0 for never), divisor of its batch, decay of the mean length.
         style_mixing: probability that a batch mixes two latents.
         average_half_life: half-life in images of the generator's moving average.
         average_rampup: the half-life is at most this share of the images seen so far.
+        sparsity: weight of the L1 norm of the generator's gains beside its loss: GAN Slimming's
+            training, see `importance.score_channels`.
         d_head_start: adversarial steps at the start in which the generator is left alone.
         warm_start: steps of regression onto portraits before the adversarial phase.
         warm_start_coarse: how many of them, at the start, compare 16x16 images only, where a step
@@ -66,8 +89,12 @@ class TrainConfig:
 
     images: int = 200_000
     batch_size: int = 16
+    loss: str = "logistic"
     g_lr: float = 0.002
     d_lr: float = 0.002
+    adam_beta2: float = 0.99
+    lr_decay: str = "none"
+    d_steps: int = 1
     r1_gamma: float = 10.0
     r1_interval: int = 16
     path_weight: float = 2.0
@@ -77,6 +104,7 @@ class TrainConfig:
     style_mixing: float = 0.9
     average_half_life: float = 10_000.0
     average_rampup: float = 0.05
+    sparsity: float = 0.0
     d_head_start: int = 0
     warm_start: int = 0
     warm_start_coarse: int = 0
@@ -111,14 +139,16 @@ class TrainConfig:
             if not number or not low <= value < math.inf:
                 kind = "an integer" if field.type is int else "a number"
                 raise ValueError(f"{field.name}: got {value!r}, expected {kind} >= {low}")
-        if self.autocast not in ("off", "bfloat16"):
-            raise ValueError(f"autocast: got {self.autocast!r}, expected off or bfloat16")
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in known:
+                got = getattr(self, name)
+                raise ValueError(f"{name}: got {got!r}, expected {' or '.join(known)}")
         if self.warm_start_coarse > self.warm_start:
             raise ValueError(
                 f"warm_start_coarse: got {self.warm_start_coarse}, expected at most warm_start, "
                 f"{self.warm_start}"
             )
-        for name in ("style_mixing", "path_decay", "warm_start_background"):
+        for name in ("style_mixing", "path_decay", "warm_start_background", "adam_beta2"):
             if getattr(self, name) > 1:
                 raise ValueError(f"{name}: got {getattr(self, name)!r}, expected 0 to 1")
 
@@ -142,14 +172,9 @@ class TrainConfig:
         """Rebuild a config from `to_dict`'s values; an unknown key is a ValueError."""
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
-            raise ValueError(f"training config: got unknown keys {unknown}, expected {known}")
+            expected = ", ".join(sorted(known))
+            raise ValueError(f"training config: got unknown keys {unknown}, expected {expected}")
         return cls(**values)
-
-
-def matching_discriminator(config: GeneratorConfig) -> DiscriminatorConfig:
-    """Give the discriminator the generator's widths: at every size that of its last convolution."""
-    # one width per resolution, 4x4 first, then the discriminator's order: full size first
-    return DiscriminatorConfig(config.resolution, config.channels[1::2][::-1])
 
 
 class TrainState:
@@ -165,13 +190,18 @@ class TrainState:
     """
 
     def __init__(
-        self, generator: Generator, discriminator: Discriminator, config: TrainConfig,
+        self, generator: PrunableGenerator, discriminator: nn.Module, config: TrainConfig,
         device: torch.device | str = "cpu",
     ) -> None:
         sides = generator.config.resolution, discriminator.config.resolution
         if sides[0] != sides[1]:
             raise ValueError(f"discriminator: got resolution {sides[1]}, expected {sides[0]}")
-        group = discriminator.config.mbstd_group
+        if isinstance(generator, SNGANGenerator):
+            for name in _STYLEGAN2_ONLY:
+                if getattr(config, name):
+                    got = getattr(config, name)
+                    raise ValueError(f"{name}: got {got}, expected 0 for an SN-GAN")
+        group = getattr(discriminator.config, "mbstd_group", 1)
         if config.batch_size > group and config.batch_size % group:
             raise ValueError(
                 f"batch_size: got {config.batch_size}, expected a multiple of {group}, the "
@@ -214,7 +244,7 @@ class TrainState:
         """Start the phase's optimisers with empty moments."""
         config, g = self.config, self.generator
         self.d_optimiser = lazy_adam(
-            self.discriminator.parameters(), config.d_lr, config.r1_interval
+            self.discriminator.parameters(), config.d_lr, config.r1_interval, config.adam_beta2
         )
         if self.warming:
             groups = [
@@ -223,14 +253,26 @@ class TrainState:
             ]
             self.g_optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True)
         else:
-            self.g_optimiser = lazy_adam(g.parameters(), config.g_lr, config.path_interval)
+            self.g_optimiser = lazy_adam(
+                g.parameters(), config.g_lr, config.path_interval, config.adam_beta2
+            )
+        groups = [*self.g_optimiser.param_groups, *self.d_optimiser.param_groups]
+        self._rates = [group["lr"] for group in groups]
 
-    @torch.no_grad()
+    def decay_rates(self) -> None:
+        """Set the adversarial phase's rates for the next step, a function of the step alone."""
+        if self.config.lr_decay == "none":
+            return
+        fade = (self.config.steps - self.step) / (self.config.steps - self.config.warm_start)
+        groups = [*self.g_optimiser.param_groups, *self.d_optimiser.param_groups]
+        for group, rate in zip(groups, self._rates, strict=True):
+            group["lr"] = rate * fade
+
     def update_w_avg(self) -> None:
-        """Set the average generator's w_avg to the mean of 10,000 mapped latents."""
+        """Set the average generator's w_avg, where it has one, from 10,000 mapped latents."""
         draw = torch.Generator().manual_seed(mixed_seed(self.config.seed, 3))
         z = torch.randn(W_AVG_SAMPLES, self.average.config.z_dim, generator=draw)
-        self.average.w_avg.copy_(self.average.mapping(z.to(self.device)).mean(0))
+        self.average.update_w_avg(z.to(self.device))
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything as tensors and plain values, for `save_training_state`."""

@@ -18,12 +18,11 @@ import torch
 import torch.nn.functional as F
 
 from .adversarial import (
+    LOSSES,
     Latents,
     average_decay,
-    discriminator_loss,
     draw_latents,
     draw_noise,
-    generator_loss,
     path_lengths,
     update_average,
 )
@@ -31,9 +30,9 @@ from .content import ContentSource
 from .discriminator import r1_penalty
 from .distillation import DistillationConfig, distillation_losses, weighted_sum
 from .features import FeatureNetwork, perceptual_distance
-from .generator import Generator
 from .images import ImageSource
 from .portraits import MIN_RESOLUTION, parameters_from_latents, render_parameters
+from .protocol import PrunableGenerator
 from .train_state import TrainState
 
 Losses = dict[str, torch.Tensor]
@@ -53,7 +52,7 @@ class Lesson:
         features: the feature network, where the perceptual loss is used.
     """
 
-    teacher: Generator
+    teacher: PrunableGenerator
     config: DistillationConfig
     content: ContentSource | None = None
     features: FeatureNetwork | None = None
@@ -93,6 +92,7 @@ class Steps:
         features: FeatureNetwork | None = None,
     ) -> None:
         self.state, self.source, self.lesson, self.features = state, source, lesson, features
+        self.generator_loss, self.discriminator_loss = LOSSES[state.config.loss]
         self.synthesis: Callable = state.generator.synthesis
         self.discriminator: Callable = state.discriminator
         self.teach: Callable | None = lesson and lesson.teacher.synthesis
@@ -163,9 +163,10 @@ class Steps:
             state.device, memory_format=torch.channels_last
         )
         place = state.step - config.warm_start
-        training_g = place >= config.d_head_start
+        training_g = place >= config.d_head_start and (place + 1) % config.d_steps == 0
+        state.decay_rates()
         latents = self._latents(config.batch_size, rng)
-        noise = draw_noise(config.batch_size, state.generator.config.num_convs, rng)
+        noise = self._noise(config.batch_size, rng)
         with torch.set_grad_enabled(training_g), self._autocast():
             ws = latents.ws(state.generator.mapping, state.generator.config.num_ws)
             rgbs = self._images(self.synthesis, ws, noise)
@@ -178,12 +179,15 @@ class Steps:
             losses |= self._train_generator(latents, rgbs, fake, noise, rng)
             if _due(place, config.path_interval, config.path_weight):
                 losses["path"] = self._regularise_generator(rng)
-            self._update_average(config.batch_size, state.images)
+            self._update_average(config.batch_size * config.d_steps, state.images)
         return losses
 
     def _latents(self, n: int, rng: torch.Generator) -> Latents:
         config = self.state.generator.config
         return draw_latents(n, config.z_dim, config.num_ws, self.state.config.style_mixing, rng)
+
+    def _noise(self, n: int, rng: torch.Generator) -> list[torch.Tensor]:
+        return draw_noise(n, len(self.state.generator.config.noise_sides), rng)
 
     def _images(self, synthesis: Callable, ws: torch.Tensor, noise: list) -> list[torch.Tensor]:
         """Return the RGB sums where a loss wants them, else the image alone."""
@@ -194,7 +198,7 @@ class Steps:
     def _train_discriminator(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
         state = self.state
         with self._autocast():
-            loss = discriminator_loss(self.discriminator(real), self.discriminator(fake))
+            loss = self.discriminator_loss(self.discriminator(real), self.discriminator(fake))
         _descend(loss, state.d_optimiser)
         return loss
 
@@ -213,13 +217,18 @@ class Steps:
         # without gradients of D's weights the backward pass through D costs half
         state.discriminator.requires_grad_(False)
         with self._autocast():
-            adversarial = generator_loss(self.discriminator(fake))
+            adversarial = self.generator_loss(self.discriminator(fake))
         losses, total = {"g": adversarial}, adversarial
         if self.lesson is not None:
             lessons = self._distil(latents, rgbs, noise, rng)
             weights = self.lesson.config
             total = weights.adversarial * adversarial + weighted_sum(lessons, weights)
             losses |= lessons
+        if state.config.sparsity:
+            g = state.generator
+            gains = g.gains(latents.ws(g.mapping, g.config.num_ws))
+            losses["sparsity"] = torch.cat(gains).abs().sum()
+            total = total + state.config.sparsity * losses["sparsity"]
         anchor = self._anchor_weight(latents)
         if anchor:
             target = Target.of(latents.z[0], fake.shape[2])
@@ -258,9 +267,10 @@ class Steps:
         lesson = self.lesson
         teacher = lesson.teacher
         if lesson.config.noise == "independent":
-            noise = draw_noise(len(rgbs[-1]), teacher.config.num_convs, rng)
+            noise = self._noise(len(rgbs[-1]), rng)
         with torch.no_grad(), self._autocast():
-            targets = self._images(self.teach, latents.ws(teacher.mapping, len(noise) + 1), noise)
+            ws = latents.ws(teacher.mapping, teacher.config.num_ws)
+            targets = self._images(self.teach, ws, noise)
         mask = None
         if lesson.content is not None and lesson.config.mask_content:
             mask = lesson.content(targets[-1].float())
@@ -272,7 +282,7 @@ class Steps:
         n = max(1, config.batch_size // config.path_shrink)
         g = state.generator
         ws = self._latents(n, rng).ws(g.mapping, g.config.num_ws)
-        image = g.synthesis(ws, draw_noise(n, g.config.num_convs, rng))
+        image = g.synthesis(ws, self._noise(n, rng))
         lengths = path_lengths(image, ws, rng)
         state.mean_path.lerp_(lengths.detach().mean(), config.path_decay)
         penalty = (lengths - state.mean_path).square().mean()

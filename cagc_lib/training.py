@@ -23,20 +23,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from .artefacts import atomic_write
 from .checkpoints import load_training_state, save_checkpoint, save_training_state
-from .content import ContentSource
-from .discriminator import Discriminator, DiscriminatorConfig
+from .content import ContentSource, following
 from .distillation import DistillationConfig
 from .features import FeatureNetwork
-from .generator import Generator, GeneratorConfig
 from .images import image_source, mixed_seed, save_sheet
-from .train_state import TrainConfig, TrainState, matching_discriminator
+from .networks import build, kind_of, matching_discriminator
+from .protocol import PrunableGenerator, Shapes
+from .train_state import TrainConfig, TrainState
 from .train_steps import Lesson, Losses, Steps
 
-LOSS_COLUMNS = ("d", "g", "l1", "perceptual", "rgb", "r1", "path")
+LOSS_COLUMNS = ("d", "g", "l1", "perceptual", "rgb", "r1", "path", "sparsity")
 COLUMNS = ("step", "images", "seconds", "images_per_second", *LOSS_COLUMNS)
 # these may differ between a run and its resumption without changing what was computed so far
 CHANGEABLE = ("images", "log_every", "sample_every", "checkpoint_every", "compile")
@@ -45,9 +46,9 @@ SHEET = 64
 
 def train_teacher(
     config: TrainConfig,
-    generator: GeneratorConfig,
+    generator: Shapes,
     out: str | Path,
-    discriminator: DiscriminatorConfig | None = None,
+    discriminator: Any = None,
     features: FeatureNetwork | None = None,
     resume: bool = False,
     device: torch.device | str = "cpu",
@@ -57,9 +58,9 @@ def train_teacher(
 
     Args:
         config: how to train.
-        generator: the generator's shapes.
+        generator: the generator's shapes, which say what kind of network it is.
         out: the run folder; made if absent.
-        discriminator: its shapes; None matches the generator's widths.
+        discriminator: its config, of the same kind; None is `networks.matching_discriminator`'s.
         features: needed where `config.looks_at_features`.
         resume: continue from the folder's last checkpoint, or start if there is none.
         device: where to train.
@@ -76,8 +77,8 @@ def train_teacher(
         raise ValueError("features: got None, expected a network for warm_start_perceptual")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mixed_seed(config.seed, 4))
-        g = Generator(generator)
-        d = Discriminator(discriminator or matching_discriminator(generator))
+        g = build(generator)
+        d = build(discriminator or matching_discriminator(generator))
     state = TrainState(g, d, config, device)
     described = {"generator": generator.to_dict(), "discriminator": d.config.to_dict()}
     return _train(state, None, features, Path(out), described, resume, progress)
@@ -86,10 +87,10 @@ def train_teacher(
 def train_student(
     config: TrainConfig,
     distillation: DistillationConfig,
-    student: Generator,
-    teacher: Generator,
+    student: PrunableGenerator,
+    teacher: PrunableGenerator,
     out: str | Path,
-    discriminator: Discriminator | None = None,
+    discriminator: nn.Module | None = None,
     content: ContentSource | None = None,
     features: FeatureNetwork | None = None,
     resume: bool = False,
@@ -119,6 +120,9 @@ def train_student(
         if getattr(config, name):
             got = getattr(config, name)
             raise ValueError(f"{name}: got {got}, expected 0 for a student")
+    got, expected = kind_of(teacher.config), kind_of(student.config)
+    if got != expected:
+        raise ValueError(f"teacher: got a {got} network, expected the student's kind, {expected}")
     for name in ("resolution", "z_dim"):
         got, expected = getattr(teacher.config, name), getattr(student.config, name)
         if got != expected:
@@ -126,13 +130,13 @@ def train_student(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mixed_seed(config.seed, 4))
         if distillation.init == "fresh":
-            student = Generator(student.config, lineage=student.lineage)
+            student = type(student)(student.config, lineage=student.lineage)
         if discriminator is None:
-            discriminator = Discriminator(matching_discriminator(teacher.config))
+            discriminator = build(matching_discriminator(teacher.config))
     state = TrainState(student, discriminator, config, device)
     # a copy of its own: the caller's teacher stays where and as it is
     teacher = TrainState(teacher, discriminator, config, device).average
-    lesson = Lesson(teacher, distillation, content, features)
+    lesson = Lesson(teacher, distillation, following(content, teacher), features)
     described = {
         "generator": student.config.to_dict(),
         "discriminator": discriminator.config.to_dict(),

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from cagc_lib.adversarial import (
+    LOSSES,
     average_decay,
     discriminator_loss,
     draw_latents,
@@ -102,3 +103,33 @@ def test_lazy_adam_corrects_rate_and_decay() -> None:
     assert group["betas"] == (0.0, pytest.approx(0.99 ** (4 / 5)))
     group = lazy_adam(parameters, 0.002, 0).param_groups[0]
     assert (group["lr"], group["betas"]) == (0.002, (0.0, 0.99))
+
+
+def test_hinge_losses_by_hand() -> None:
+    real, fake = torch.tensor([[2.0], [-1.0]]), torch.tensor([[0.5], [-3.0]])
+    for_generator, for_discriminator = LOSSES["hinge"]
+    # real: 0 and 2; fake: 1.5 and 0
+    assert for_discriminator(real, fake).item() == 1 + 0.75
+    assert for_generator(fake).item() == 1.25
+    assert LOSSES["logistic"] == (generator_loss, discriminator_loss)
+
+
+def test_one_w_an_image_is_never_mixed() -> None:
+    latents = draw_latents(5, 4, 1, 1.0, rng(1))
+    assert latents.crossover == 1
+    assert torch.equal(latents.ws(torch.nn.Identity(), 1), latents.z[0][:, None])
+
+
+def test_the_average_takes_batch_statistics_along() -> None:
+    source, average = torch.nn.BatchNorm2d(2), torch.nn.BatchNorm2d(2)
+    source.running_mean.fill_(4.0)
+    source.running_var.fill_(9.0)
+    update_average(average, source, 0.75)
+    assert average.running_mean.tolist() == [1.0, 1.0]
+    assert average.running_var.tolist() == [3.0, 3.0]
+    assert average.num_batches_tracked == 0
+
+
+def test_adams_second_moments_decay_as_told() -> None:
+    weight = torch.nn.Parameter(torch.zeros(1))
+    assert lazy_adam([weight], 1e-3, 0, 0.9).defaults["betas"] == (0.0, 0.9)

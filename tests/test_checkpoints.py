@@ -413,3 +413,16 @@ def test_wrong_network_files(tmp_path: Path) -> None:
         save_network({}, {}, path)
     with pytest.raises(ValueError, match=r"expected .safetensors"):
         save_network({}, {"kind": "parser"}, tmp_path / "x.pt")
+
+
+def test_a_header_of_any_length_is_safetensors(tmp_path: Path) -> None:
+    # its length comes first, and 0x80 is also how a pickle starts
+    g = Generator(GeneratorConfig(8, (2, 2, 2, 2), z_dim=2, w_dim=2, mapping_layers=1))
+    lengths = set()
+    for i in range(0, 260, 8):
+        keep = tuple(torch.arange(2) for _ in range(4))
+        g.lineage = Lineage(keep, (2, 2, 2, 2), "a" * i)
+        save_generator(g, tmp_path / "x.safetensors")
+        lengths.add((tmp_path / "x.safetensors").read_bytes()[0])
+        assert load_checkpoint(tmp_path / "x.safetensors").format == "safetensors"
+    assert 0x80 in lengths

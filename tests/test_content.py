@@ -1,18 +1,26 @@
+import copy
+
 import pytest
 import torch
 
 from cagc_lib.content import (
     PAPER_CLASSES,
+    GeneratorFeatures,
     Parser,
     ParserSource,
     check_mask,
     content_source,
     everything,
+    following,
     mean_iou,
     train_parser,
     working_resolution,
 )
+from cagc_lib.generator import GeneratorConfig
+from cagc_lib.importance import score_channels
+from cagc_lib.networks import build
 from cagc_lib.portraits import CLASS_NAMES, render_portraits
+from cagc_lib.sngan import SNGANConfig
 from cagc_lib.supervised import HELD_OUT_SEED, augment
 
 
@@ -176,3 +184,29 @@ def test_training_is_deterministic_and_saves_what_it_returns(tmp_path):
     assert path.exists()
     other = train_parser(steps=2, batch_size=4, seed=4, progress=False)
     assert not torch.equal(first.stem.weight, other.stem.weight)
+
+
+@pytest.mark.parametrize("config", [
+    GeneratorConfig(16, (4,) * 6, z_dim=8, w_dim=8, mapping_layers=1),
+    SNGANConfig(16, (4,) * 5, z_dim=8),
+])
+def test_generator_features_mask_the_images_just_drawn(config: object) -> None:
+    g = build(config).eval()
+    plain, source = g(torch.ones(2, 8)), GeneratorFeatures(g)
+    with pytest.raises(ValueError, match=r"^content: got images that the generator did not just"):
+        source(plain)
+    z = torch.randn(2, 8)
+    with torch.no_grad():
+        images = g(z)
+        assert torch.equal(g.synthesis(g.mapping(z), return_rgbs=True)[-1], images)
+    mask = check_mask(source(images), images)
+    assert all(0 < m.float().mean() < 1 for m in mask)
+    with pytest.raises(ValueError, match=r"^content: got images that the generator did not just"):
+        source(images.flip(0))
+    # a copy has a source of its own, and scoring finds the images it asks about
+    other = copy.deepcopy(g)
+    followed = following(source, other)
+    with torch.no_grad():
+        assert torch.equal(followed(other(z)), mask)
+    assert following(everything, other) is everything
+    assert score_channels(g, source, num_samples=3, batch_size=2).channels == config.channels

@@ -96,6 +96,7 @@ def test_card_of_a_pruned_network(tmp_path: Path) -> None:
         "file": "x.safetensors",
         "format": "safetensors of this project",
         "SHA-256": loaded.sha256,
+        "network": "StyleGAN2",
         "resolution": "8 px",
         "widths": "3x2,2x2",
         "latents": "z 4, w 4, 2 mapping layers",

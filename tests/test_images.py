@@ -7,7 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
-from cagc_lib.images import ImageFolder, RenderedPortraits, image_source, mixed_seed, save_sheet
+from cagc_lib.images import (
+    ClassFolders,
+    ImageFolder,
+    RenderedPortraits,
+    image_source,
+    mixed_seed,
+    save_sheet,
+)
 from cagc_lib.portraits import render_portraits
 
 
@@ -125,3 +132,49 @@ def test_a_sheet_is_row_by_row_and_clipped(tmp_path: Path) -> None:
     expected = [[0, 128], [255, 255]]
     assert (sheet[::4, ::4, 0] == expected).all()
     assert [file.name for file in tmp_path.iterdir()] == ["sheet.png"]
+
+
+def test_class_folders_give_images_and_labels(tmp_path: Path) -> None:
+    for name, reds in (("b", [30, 40]), ("a", [10])):
+        (tmp_path / name).mkdir()
+        folder_of(tmp_path / name, reds)
+    images = ClassFolders(tmp_path, 8)
+    assert (images.classes, len(images)) == (("a", "b"), 3)
+    pictures, labels = images[[2, 0]]
+    assert ((pictures[:, 0, 0, 0] + 1) * 127.5).round().int().tolist() == [40, 10]
+    assert labels.tolist() == [1, 0]
+    assert ClassFolders(tmp_path, 8, ["b"])[range(2)][1].tolist() == [0, 0]
+    # the stream of all images takes the same layout
+    assert ImageFolder(tmp_path, 8)(0, 3).shape == (3, 3, 8, 8)
+
+
+def test_wrong_class_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected a folder of class folders"):
+        ClassFolders(tmp_path / "absent", 8)
+    with pytest.raises(ValueError, match=r"^data: no class folder in .*, expected one a class$"):
+        ClassFolders(tmp_path, 8)
+    (tmp_path / "cat").mkdir()
+    with pytest.raises(ValueError, match=r"^data: no image in .*cat, expected \.png"):
+        ClassFolders(tmp_path, 8)
+    folder_of(tmp_path / "cat", [10])
+    with pytest.raises(ValueError, match=r"^data: no class folder 'dog' in .*, found cat$"):
+        ClassFolders(tmp_path, 8, ["cat", "dog"])
+    (tmp_path / "cat" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(ValueError, match=r"broken\.jpg is not a readable image") as caught:
+        ClassFolders(tmp_path, 8)[range(2)]
+    assert "\n" not in str(caught.value)
+    Image.new("RGB", (8, 8)).save(tmp_path / "loose.png")
+    with pytest.raises(ValueError, match=r"loose\.png is in no class, expected images in class"):
+        ClassFolders(tmp_path, 8)
+
+
+def test_small_files_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = folder_of(tmp_path / "a", [10, 20])
+    kept, fresh = ImageFolder(folder, 8), ImageFolder(folder, 8)
+    fresh._keep = False
+    assert torch.equal(kept(0, 4), fresh(0, 4))
+    for file in folder.iterdir():
+        file.write_bytes(b"")
+    assert sorted(kept(0, 2)[:, 0, 0, 0].tolist()) == sorted(kept(2, 2)[:, 0, 0, 0].tolist())
+    with pytest.raises(ValueError, match="not a readable image"):
+        fresh(0, 1)

@@ -15,7 +15,7 @@ from cagc_lib.checkpoints import load_checkpoint, save_checkpoint
 from cagc_lib.discriminator import Discriminator
 from cagc_lib.features import FeatureNetwork
 from cagc_lib.generator import Generator, GeneratorConfig
-from cagc_lib.train_state import matching_discriminator
+from cagc_lib.networks import matching_discriminator
 
 GOLDEN = Path(__file__).resolve().parent / "golden" / "rosinality.pt"
 CONFIG = GeneratorConfig(32, (8,) * 8, z_dim=128, w_dim=16, mapping_layers=2)

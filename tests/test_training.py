@@ -13,15 +13,16 @@ import torch
 from PIL import Image
 
 from cagc_lib import train_steps, training
-from cagc_lib.checkpoints import load_checkpoint, load_training_state
+from cagc_lib.checkpoints import load_checkpoint, load_training_state, save_training_state
 from cagc_lib.content import everything
 from cagc_lib.discriminator import Discriminator
 from cagc_lib.distillation import DistillationConfig
 from cagc_lib.features import FeatureNetwork
 from cagc_lib.generator import Generator, GeneratorConfig, Lineage
 from cagc_lib.images import image_source
+from cagc_lib.networks import matching_discriminator
 from cagc_lib.portraits import parameters_from_latents, render_parameters
-from cagc_lib.train_state import TrainConfig, TrainState, matching_discriminator
+from cagc_lib.train_state import TrainConfig, TrainState
 from cagc_lib.train_steps import Lesson, Steps, Target, multiscale_l1
 from cagc_lib.training import train_student, train_teacher
 
@@ -220,10 +221,33 @@ def test_settings_younger_than_the_run_have_their_defaults(tmp_path: Path) -> No
     told = json.loads((tmp_path / "config.json").read_text())
     del told["training"]["anchor"]
     (tmp_path / "config.json").write_text(json.dumps(told))
+    with pytest.raises(ValueError, match=r"training anchor is 1, but the run was started with 0"):
+        run_teacher(tmp_path, resume=True, images=8, anchor=1)
     assert run_teacher(tmp_path, resume=True, images=8).step == 2
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"resume: .*config\.json cannot be read"):
         run_teacher(tmp_path, resume=True, images=12)
+
+
+def test_a_run_from_before_sngan_resumes_to_the_bit(tmp_path: Path) -> None:
+    straight = run_student(tmp_path / "a", images=16)
+    old = tmp_path / "b"
+    run_student(old, images=8)
+    told = json.loads((old / "config.json").read_text())
+    state = load_training_state(old / "state.pt")
+    for name in ("loss", "adam_beta2", "lr_decay", "d_steps", "sparsity"):
+        del told["training"][name], state["config"][name]
+    (old / "config.json").write_text(json.dumps(told))
+    save_training_state(state, old / "state.pt")
+    lines = (old / "log.csv").read_text().splitlines()
+    # its log had a column fewer
+    assert lines[0].endswith(",sparsity")
+    (old / "log.csv").write_text("".join(line.rpartition(",")[0] + "\r\n" for line in lines))
+    resumed = run_student(old, resume=True, images=16)
+    assert_same(straight.state_dict(), resumed.state_dict())
+    with (old / "log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["step"], row["sparsity"]) for row in rows] == [(str(n), "") for n in range(1, 5)]
 
 
 def test_a_damaged_state_is_one_line(tmp_path: Path) -> None:

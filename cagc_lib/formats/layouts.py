@@ -14,9 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..discriminator import Discriminator, DiscriminatorConfig
-from ..generator import Generator, GeneratorConfig
+from ..discriminator import DiscriminatorConfig
+from ..generator import GeneratorConfig
+from ..networks import build
 from ..ops import setup_filter
+from ..sngan import SNGANConfig
+from ..sngan_discriminator import SNGANDiscriminatorConfig
+from . import sngan
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 State = dict[str, Tensor]
@@ -24,7 +28,7 @@ MAX_WIDTH = 2**16
 MAX_MAPPING_LAYERS = 64
 
 
-def expected_shapes(config: GeneratorConfig | DiscriminatorConfig) -> dict[str, tuple[int, ...]]:
+def expected_shapes(config: Any) -> dict[str, tuple[int, ...]]:
     """The names and shapes of our state dict for a configuration, without building the network.
 
     Raises:
@@ -37,9 +41,13 @@ def expected_shapes(config: GeneratorConfig | DiscriminatorConfig) -> dict[str, 
             "mapping layers"
         )
     # a network on torch's meta device would tell too, but costs a second of imports
-    if isinstance(config, GeneratorConfig):
-        return _generator_shapes(config)
-    return _discriminator_shapes(config)
+    shapes = {
+        GeneratorConfig: _generator_shapes,
+        DiscriminatorConfig: _discriminator_shapes,
+        SNGANConfig: sngan.generator_shapes,
+        SNGANDiscriminatorConfig: sngan.discriminator_shapes,
+    }
+    return shapes[type(config)](config)
 
 
 def _layer(name: str, *weight: int) -> dict[str, tuple[int, ...]]:
@@ -142,6 +150,6 @@ def assemble(config: Any, state: State, what: str) -> Any:
             raise ValueError(f"{what}.{name}: got {tensor.dtype}, expected floating point")
         if not tensor.isfinite().all():
             raise ValueError(f"{what}.{name}: got NaN or infinity, expected finite numbers")
-    network = (Generator if isinstance(config, GeneratorConfig) else Discriminator)(config)
+    network = build(config)
     network.load_state_dict(state)
     return network.eval()

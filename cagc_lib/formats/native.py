@@ -1,6 +1,7 @@
 """This project's own files: safetensors with one JSON header.
 
-    network: "generator.*", "discriminator.*", "lineage.keep.{k}" tensors and both configurations
+    network: "generator.*", "discriminator.*", "lineage.keep.{k}" tensors and both configurations;
+             "kind" where it is not StyleGAN2's
     other:   any state dict with a `meta` that names its kind (the parser, the feature network)
 
 safetensors holds numbers and nothing that could run. The header, `{"format", "version", ...}`, sits
@@ -16,15 +17,16 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..artefacts import atomic_write
-from ..discriminator import Discriminator, DiscriminatorConfig
-from ..generator import Generator, GeneratorConfig, Lineage
+from ..networks import KINDS, kind_of
+from ..protocol import Lineage, PrunableGenerator, Shapes
 from .layouts import State, assemble, check_names
+from .sngan import COUNTER
 
 VERSION = 1
-_HEADER = ("format", "version", "generator", "discriminator", "lineage")
+_HEADER = ("format", "version", "kind", "generator", "discriminator", "lineage")
 _LINEAGE = ("source_channels", "source_sha256", "rgb_gain")
 
 
@@ -65,9 +67,14 @@ def read_file(path: Path, expected: str) -> tuple[State, dict[str, Any]]:
     return tensors, header
 
 
-def pack(generator: Generator, discriminator: Discriminator | None) -> tuple[State, dict[str, Any]]:
+def pack(
+    generator: PrunableGenerator, discriminator: nn.Module | None
+) -> tuple[State, dict[str, Any]]:
     """The tensors and the header of a file that holds these networks."""
-    tensors = {f"generator.{name}": t for name, t in generator.state_dict().items()}
+    tensors = {
+        f"generator.{name}": tensor for name, tensor in generator.state_dict().items()
+        if not name.endswith(COUNTER)
+    }
     header: dict[str, Any] = {
         "format": "cagc-checkpoint",
         "version": VERSION,
@@ -75,6 +82,8 @@ def pack(generator: Generator, discriminator: Discriminator | None) -> tuple[Sta
         "discriminator": None,
         "lineage": None,
     }
+    if kind_of(generator.config) != "stylegan2":
+        header["kind"] = kind_of(generator.config)
     if discriminator is not None:
         tensors |= {f"discriminator.{name}": t for name, t in discriminator.state_dict().items()}
         header["discriminator"] = discriminator.config.to_dict()
@@ -95,7 +104,7 @@ def check_keys(header: dict[str, Any], known: tuple[str, ...], what: str) -> Non
         raise ValueError(f"{what}: got unknown key {unknown[0]!r}, expected {', '.join(known)}")
 
 
-def read_networks(path: Path) -> tuple[Generator, Discriminator | None]:
+def read_networks(path: Path) -> tuple[PrunableGenerator, nn.Module | None]:
     """Read what `pack` and `write_file` wrote; a ValueError for anything else."""
     tensors, header = read_file(path, "cagc-checkpoint")
     check_keys(header, _HEADER, "header")
@@ -105,9 +114,12 @@ def read_networks(path: Path) -> tuple[Generator, Discriminator | None]:
         if part not in parts:
             raise ValueError(f"{name}: got an unexpected tensor, expected one of {list(parts)}")
         parts[part][rest] = tensor
+    name = header.get("kind", "stylegan2")
+    if not isinstance(name, str) or name not in KINDS:
+        raise ValueError(f"kind: got {str(name)[:40]!r}, expected one of {', '.join(KINDS)}")
     try:
-        config = GeneratorConfig.from_dict(header["generator"])
-        d_config = header["discriminator"] and DiscriminatorConfig.from_dict(
+        config = KINDS[name].generator_config.from_dict(header["generator"])
+        d_config = header["discriminator"] and KINDS[name].discriminator_config.from_dict(
             header["discriminator"]
         )
         lineage = _read_lineage(config, header["lineage"], parts["lineage"])
@@ -132,7 +144,7 @@ def holds_networks(path: Path) -> bool:
 
 
 def _read_lineage(
-    config: GeneratorConfig, header: dict[str, Any] | None, tensors: State
+    config: Shapes, header: dict[str, Any] | None, tensors: State
 ) -> Lineage | None:
     if header is None:
         check_names(tensors, [], "lineage")

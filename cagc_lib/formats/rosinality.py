@@ -8,9 +8,11 @@ The sources are those projects' public code; numbers are checked by golden vecto
 """
 
 import re
+from typing import Any
 
 from ..discriminator import Discriminator, DiscriminatorConfig
 from ..generator import Generator, GeneratorConfig
+from ..networks import KINDS, kind_of
 from .layouts import State, check_filters, check_names, count, filter_4x4, put, rename, width
 
 _AFFINE = {"affine.weight": "conv.modulation.weight", "affine.bias": "conv.modulation.bias"}
@@ -82,17 +84,30 @@ def read_generator(state: State) -> tuple[GeneratorConfig, State]:
     return config, rename(state, table, config)
 
 
-def write_generator(generator: Generator) -> State:
-    """Write a generator in rosinality's names, shapes and order; `w_avg` has no place in it.
+def check_config(config: Any) -> None:
+    """Raise a ValueError unless the layout can express a generator of this config.
 
-    Raises:
-        ValueError: the layout cannot express the network: clamped, or z and w of two sizes.
+    It cannot if that is no StyleGAN2, is clamped, or has a z and a w of two sizes.
     """
-    config = generator.config
+    if not isinstance(config, GeneratorConfig):
+        raise ValueError(
+            f"generator: got {KINDS[kind_of(config)].title}, expected StyleGAN2, whose layout a "
+            ".pt file has; .safetensors holds any"
+        )
     if config.conv_clamp is not None:
         raise ValueError(f"conv_clamp: got {config.conv_clamp}, expected None for a .pt file")
     if config.z_dim != config.w_dim:
         raise ValueError(f"z_dim: got {config.z_dim}, expected w_dim {config.w_dim} for a .pt file")
+
+
+def write_generator(generator: Generator) -> State:
+    """Write a generator in rosinality's names, shapes and order; `w_avg` has no place in it.
+
+    Raises:
+        ValueError: the layout cannot express the network: see `check_config`.
+    """
+    config = generator.config
+    check_config(config)
     ours = generator.state_dict()
     state = {}
     for theirs, name in generator_table(config).items():

@@ -219,6 +219,20 @@ def config_of(**changes) -> dict:
         (config_of(mapping_layers=10**9), "64 mapping layers"),
         (config_of(mapping_layers=3), r"missing \(mapping.fc2.bias\)"),
         (config_of(mapping_layers=1), r"unexpected \(mapping.fc1.bias\)"),
+        (header_of(kind="biggan"), "kind: got 'biggan', expected one of stylegan2, sngan"),
+        (header_of(kind=["sngan"]), r"kind: got \"\['sngan'\]\", expected one of"),
+        (header_of(kind=None), "kind: got 'None', expected one of"),
+        (header_of(kind="sngan"), "SN-GAN config: got unknown keys"),
+        (
+            header_of(
+                kind="sngan", generator={"resolution": 8, "channels": [2, 2, 2], "z_dim": 10**12}
+            ),
+            "expected at most",
+        ),
+        (
+            header_of(kind="sngan", generator={"resolution": 8, "channels": [2, 2, 2], "z_dim": 4}),
+            r"missing \(synthesis.blocks.0.bn1.bias\)",
+        ),
         (config_of(conv_clamp="big"), "malformed header|conv_clamp"),
         (header_of(lineage={}), r"lineage: tensors 4 missing \(keep.0\)"),
         (

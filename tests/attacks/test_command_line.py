@@ -1,5 +1,6 @@
 """Bad input on the command line: one line on stderr, exit status 2, nothing half-written."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from cagc_lib import commands
 from cagc_lib.__main__ import main
 from cagc_lib.checkpoints import save_generator
 from cagc_lib.generator import Generator, GeneratorConfig
@@ -109,6 +111,16 @@ def test_a_wrong_option(place: Path, capsys, option: str, value: str, expected: 
 )
 def test_an_output_that_cannot_be_written(place: Path, capsys, out: str, word: str) -> None:
     refuses(place, capsys, compress(out=out), "out", word)
+
+
+def test_an_output_that_could_not_hold_the_student(
+    place: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    g = Generator(dataclasses.replace(SMALL, w_dim=4))
+    save_generator(g, place / "two.safetensors")
+    # refused before the scores are computed
+    monkeypatch.setattr(commands, "score_channels", None)
+    refuses(place, capsys, compress("two.safetensors", out="s.pt"), "z_dim", "for a .pt file")
 
 
 def test_an_output_that_is_a_folder(place: Path, capsys) -> None:

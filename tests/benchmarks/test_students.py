@@ -11,7 +11,8 @@ import torch
 from cagc_lib import artefacts
 from cagc_lib.checkpoints import load_generator, save_checkpoint
 from cagc_lib.discriminator import Discriminator
-from cagc_lib.train_state import matching_discriminator
+from cagc_lib.networks import matching_discriminator
+from cagc_lib.train_state import TrainConfig
 
 # the properties below do not depend on sizes
 TINY = [
@@ -100,6 +101,13 @@ def test_a_run_is_registered_as_it_was_trained(
     )
     with pytest.raises(SystemExit):
         students.main(["--register", "all-of-them"])
+
+
+def test_younger_fields_count_only_where_they_say_something(students: ModuleType) -> None:
+    first = students.hashed(TrainConfig(seed=3))
+    assert first["seed"] == 3 and not first.keys() & set(students.YOUNGER)
+    assert len(first) == len(TrainConfig().to_dict()) - len(students.YOUNGER)
+    assert students.hashed(TrainConfig(seed=3, sparsity=0.5)) == first | {"sparsity": 0.5}
 
 
 def test_recipes_differ_from_the_papers_in_one_thing(students: ModuleType) -> None:

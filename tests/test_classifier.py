@@ -1,0 +1,117 @@
+"""The classifier: exact activation maps, masks, training on folders, errors."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cagc_lib import artefacts
+from cagc_lib.classifier import (
+    ClassActivation,
+    Classifier,
+    accuracy,
+    load_classifier,
+    train_classifier,
+)
+from cagc_lib.content import check_mask, content_source
+from cagc_lib.features import perceptual_distance
+from cagc_lib.images import ClassFolders
+
+
+def small() -> Classifier:
+    torch.manual_seed(0)
+    return Classifier(("cat", "dog", "ship"), (4, 6, 8), depth=1).eval()
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """Two classes that a colour tells apart."""
+    random = np.random.default_rng(0)
+    for name, colour in (("blue", (0, 0, 200)), ("red", (200, 0, 0))):
+        (tmp_path / name).mkdir()
+        for i in range(4):
+            picture = (random.integers(0, 50, (8, 8, 3)) + colour).astype(np.uint8)
+            Image.fromarray(picture).save(tmp_path / name / f"{i}.png")
+    return tmp_path
+
+
+def test_shapes_and_the_mean_of_the_activation_is_the_logit() -> None:
+    network, images = small(), torch.rand(2, 3, 32, 32) * 2 - 1
+    assert [list(m.shape) for m in network(images)] == [
+        [2, 4, 32, 32], [2, 6, 16, 16], [2, 8, 8, 8]
+    ]
+    assert network.embed(images).shape == (2, 8)
+    logits = network.logits(images)
+    assert torch.allclose(network.activation(images).mean((1, 2)), logits.amax(1), atol=1e-6)
+
+
+def test_the_perceptual_distance_takes_it() -> None:
+    network, images = small(), torch.rand(2, 3, 32, 32) * 2 - 1
+    assert (perceptual_distance(network, images, images) == 0).all()
+    assert (perceptual_distance(network, images, images.flip(0)) > 0).all()
+
+
+def test_the_mask_is_where_the_class_is_seen() -> None:
+    network = small()
+    source = ClassActivation(network, threshold=0.4)
+    images = torch.rand(3, 3, 32, 32) * 2 - 1
+    mask = check_mask(source(images), images)
+    assert 0 < mask.float().mean() < 1
+    maps = network.activation(images)
+    strongest = maps.flatten(1).argmax(1)
+    for i, place in enumerate(strongest.tolist()):
+        y, x = divmod(place, 8)
+        assert mask[i, 0, 4 * y + 1 : 4 * y + 3, 4 * x + 1 : 4 * x + 3].all()
+    more, fewer = ClassActivation(network, 0.1)(images), ClassActivation(network, 0.8)(images)
+    assert (fewer <= mask).all()
+    assert (mask <= more).all()
+    with pytest.raises(ValueError, match=r"^threshold: got 1, expected a number in \[0, 1\)$"):
+        ClassActivation(network, 1)
+
+
+def test_it_learns_and_survives_a_file(
+    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "net.safetensors"
+    state = torch.get_rng_state()
+    network = train_classifier(
+        folders, 8, steps=25, batch_size=8, lr=0.02, out=out, progress=False
+    )
+    assert torch.equal(torch.get_rng_state(), state)
+    images = ClassFolders(folders, 8)
+    assert network.classes == images.classes == ("blue", "red")
+    assert accuracy(network, images, batch_size=3) == 1
+    loaded = load_classifier(out)
+    assert not loaded.training
+    pictures, _ = images[range(8)]
+    expected = network.logits(pictures)
+    assert (loaded.logits(pictures) - expected).abs().max() < 2e-2 * expected.abs().max()
+    again = train_classifier(folders, 8, steps=25, batch_size=8, lr=0.02, progress=False)
+    assert all(
+        torch.equal(a, b) for a, b in
+        zip(network.state_dict().values(), again.state_dict().values(), strict=True)
+    )
+    # by name, as a content source
+    (tmp_path / "data").mkdir()
+    monkeypatch.setattr(artefacts, "data_dir", lambda: tmp_path / "data")
+    target = tmp_path / "data" / "cifar10-classifier.safetensors"
+    target.write_bytes(out.read_bytes())
+    artefacts.write_manifest_entry(target, "test")
+    mask = content_source("class-activation")(pictures)
+    assert torch.equal(mask, ClassActivation(loaded)(pictures))
+    with pytest.raises(ValueError, match='"class-activation" takes no classes'):
+        content_source("class-activation", ["skin"])
+
+
+def test_other_classes_are_refused(folders: Path) -> None:
+    with pytest.raises(ValueError, match=r"^data: got classes blue, red, expected cat, dog, ship$"):
+        accuracy(small(), ClassFolders(folders, 8))
+
+
+def test_a_file_of_another_kind_and_an_unknown_name(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        load_classifier(tmp_path / "absent.safetensors")
+    with pytest.raises(ValueError, match="artefact: got 'dogs', expected one of"):
+        load_classifier("dogs")

@@ -1,0 +1,308 @@
+"""SN-GAN down the whole road: the same functions, files and commands as StyleGAN2."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import cagc_lib as cagc
+from cagc_lib.__main__ import main
+from cagc_lib.calibration import calibrate
+from cagc_lib.checkpoints import load_checkpoint, save_checkpoint, save_generator
+from cagc_lib.classifier import Classifier
+from cagc_lib.content import GeneratorFeatures, everything
+from cagc_lib.costs import count_macs, macs, parameters
+from cagc_lib.discriminator import Discriminator, DiscriminatorConfig
+from cagc_lib.distillation import DistillationConfig
+from cagc_lib.formats import native
+from cagc_lib.generator import Generator, GeneratorConfig
+from cagc_lib.pruning import PruningPlan, prune
+from cagc_lib.sngan import SNGANConfig, SNGANGenerator
+from cagc_lib.sngan_discriminator import SNGANDiscriminator, SNGANDiscriminatorConfig
+from cagc_lib.train_state import SNGAN_RECIPE, TrainConfig, TrainState
+from cagc_lib.training import train_student, train_teacher
+
+CONFIG = SNGANConfig(16, (6, 5, 8, 4, 6), z_dim=8)
+D_CONFIG = SNGANDiscriminatorConfig(16, (4, 4))
+PIXELS = DistillationConfig(perceptual=0)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Eight small photographs in two class folders, as CIFAR-10 is laid out."""
+    random = np.random.default_rng(0)
+    for i in range(8):
+        folder = tmp_path / "photos" / ("cat", "dog")[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (16, 16, 3), np.uint8)).save(folder / f"{i}.png")
+    return tmp_path / "photos"
+
+
+def networks() -> tuple[SNGANGenerator, SNGANDiscriminator]:
+    g, d = SNGANGenerator(CONFIG), SNGANDiscriminator(D_CONFIG)
+    with torch.no_grad():
+        for _ in range(3):
+            d(g(torch.randn(8, 8)))
+    return g.eval(), d.eval()
+
+
+def config(photos: Path, **changes: object) -> TrainConfig:
+    often = {"log_every": 1, "sample_every": 4, "checkpoint_every": 4}
+    small = {"images": 24, "batch_size": 4, "d_steps": 2, "data": str(photos)}
+    return TrainConfig(**(SNGAN_RECIPE | small | often | changes))
+
+
+def same_state(a: object, b: object) -> None:
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            if key not in ("seconds", "images"):
+                same_state(a[key], b[key])
+    elif isinstance(a, list):
+        for x, y in zip(a, b, strict=True):
+            same_state(x, y)
+    else:
+        assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+@pytest.mark.parametrize("autocast", ["off", "bfloat16"])
+def test_a_resumed_teacher_is_the_same_to_the_bit(
+    photos: Path, tmp_path: Path, autocast: str
+) -> None:
+    changes = {"autocast": autocast, "lr_decay": "none"}
+    runs = [(tmp_path / "a", 24, False), (tmp_path / "b", 12, False), (tmp_path / "b", 24, True)]
+    straight, _, resumed = (
+        train_teacher(
+            config(photos, images=images, **changes), CONFIG, out, D_CONFIG, resume=resume,
+            progress=False,
+        )
+        for out, images, resume in runs
+    )
+    same_state(straight.state_dict(), resumed.state_dict())
+    saved = load_checkpoint(tmp_path / "a" / "checkpoint.safetensors")
+    assert isinstance(saved.generator, SNGANGenerator)
+    assert saved.discriminator.config == D_CONFIG
+    z = torch.randn(2, 8)
+    assert torch.equal(saved.generator(z), straight.average(z))
+
+
+def test_the_recipe(photos: Path, tmp_path: Path) -> None:
+    state = train_teacher(config(photos), CONFIG, tmp_path / "run", D_CONFIG, progress=False)
+    # linear to zero: the last step's rate is that of one step before the end
+    assert state.g_optimiser.param_groups[0]["lr"] == pytest.approx(2e-4 / 6)
+    assert state.g_optimiser.param_groups[0]["betas"] == (0.0, 0.9)
+    rows = (tmp_path / "run" / "log.csv").read_text().splitlines()[1:]
+    trained = [bool(row.split(",")[5]) for row in rows]
+    assert trained == [False, True] * 3
+    # the average's statistics are on their way from those it started with
+    assert not torch.equal(
+        state.average.synthesis.bn.running_mean, torch.zeros(CONFIG.channels[-1])
+    )
+
+
+def test_a_student_learns_from_its_teacher(photos: Path, tmp_path: Path) -> None:
+    g, d = networks()
+    scores = cagc.score_channels(g, everything, num_samples=4, batch_size=2)
+    student = cagc.prune(g, cagc.plan_pruning(scores, 0.5))
+    fit = config(photos, images=160, g_lr=5e-3, d_steps=1)
+    state = train_student(
+        fit, dataclasses.replace(PIXELS, adversarial=0.0, l1=3.0), student, g, tmp_path / "run",
+        d, everything, progress=False,
+    )
+    z = torch.randn(16, 8)
+    with torch.no_grad():
+        before, after = ((n.train(False)(z) - g(z)).abs().mean() for n in
+                         (student, state.average))
+    assert after < 0.9 * before
+    assert state.average.lineage.source_channels == CONFIG.channels
+
+
+def test_generator_features_follow_the_teacher(photos: Path, tmp_path: Path) -> None:
+    g, d = networks()
+    state = train_student(
+        config(photos, images=4, d_steps=1), PIXELS, g, g, tmp_path / "run", d,
+        GeneratorFeatures(g), progress=False,
+    )
+    assert state.step == 1
+
+
+def test_sparsity_makes_gains_small(photos: Path, tmp_path: Path) -> None:
+    g, d = networks()
+    sums = []
+    for weight in (0.0, 1.0):
+        fit = config(photos, images=80, g_lr=1e-2, d_steps=1, sparsity=weight)
+        state = train_student(
+            fit, PIXELS, g, g, tmp_path / f"{weight}", d, everything, progress=False
+        )
+        sums.append(sum(gain.abs().sum().item() for gain in state.generator.gains(g.mapping)))
+    assert sums[1] < 0.95 * sums[0]
+    assert (tmp_path / "1.0" / "log.csv").read_text().splitlines()[1].split(",")[-1]
+
+
+@pytest.mark.parametrize("name", ["warm_start", "anchor", "path_weight"])
+def test_what_belongs_to_stylegan2_is_refused(photos: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{name}: got 1(\.0)?, expected 0 for an SN-GAN$"):
+        TrainState(*networks(), config(photos, **{name: 1}))
+
+
+def test_networks_of_two_kinds_do_not_mix(photos: Path, tmp_path: Path) -> None:
+    g, d = networks()
+    other = Generator(GeneratorConfig(16, (4,) * 6, z_dim=8, w_dim=8, mapping_layers=1))
+    with pytest.raises(ValueError, match=r"^teacher: got a stylegan2 network, expected"):
+        train_student(config(photos), PIXELS, g, other, tmp_path / "run", d, progress=False)
+    with pytest.raises(ValueError, match=r"^discriminator: got kind sngan, expected stylegan2$"):
+        save_checkpoint(other, d, tmp_path / "x.safetensors")
+    wrong = Discriminator(DiscriminatorConfig(16, (4, 4, 4)))
+    with pytest.raises(ValueError, match=r"^discriminator: got kind stylegan2, expected sngan$"):
+        save_checkpoint(g, wrong, tmp_path / "x.safetensors")
+    with pytest.raises(ValueError, match=r"^generator: got SN-GAN, expected StyleGAN2, whose lay"):
+        save_generator(g, tmp_path / "x.pt")
+    with pytest.raises(ValueError, match=r"^student: got SNGANGenerator, expected a StyleGAN2 gen"):
+        calibrate(g, g)
+    assert [file.name for file in tmp_path.iterdir()] == ["photos"]
+
+
+def test_a_file_returns_the_networks_to_the_bit(tmp_path: Path) -> None:
+    g, d = networks()
+    keep = tuple(torch.arange(c) for c in CONFIG.channels)
+    whole = prune(g, PruningPlan(keep, CONFIG.channels, 0.0), source_sha256="ab" * 32)
+    save_checkpoint(whole, d, tmp_path / "x.safetensors")
+    loaded = load_checkpoint(tmp_path / "x.safetensors")
+    z = torch.randn(4, 8)
+    with torch.no_grad():
+        image = loaded.generator(z)
+        assert torch.equal(image, g(z))
+        assert torch.equal(loaded.discriminator(image), d(image))
+    assert loaded.format == "safetensors"
+    assert loaded.generator.lineage.source_sha256 == "ab" * 32
+    tensors, header = native.read_file(tmp_path / "x.safetensors", "cagc-checkpoint")
+    assert header["kind"] == "sngan"
+    native.write_file(tmp_path / "y.safetensors", tensors, header | {"kind": "biggan"}, half=False)
+    with pytest.raises(ValueError, match=r"kind: got 'biggan', expected one of stylegan2, sngan$"):
+        load_checkpoint(tmp_path / "y.safetensors")
+
+
+def test_measured_against_photographs_in_a_classifiers_features(photos: Path) -> None:
+    g, _ = networks()
+    network = Classifier(("cat", "dog"), (4, 6, 8), depth=1).eval().requires_grad_(False)
+    report = cagc.evaluate(
+        g, num_samples=8, batch_size=3, teacher=g, content="everything",
+        reference=str(photos), features=network,
+    )
+    assert report.frechet > 0
+    assert (report.teacher_l1, report.content_area) == (0.0, 1.0)
+    assert (report.macs, report.parameters) == (macs(CONFIG), parameters(CONFIG))
+
+
+def run(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def test_the_command_line_from_training_to_a_sheet(photos: Path, tmp_path: Path, capsys) -> None:
+    teacher, student = tmp_path / "teacher.safetensors", tmp_path / "student.safetensors"
+    quick = ("--batch-size", "4", "--data", photos, "--set", "log_every=1", "--autocast", "off")
+    shapes = ("--network", "sngan", "--resolution", "16", "--channels", "8x5", "--z-dim", "8")
+    assert run("train", "teacher", *shapes, *quick, "--images", "8", "--out",
+               tmp_path / "run") == 0
+    (tmp_path / "run" / "checkpoint.safetensors").rename(teacher)
+    capsys.readouterr()
+    assert run(
+        "compress", teacher, "--ratio", "0.7", "--content", "everything", "--num-samples", "4",
+        "--score-batch", "2", "--perceptual", "0", "--distil-images", "20", *quick,
+        "--out", student,
+    ) == 0
+    g = cagc.load_generator(student)
+    assert g.config.channels == (3,) * 5
+    assert g.lineage.source_channels == (8,) * 5
+    assert macs(g) == count_macs(g)
+    assert parameters(g) == sum(p.numel() for p in g.parameters())
+    printed = capsys.readouterr().out
+    for word in ("8x5", "3x5", f"{macs(g):,}", f"{parameters(g):,}", "latency"):
+        assert word in printed
+    assert run("compress", teacher, "--content", "generator-features", "--num-samples", "4",
+               "--method", "slimming", "--out", tmp_path / "g.safetensors") == 0
+    assert run("evaluate", teacher, "--content", "generator-features") == 2
+    assert run("generate", student, "--seeds", "0-3", "--out", tmp_path / "sheet.png") == 0
+
+
+def test_the_command_line_inspects_and_converts(tmp_path: Path, capsys) -> None:
+    g, d = networks()
+    source, half = tmp_path / "t.safetensors", tmp_path / "half.safetensors"
+    save_checkpoint(g, d, source)
+    assert run("inspect", source) == 0
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    facts = dict(line for line in lines if line[0] != "missing")
+    assert facts == {
+        "file": str(source),
+        "format": "safetensors of this project",
+        "SHA-256": load_checkpoint(source).sha256,
+        "network": "SN-GAN",
+        "resolution": "16 px",
+        "widths": "6,5,8,4,6",
+        "latents": "z 8, used as it is",
+        "parameters": f"{sum(p.numel() for p in g.parameters()):,}",
+        "MACs": f"{macs(g):,}",
+        "discriminator": f"widths 4x2, {sum(p.numel() for p in d.parameters()):,} parameters",
+    }
+    assert run("convert", source, half, "--half") == 0
+    printed = capsys.readouterr().out
+    assert "8 images before and after: largest difference" in printed
+    assert "the discriminator's outputs on them" in printed
+    assert isinstance(load_checkpoint(half).discriminator, SNGANDiscriminator)
+    assert run("convert", source, tmp_path / "g.safetensors", "--generator-only") == 0
+    assert "largest difference 0, of values up to" in capsys.readouterr().out
+    before = sorted(tmp_path.iterdir())
+    assert run("convert", source, tmp_path / "x.pt") == 2
+    # a format that cannot hold the result is refused before it is made
+    assert run("compress", source, "--content", "everything", "--out", tmp_path / "x.pt") == 2
+    refused = (
+        "cagc_lib: generator: got SN-GAN, expected StyleGAN2, whose layout a .pt file has; "
+        ".safetensors holds any"
+    )
+    assert capsys.readouterr().err.splitlines() == [refused] * 2
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_the_command_line_refuses_in_one_line(photos: Path, tmp_path: Path, capsys) -> None:
+    g, d = networks()
+    save_checkpoint(g, d, tmp_path / "t.safetensors")
+    compress = (
+        "compress", tmp_path / "t.safetensors", "--content", "everything", "--num-samples", "2",
+        "--perceptual", "0", "--distil-images", "8", "--batch-size", "4", "--out",
+        tmp_path / "s.safetensors", "--data",
+    )
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    cases = [
+        ((*compress, tmp_path / "absent"), "expected \"portraits\" or a folder"),
+        ((*compress, tmp_path / "empty"), "no image in"),
+        ((*compress, tmp_path / "bad"), "x.png is not a readable image"),
+        (("train", "teacher", "--network", "sngan", "--w-dim", "8", "--out", tmp_path / "r"),
+         "unknown keys ['w_dim']"),
+        (("train", "teacher", "--network", "sngan", "--warm-start", "8", "--out", tmp_path / "r"),
+         "warm_start: got 8, expected 0 for an SN-GAN"),
+        (("train", "classifier", "--data", tmp_path / "empty", "--out", tmp_path / "c.safetensors"),
+         "no class folder in"),
+    ]
+    for arguments, words in cases:
+        assert run(*arguments) == 2, arguments
+        lines = capsys.readouterr().err.splitlines()
+        assert lines[-1].startswith("cagc_lib: ")
+        assert words in lines[-1]
+        if (tmp_path / "s.run").exists():
+            for file in (tmp_path / "s.run").iterdir():
+                file.unlink()
+
+
+def test_the_classifiers_command(photos: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "c.safetensors"
+    status = run("train", "classifier", "--data", photos, "--test", photos, "--resolution", "8",
+                 "--steps", "2", "--batch-size", "4", "--out", out)
+    assert status == 0
+    printed = capsys.readouterr().out
+    assert "accuracy 0." in printed
+    assert "on 8 images" in printed
