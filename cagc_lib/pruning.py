@@ -21,7 +21,6 @@ from pathlib import Path
 import torch
 
 from .artefacts import atomic_write
-from .generator import sliced_axes as sliced_axes
 from .importance import ChannelScores, check_scores
 from .protocol import Lineage, PrunableGenerator, like
 

@@ -10,9 +10,9 @@ from numpy.lib.npyio import NpzFile
 
 from cagc_lib.checkpoints import load_generator
 from cagc_lib.costs import macs
-from cagc_lib.generator import Generator
+from cagc_lib.generator import Generator, sliced_axes
 from cagc_lib.importance import score_channels
-from cagc_lib.pruning import PruningPlan, kept_channels, plan_pruning, prune, sliced_axes
+from cagc_lib.pruning import PruningPlan, kept_channels, plan_pruning, prune
 
 GOLDEN = Path(__file__).parent / "golden"
 RATIOS = (0.1, 0.2, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9)

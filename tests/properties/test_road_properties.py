@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cagc_lib.costs import count_macs, layer_table, macs, parameters
-from cagc_lib.generator import Generator, GeneratorConfig
-from cagc_lib.pruning import PruningPlan, kept_channels, plan_pruning, prune, sliced_axes
+from cagc_lib.generator import Generator, GeneratorConfig, sliced_axes
+from cagc_lib.pruning import PruningPlan, kept_channels, plan_pruning, prune
 
 few = settings(deadline=None, derandomize=True, max_examples=15)
 ratios = st.floats(0, 1, exclude_max=True)
