@@ -18,7 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from rows import append, arguments, quantiles
 
-from cagc_lib.content import Parser, ParserSource
+from cagc_lib.parser import Parser, ParserSource
 from cagc_lib.discriminator import Discriminator
 from cagc_lib.distillation import DistillationConfig
 from cagc_lib.features import FeatureNetwork

@@ -13,8 +13,11 @@ def distillation(whole: argparse.ArgumentParser) -> None:
     parser = whole.add_argument_group("content and distillation")
     parser.add_argument("--content", default="portraits",
                         help="portraits, or classes such as hair,hat: for rendered portraits only; "
-                             "class-activation: for CIFAR-10; generator-features or everything: "
-                             "for any images (portraits)")
+                             "bisenet, segformer-face-parsing (either with =WEIGHTS) or "
+                             "face-alignment: for faces; class-activation: for CIFAR-10; "
+                             "painted=FILE: one place in aligned images; attention (the "
+                             "generator's own features) or everything: for any generator "
+                             "(portraits)")
     parser.add_argument("--l1", type=number, default=3.0, help="weight of the pixel loss (3)")
     parser.add_argument("--perceptual", type=number, default=3.0,
                         help="weight of the feature loss (3)")

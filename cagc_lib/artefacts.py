@@ -20,7 +20,7 @@ MANIFEST = "manifest.json"
 _ENTRY_KEYS = {"name": str, "file": str, "sha256": str, "bytes": int, "how": str, "licence": str}
 _MODEL_KEYS = {"name": str, "file": str, "licence": str, "source": str}
 # what nobody has published about a model is absent, never a guess
-_OPTIONAL_KEYS = {"url": str, "sha256": str, "bytes": int}
+_OPTIONAL_KEYS = {"url": str, "sha256": str, "bytes": int, "kind": str}
 
 
 def data_dir() -> Path:
@@ -81,7 +81,7 @@ def named_models() -> dict[str, dict[str, Any]]:
     """The models of others: name -> {"name", "file", "licence", "source", ...}.
 
     "file" is their name in the cache, "source" says who published them. "url", "sha256" and "bytes"
-    are there where they are known.
+    are there where they are known; "kind" where it is no generator.
 
     Raises:
         ValueError: the manifest's list is malformed.

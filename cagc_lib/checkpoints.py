@@ -42,7 +42,7 @@ W_AVG_SAMPLES = 10_000
 _LEGACY_TORCH = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 __all__ = [
     "Checkpoint", "check_target", "file_sha256", "generator_names", "load_checkpoint",
-    "load_generator", "load_network", "load_training_state", "save_checkpoint", "save_generator",
+    "load_generator", "load_network", "load_tensors", "load_training_state", "save_checkpoint", "save_generator",
     "save_network", "save_training_state",
 ]  # fmt: skip
 _EXPECTED = "a safetensors file of this project, a rosinality/CAGC .pt or an NVIDIA .pkl"
@@ -188,6 +188,31 @@ def load_training_state(path: str | Path) -> dict[str, Any]:
     return _torch_load(path)
 
 
+def load_tensors(path: str | Path) -> dict[str, Tensor]:
+    """Load a file that holds one network's tensors and nothing else, on the CPU.
+
+    Args:
+        path: a .safetensors file, or torch's with a state dict, as the networks of others come.
+
+    Returns:
+        The tensors by name.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a damaged file or one that holds something else.
+    """
+    path = Path(path)
+    kind = _kind_of(path)
+    if kind == "safetensors":
+        return native.read_tensors(path)[0]
+    content = _torch_load(path) if kind == "torch" else None
+    if not isinstance(content, Mapping) or not all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()
+    ):
+        raise ValueError(f"{path}: got a file of something else, expected a network's tensors")
+    return dict(content)
+
+
 def _one_line(path: Path, error: object) -> str:
     """Prefix the path; names out of a file may hold line ends or control characters."""
     text = str(error)
@@ -201,7 +226,7 @@ def _find(path_or_name: str | Path, trust: bool) -> Path:
     bare = isinstance(path_or_name, str) and re.fullmatch(r"[\w-]+", path_or_name)
     if bare and path_or_name in manifest():
         return artefact_path(path_or_name)
-    if bare and path_or_name in named_models():
+    if bare and path_or_name in _named_generators():
         return model_path(path_or_name, trust)
     if not path.exists():
         known = ", ".join(generator_names()) or "none"
@@ -213,7 +238,11 @@ def generator_names() -> list[str]:
     """The names that `load_generator` knows: shipped generators, then those to be downloaded."""
     files = {name: data_dir() / entry["file"] for name, entry in manifest().items()}
     shipped = [name for name, file in files.items() if native.holds_networks(file)]
-    return [*sorted(shipped), *sorted(named_models())]
+    return [*sorted(shipped), *sorted(_named_generators())]
+
+
+def _named_generators() -> set[str]:
+    return {name for name, entry in named_models().items() if "kind" not in entry}
 
 
 def _kind_of(path: Path) -> str:

@@ -31,7 +31,10 @@ from .conversion import card, convert, short_widths
 from .distillation import DistillationConfig
 from .images import ClassFolders, save_sheet
 from .importance import score_channels
+from .landmarks import train_landmarks
 from .networks import KINDS, kind_of
+from .parser import train_parser
+from .portraits import CLASS_NAMES
 from .protocol import PrunableGenerator, like
 from .pruning import plan_pruning, prune
 from .train_state import SNGAN_RECIPE, TrainConfig
@@ -47,6 +50,9 @@ SHAPES: dict[str, dict[str, Any]] = {
     "sngan": {"resolution": 32, "channels": (256,) * 7, "z_dim": 128},
 }
 RECIPES = {"stylegan2": {"batch_size": 16}, "sngan": SNGAN_RECIPE}
+
+# what a file given with a content source's name is to that source
+_OPTION_OF_FILE = {"painted": "mask", "bisenet": "weights", "segformer-face-parsing": "weights"}
 
 
 def run_train_teacher(parsed: argparse.Namespace) -> None:
@@ -66,12 +72,14 @@ def run_train_teacher(parsed: argparse.Namespace) -> None:
 
 
 def run_train_network(parsed: argparse.Namespace) -> None:
-    """`train parser` and `train features`: the small networks that read portraits."""
+    """`train parser`, `features` and `landmarks`: the small networks that read portraits."""
     path = _registered(parsed.register) or parsed.out
     if path is None:
         raise ValueError("out: got nothing, expected --out FILE or --register NAME")
     _check_output(path, (".safetensors",))
-    fit = content.train_parser if parsed.what == "parser" else features.train_features
+    fit = {
+        "parser": train_parser, "features": features.train_features, "landmarks": train_landmarks,
+    }[parsed.what]
     fit(steps=parsed.steps, batch_size=parsed.batch_size, seed=parsed.seed, out=path)
     if parsed.register:
         write_manifest_entry(path, parsed.command_line)
@@ -101,7 +109,7 @@ def run_train_student(parsed: argparse.Namespace) -> None:
     """`train student`: distillation of a network that was pruned before."""
     source = _content(parsed.content)
     teacher = load_checkpoint(parsed.teacher, parsed.trust)
-    source = source or content.GeneratorFeatures(teacher.generator)
+    source = source or content.content_source("attention", generator=teacher.generator)
     student = load_generator(parsed.student, parsed.trust)
     target = _registered(parsed.register)
     state = _distil(parsed, parsed.out, parsed.images, student, teacher, source)
@@ -118,7 +126,7 @@ def run_compress(parsed: argparse.Namespace) -> None:
     source = _content(parsed.content)
     teacher = load_checkpoint(parsed.teacher, parsed.trust)
     check_target(parsed.out, config=teacher.generator.config)
-    source = source or content.GeneratorFeatures(teacher.generator)
+    source = source or content.content_source("attention", generator=teacher.generator)
     run = parsed.run or parsed.out.with_suffix(".run")
     kept = run / "pruned.safetensors"
     if parsed.distil_images and not parsed.resume and (run / "state.pt").exists():
@@ -148,8 +156,8 @@ def run_evaluate(parsed: argparse.Namespace) -> None:
     for path, suffix in ((parsed.json, ".json"), (parsed.csv, ".csv")):
         if path is not None:
             _check_output(path, (suffix,))
-    if parsed.content == "generator-features":
-        raise ValueError("content: got generator-features, expected a source for any image")
+    if parsed.content == "attention":
+        raise ValueError("content: got attention, expected a source for any image")
     source = None if parsed.content == "none" else _content(parsed.content)
     generator = load_generator(parsed.file, parsed.trust)
     teacher = (
@@ -244,20 +252,25 @@ def _train_config(parsed: argparse.Namespace, kind: str, **values: object) -> Tr
     return TrainConfig.from_dict(RECIPES[kind] | values | dict(parsed.set))
 
 
-def _content(name: str) -> content.ContentSource | None:
-    """Look up a source by its name, or the portraits' by class names separated by commas.
+def _content(text: str) -> content.ContentSource | None:
+    """Look up a source: NAME, NAME=FILE, or classes of the portraits separated by commas.
 
-    None stands for "generator-features": that source needs the teacher, which is loaded later.
+    None stands for "attention": that source needs the teacher, which is loaded later.
     """
-    if name == "generator-features":
+    name, _, file = text.partition("=")
+    if name == "attention" and not file:
         return None
-    if name in content.SOURCES:
-        return content.content_source(name)
-    classes = name.split(",")
-    if unknown := [c for c in classes if c not in content.CLASS_NAMES]:
+    if file and name in _OPTION_OF_FILE:
+        return content.content_source(name, **{_OPTION_OF_FILE[name]: file})
+    if name == "painted":
+        raise ValueError("content: got painted, expected painted=FILE")
+    if text in content.SOURCES:
+        return content.content_source(text)
+    classes = text.split(",")
+    if unknown := [c for c in classes if c not in CLASS_NAMES]:
         raise ValueError(
             f"content: got {unknown[0]!r}, expected {', '.join(content.SOURCES)}, or class names "
-            f"out of {', '.join(content.CLASS_NAMES)}"
+            f"out of {', '.join(CLASS_NAMES)}"
         )
     return content.content_source("portraits", classes=classes)
 

@@ -1,117 +1,49 @@
 """What is content? A content source maps images to masks of the pixels that matter.
 
-A source is a plain callable: images [N, 3, H, W] in [-1, 1] -> mask [N, 1, H, W], bool. The paper
-parses the generator's own images into the 19 CelebAMask-HQ classes and keeps every pixel whose
-class is > 0 and not 16: all but background and clothes. "portraits" does the same with a small
-U-Net trained on rendered portraits; "class-activation" keeps what a classifier of CIFAR-10 names an
-image by, `GeneratorFeatures` where a generator's own features are strong, "everything" all; a
-user's own function works wherever a source does. Unlike the public code, a batch of one keeps its
-batch axis. Chapters 5 and 11.
+    content_source(name, ...) -> source; source(images) -> mask
+
+| name | content is | for |
+|---|---|---|
+| "portraits" | what a small parser of ours names, but background and cloth | rendered portraits |
+| "everything" | every pixel | any images |
+| "class-activation" | what a classifier names the image by | CIFAR-10 |
+| "bisenet" | the paper's: all but background and cloth of a parser | faces |
+| "segformer-face-parsing" | the same of a newer parser | faces |
+| "face-alignment" | the hull of 68 landmarks | faces, rendered portraits |
+| "attention" | foreground clusters of a generator's own features | a generator's own images |
+| "painted" | a place painted by hand | aligned images |
+
+`union`, `intersection` and `complement` make a source of others. The paper takes every pixel that
+BiSeNet names by a class > 0 and not 16; unlike its code, a batch of one keeps its batch axis.
+Chapters 5, 11 and 12.
 """
 
-import itertools
+import inspect
 from collections.abc import Callable, Sequence
-from functools import cache
-from pathlib import Path
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import nn
 
-from .artefacts import artefact_path
-from .checkpoints import load_network, save_network
 from .classifier import ClassActivation, load_classifier
-from .portraits import CLASS_NAMES, Portraits
-from .protocol import PrunableGenerator
-from .supervised import ResidualBlock, augment, fit, initialise
+from .generator_features import GeneratorFeatures
+from .landmarks import landmark_source
+from .masks import (
+    ContentSource,
+    PaintedMask,
+    check_images,
+    check_mask,
+    complement,
+    following,
+    intersection,
+    union,
+)
+from .parser import parser_source
+from .pretrained_parsers import bisenet_source, segformer_source
 
-ContentSource = Callable[[torch.Tensor], torch.Tensor]
-SOURCES = ("portraits", "everything", "class-activation")
-
-# The paper's rule: class > 0 and class != 16 (cloth).
-PAPER_CLASSES = tuple(name for name in CLASS_NAMES if name not in ("background", "cloth"))
-
-
-class Parser(nn.Module):
-    """A U-Net from images to class logits, 0.7 M parameters, no normalisation.
-
-    It starts and ends by moving 2 x 2 pixels into channels and back: the finest stage then works
-    at half resolution with the channels it needs, which on a CPU costs less than few channels at
-    full resolution.
-
-    Args:
-        widths: channels at 1/2, 1/4, 1/8, ...; skips are added, not concatenated.
-        classes: number of classes.
-    """
-
-    def __init__(self, widths: Sequence[int] = (48, 64, 80, 64), classes: int = 19) -> None:
-        super().__init__()
-        self.widths = tuple(widths)
-        self.stem = nn.Conv2d(3 * 4, widths[0], 3, padding=1)
-        self.first = ResidualBlock(widths[0])
-        pairs = list(itertools.pairwise(widths))
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs)
-        self.encode = nn.ModuleList(ResidualBlock(b) for _, b in pairs)
-        self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairs)
-        self.decode = nn.ModuleList(ResidualBlock(a) for a, _ in pairs)
-        self.head = nn.Conv2d(widths[0], classes * 4, 3, padding=1)
-        initialise(self)
-        nn.init.zeros_(self.head.weight)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Class logits: [N, 3, H, W] in [-1, 1] -> [N, classes, H, W]; 16 divides H and W."""
-        x = self.first(self.stem(F.pixel_unshuffle(images, 2)))
-        skips = []
-        for down, encode in zip(self.down, self.encode, strict=True):
-            skips.append(x)
-            x = encode(down(F.relu(x)))
-        for i in reversed(range(len(skips))):
-            # Convolve before enlarging: the same, at a quarter of the cost.
-            x = F.interpolate(self.up[i](x), scale_factor=2, mode="nearest") + skips[i]
-            x = self.decode[i](x)
-        return F.pixel_shuffle(self.head(F.relu(x)), 2)
-
-
-def working_resolution(height: int, width: int) -> int:
-    """The side at which images of this size are parsed: 64 or 128, what the parser trained on."""
-    return 64 if max(height, width) < 96 else 128
-
-
-def check_images(images: torch.Tensor) -> torch.Tensor:
-    """Return images unchanged, or raise.
-
-    Raises:
-        ValueError: not a floating-point tensor [N, 3, H, W].
-    """
-    if not isinstance(images, torch.Tensor):
-        raise ValueError(f"images must be a tensor, got {type(images).__name__}")
-    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-        raise ValueError(
-            f"images must be floating point [N, 3, H, W], got {images.dtype} {list(images.shape)}"
-        )
-    return images
-
-
-def check_mask(mask: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """Return a content mask unchanged, or raise: the check behind every user's own source.
-
-    Args:
-        mask: expected [N, 1, H, W], bool.
-        images: [N, C, H, W], the images it belongs to.
-
-    Raises:
-        ValueError: the mask is not a bool tensor of shape [N, 1, H, W] on the images' device.
-    """
-    if not isinstance(mask, torch.Tensor):
-        raise ValueError(f"content mask must be a bool tensor, got {type(mask).__name__}")
-    if mask.dtype != torch.bool:
-        raise ValueError(f"content mask must have dtype torch.bool, got {mask.dtype}")
-    expected = [images.shape[0], 1, *images.shape[2:]]
-    if list(mask.shape) != expected:
-        raise ValueError(f"content mask must have shape {expected}, got {list(mask.shape)}")
-    if mask.device != images.device:
-        raise ValueError(f"content mask is on {mask.device}, the images on {images.device}")
-    return mask
+__all__ = [
+    "SOURCES", "ContentSource", "check_images", "check_mask", "complement", "content_source",
+    "everything", "following", "intersection", "union",
+]
 
 
 def everything(images: torch.Tensor) -> torch.Tensor:
@@ -120,210 +52,68 @@ def everything(images: torch.Tensor) -> torch.Tensor:
     return torch.ones(n, 1, h, w, dtype=torch.bool, device=images.device)
 
 
-class ParserSource:
-    """A content source that parses images and keeps the pixels of some classes.
-
-    Args:
-        parser: images -> class logits.
-        classes: names out of CLASS_NAMES that count as content.
-    """
-
-    def __init__(self, parser: Parser, classes: Sequence[str] = PAPER_CLASSES) -> None:
-        self.parser = parser.eval().requires_grad_(False)
-        self.classes = tuple(classes)
-        self._is_content = torch.tensor([name in self.classes for name in CLASS_NAMES])
-
-    def _parse(self, images: torch.Tensor) -> torch.Tensor:
-        """Class ids at the working resolution, [N, r, r]."""
-        check_images(images)
-        parameter = next(self.parser.parameters())
-        if images.device != parameter.device:
-            self.parser.to(images.device)
-        r = working_resolution(*images.shape[2:])
-        # Always float32: half-precision input and autocast must not move a mask.
-        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-            x = images.float().clamp(-1, 1)
-            if list(x.shape[2:]) != [r, r]:
-                x = F.interpolate(x, (r, r), mode="bilinear", antialias=True)
-            return self.parser(x).argmax(1)
-
-    def parse(self, images: torch.Tensor) -> torch.Tensor:
-        """Class ids of every pixel.
-
-        Args:
-            images: [N, 3, H, W] in [-1, 1], any size, any floating-point type.
-
-        Returns:
-            [N, H, W], int64, indices into CLASS_NAMES.
-        """
-        ids = self._parse(images)
-        if ids.shape[1:] == images.shape[2:]:
-            return ids
-        return F.interpolate(ids[:, None].float(), images.shape[2:], mode="nearest")[:, 0].long()
-
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Content mask: [N, 3, H, W] in [-1, 1] -> [N, 1, H, W], bool."""
-        ids = self._parse(images)
-        mask = self._is_content.to(ids.device)[ids][:, None]
-        if mask.shape[2:] == images.shape[2:]:
-            return mask
-        # As the paper's distillation does: enlarge the mask smoothly, then cut at one half.
-        return F.interpolate(mask.float(), images.shape[2:], mode="bilinear") > 0.5
+def _everything() -> ContentSource:
+    return everything
 
 
-class GeneratorFeatures:
-    """A content source for a generator's own images: the pixels where its features are strong.
-
-    The features are the activations two widths before the last, at half the resolution or near it;
-    a pixel is content where their mean magnitude is above its mean over the image. No label, parser
-    or classifier is needed, but only images that the generator has just drawn have a mask.
-
-    Args:
-        g: watched through hooks, not changed otherwise; several sources may watch one.
-    """
-
-    def __init__(self, g: PrunableGenerator) -> None:
-        self._strength: torch.Tensor | None = None
-        self._image: torch.Tensor | None = None
-        layer = g.synthesis.get_submodule(g.readers[-3][0].removesuffix(".weight"))
-        layer.register_forward_pre_hook(self._note_features)
-        g.synthesis.register_forward_hook(self._note_image)
-
-    def _note_features(self, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        self._strength = inputs[0].detach().float().abs().mean(1, keepdim=True)
-
-    def _note_image(
-        self, module: nn.Module, inputs: tuple, output: torch.Tensor | list[torch.Tensor]
-    ) -> None:
-        image = output[-1] if isinstance(output, list) else output
-        self._image = image.detach()
-
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Content mask: [N, 3, H, W], just drawn by the generator -> [N, 1, H, W], bool."""
-        check_images(images)
-        drawn = self._image
-        same = drawn is not None and drawn.shape == images.shape
-        if not same or not torch.equal(drawn.to(images), images):
-            raise ValueError(
-                "content: got images that the generator did not just draw, expected its last ones"
-            )
-        strength = F.interpolate(self._strength, images.shape[2:], mode="bilinear")
-        return strength > strength.mean((2, 3), keepdim=True)
+def _class_activation(
+    threshold: float = 0.2, device: torch.device | str | None = None
+) -> ContentSource:
+    return ClassActivation(load_classifier(device=device or "cpu"), threshold)
 
 
-def following(source: ContentSource | None, g: PrunableGenerator) -> ContentSource | None:
-    """Return the source that does for g, a copy for example, what this one does."""
-    return GeneratorFeatures(g) if isinstance(source, GeneratorFeatures) else source
-
-
-@cache
-def _load_parser(path: Path) -> Parser:
-    state, meta = load_network(path, "parser")
-    parser = Parser(meta["widths"], len(CLASS_NAMES))
-    parser.load_state_dict(state)
-    return parser
+# name -> function of the options
+_BUILDERS: dict[str, Callable[..., ContentSource]] = {
+    "portraits": parser_source,
+    "everything": _everything,
+    "class-activation": _class_activation,
+    "bisenet": bisenet_source,
+    "segformer-face-parsing": segformer_source,
+    "face-alignment": landmark_source,
+    "attention": GeneratorFeatures,
+    "painted": PaintedMask,
+}
+SOURCES = tuple(_BUILDERS)
 
 
 def content_source(
-    name: str, classes: Sequence[str] | None = None, device: torch.device | str | None = None
+    name: str,
+    classes: Sequence[str] | None = None,
+    device: torch.device | str | None = None,
+    **options: Any,
 ) -> ContentSource:
     """Look up a content source by name.
 
     Args:
-        name: "portraits", the parser trained on rendered portraits; "class-activation", the
-            shipped classifier of CIFAR-10; or "everything".
-        classes: class names out of CLASS_NAMES that count as content; None is the paper's rule,
-            all but background and cloth. For "portraits" only.
-        device: where the parser waits; it follows the images in any case.
+        name: one of SOURCES; see the table above.
+        classes: names of the classes that count as content, for the three parsers; None is the
+            paper's rule, all but background and cloth.
+        device: where the source's network waits; it follows the images in any case, but for
+            "face-alignment", which works there.
+        options: the source's own. "class-activation": threshold. "bisenet" and
+            "segformer-face-parsing": weights, a file or a folder (default: downloaded once).
+            "face-alignment": landmarks, "fan" for photographs or "portraits"; margin; box.
+            "attention": generator, needed; clusters, keep, num_samples, seed. "painted": mask,
+            needed, a tensor or an image file.
 
     Returns:
         A callable: images [N, 3, H, W] in [-1, 1] -> mask [N, 1, H, W], bool.
 
     Raises:
-        ValueError: unknown name or class, an empty list, or classes for another than "portraits".
+        ValueError: an unknown name, an option that the source lacks or needs, or a value that it
+            refuses; a package that it needs is missing.
+        OSError: a network cannot be read or fetched.
     """
-    if name not in SOURCES:
+    if name not in _BUILDERS:
         raise ValueError(f"unknown content source {name!r}; known: {', '.join(SOURCES)}")
-    if name != "portraits" and classes is not None:
-        raise ValueError(f'content source "{name}" takes no classes')
-    if name == "everything":
-        return everything
-    if name == "class-activation":
-        return ClassActivation(load_classifier(device=device or "cpu"))
-    if classes is None:
-        classes = PAPER_CLASSES
-    if isinstance(classes, str) or not classes:
-        raise ValueError(f"classes must be a non-empty list of names, got {classes!r}")
-    for item in classes:
-        if item not in CLASS_NAMES:
-            raise ValueError(f"unknown class {item!r}; known: {', '.join(CLASS_NAMES)}")
-    parser = _load_parser(artefact_path("portraits-parser"))
-    return ParserSource(parser if device is None else parser.to(device), classes)
-
-
-def _parser_loss(
-    network: nn.Module, portraits: Portraits, generator: torch.Generator
-) -> dict[str, torch.Tensor]:
-    """Cross-entropy plus a soft intersection over union per class, so that small classes count."""
-    target = portraits.parsing
-    logits = network(augment(portraits.images, generator, 0.5).images).float()
-    log_probability = logits.log_softmax(1)
-    probability = log_probability.exp()
-    of_truth = probability.gather(1, target[:, None]).flatten()
-    total = probability.sum((0, 2, 3))
-    hit = torch.zeros_like(total).index_add(0, target.flatten(), of_truth)
-    count = torch.bincount(target.flatten(), minlength=len(total))
-    overlap = (hit / (total + count - hit))[count > 0].mean()
-    return {"cross_entropy": F.nll_loss(log_probability, target), "overlap": 1 - overlap}
-
-
-def mean_iou(
-    predicted: torch.Tensor, truth: torch.Tensor, classes: int = 19
-) -> tuple[float, torch.Tensor]:
-    """Intersection over union of each class over a whole set of images.
-
-    Args:
-        predicted: class ids, any shape.
-        truth: class ids, the same shape.
-        classes: number of classes.
-
-    Returns:
-        The mean over the classes present in truth, and the [classes] values (nan if absent).
-    """
-    pairs = torch.bincount(truth.flatten() * classes + predicted.flatten(), minlength=classes**2)
-    confusion = pairs.reshape(classes, classes).double()
-    hit = confusion.diagonal()
-    union = confusion.sum(0) + confusion.sum(1) - hit
-    values = torch.where(confusion.sum(1) > 0, hit / union, torch.nan)
-    return values.nanmean().item(), values
-
-
-def train_parser(
-    steps: int = 4000,
-    batch_size: int = 32,
-    seed: int = 0,
-    out: str | Path | None = None,
-    progress: bool = True,
-) -> Parser:
-    """Train the portraits' parser from scratch.
-
-    Args:
-        steps: optimiser steps.
-        batch_size: images a step at 64 px (a quarter at 128 px).
-        seed: decides weights, portraits and augmentation.
-        out: where to save it (safetensors, float16), or None.
-        progress: show a progress bar.
-
-    Returns:
-        The parser, in eval mode.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        parser = Parser()
-    fit(
-        parser, _parser_loss, steps=steps, batch_size=batch_size, seed=seed, progress=progress
-    )
-    if out is not None:
-        meta = {"kind": "parser", "widths": list(parser.widths), "steps": steps, "seed": seed}
-        save_network(parser.state_dict(), meta, out)
-    return parser
+    known = inspect.signature(_BUILDERS[name]).parameters
+    if classes is not None:
+        options["classes"] = classes
+    if "device" in known:
+        options["device"] = device
+    needed = [option for option, p in known.items() if p.default is p.empty]
+    wrong = [f"takes no {option}" for option in options if option not in known]
+    wrong += [f"needs {option}" for option in needed if option not in options]
+    if wrong:
+        raise ValueError(f'content source "{name}" {wrong[0]}')
+    return _BUILDERS[name](**options)

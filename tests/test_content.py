@@ -1,26 +1,16 @@
-import copy
-
 import pytest
 import torch
 
-from cagc_lib.content import (
+from cagc_lib.content import SOURCES, check_mask, content_source, everything
+from cagc_lib.parser import (
     PAPER_CLASSES,
-    GeneratorFeatures,
     Parser,
     ParserSource,
-    check_mask,
-    content_source,
-    everything,
-    following,
     mean_iou,
     train_parser,
     working_resolution,
 )
-from cagc_lib.generator import GeneratorConfig
-from cagc_lib.importance import score_channels
-from cagc_lib.networks import build
 from cagc_lib.portraits import CLASS_NAMES, render_portraits
-from cagc_lib.sngan import SNGANConfig
 from cagc_lib.supervised import HELD_OUT_SEED, augment
 
 
@@ -125,7 +115,9 @@ def test_parsing_touches_no_global_random_state(held_out, source):
         (("portraits", ["nose", "whiskers"]), "'whiskers'.*skin"),
         (("portraits", []), "non-empty"),
         (("portraits", "hair"), "list"),
-        (("everything", ["hair"]), "takes no classes"),
+        (("everything", ["hair"]), '"everything" takes no classes'),
+        (("attention",), '"attention" needs generator'),
+        (("painted",), '"painted" needs mask'),
     ],
 )
 def test_unknown_names_are_one_line_errors(arguments, message):
@@ -148,6 +140,12 @@ def test_check_mask_names_what_is_wrong(mask, message):
     with pytest.raises(ValueError, match=message) as info:
         check_mask(mask, torch.zeros(2, 3, 8, 8))
     assert "\n" not in str(info.value)
+
+
+def test_an_option_of_another_source_is_refused():
+    with pytest.raises(ValueError, match=r'^content source "portraits" takes no margin$'):
+        content_source("portraits", margin=0.2)
+    assert {"portraits", "everything", "bisenet", "face-alignment", "attention"} <= set(SOURCES)
 
 
 def test_check_mask_returns_a_good_mask():
@@ -184,29 +182,3 @@ def test_training_is_deterministic_and_saves_what_it_returns(tmp_path):
     assert path.exists()
     other = train_parser(steps=2, batch_size=4, seed=4, progress=False)
     assert not torch.equal(first.stem.weight, other.stem.weight)
-
-
-@pytest.mark.parametrize("config", [
-    GeneratorConfig(16, (4,) * 6, z_dim=8, w_dim=8, mapping_layers=1),
-    SNGANConfig(16, (4,) * 5, z_dim=8),
-])
-def test_generator_features_mask_the_images_just_drawn(config: object) -> None:
-    g = build(config).eval()
-    plain, source = g(torch.ones(2, 8)), GeneratorFeatures(g)
-    with pytest.raises(ValueError, match=r"^content: got images that the generator did not just"):
-        source(plain)
-    z = torch.randn(2, 8)
-    with torch.no_grad():
-        images = g(z)
-        assert torch.equal(g.synthesis(g.mapping(z), return_rgbs=True)[-1], images)
-    mask = check_mask(source(images), images)
-    assert all(0 < m.float().mean() < 1 for m in mask)
-    with pytest.raises(ValueError, match=r"^content: got images that the generator did not just"):
-        source(images.flip(0))
-    # a copy has a source of its own, and scoring finds the images it asks about
-    other = copy.deepcopy(g)
-    followed = following(source, other)
-    with torch.no_grad():
-        assert torch.equal(followed(other(z)), mask)
-    assert following(everything, other) is everything
-    assert score_channels(g, source, num_samples=3, batch_size=2).channels == config.channels

@@ -13,7 +13,8 @@ from cagc_lib.__main__ import main
 from cagc_lib.calibration import calibrate
 from cagc_lib.checkpoints import load_checkpoint, save_checkpoint, save_generator
 from cagc_lib.classifier import Classifier
-from cagc_lib.content import GeneratorFeatures, everything
+from cagc_lib.content import everything
+from cagc_lib.generator_features import GeneratorFeatures
 from cagc_lib.costs import count_macs, macs, parameters
 from cagc_lib.discriminator import Discriminator, DiscriminatorConfig
 from cagc_lib.distillation import DistillationConfig
@@ -222,9 +223,9 @@ def test_the_command_line_from_training_to_a_sheet(photos: Path, tmp_path: Path,
     printed = capsys.readouterr().out
     for word in ("8x5", "3x5", f"{macs(g):,}", f"{parameters(g):,}", "latency"):
         assert word in printed
-    assert run("compress", teacher, "--content", "generator-features", "--num-samples", "4",
+    assert run("compress", teacher, "--content", "attention", "--num-samples", "4",
                "--method", "slimming", "--out", tmp_path / "g.safetensors") == 0
-    assert run("evaluate", teacher, "--content", "generator-features") == 2
+    assert run("evaluate", teacher, "--content", "attention") == 2
     assert run("generate", student, "--seeds", "0-3", "--out", tmp_path / "sheet.png") == 0
 
 

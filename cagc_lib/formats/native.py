@@ -46,18 +46,23 @@ def write_file(path: Path, tensors: State, header: dict[str, Any], half: bool) -
     atomic_write(path, safetensors.torch.save(stored, metadata))
 
 
-def read_file(path: Path, expected: str) -> tuple[State, dict[str, Any]]:
-    """Read tensors and header of a file whose header gives `expected` as its format."""
+def read_tensors(path: Path) -> tuple[State, Any]:
+    """Read any safetensors file: its tensors, and our header if it has one."""
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        header = json.loads(metadata.get("cagc", "null"))
+        return tensors, json.loads(metadata.get("cagc", "null"))
     except (safetensors.SafetensorError, ValueError, RuntimeError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{path}: not a readable safetensors file: {reason}") from None
+
+
+def read_file(path: Path, expected: str) -> tuple[State, dict[str, Any]]:
+    """Read tensors and header of a file whose header gives `expected` as its format."""
+    tensors, header = read_tensors(path)
     got = header.get("format") if isinstance(header, dict) else None
     if got != expected:
         got = got if isinstance(got, str) else type(got).__name__
