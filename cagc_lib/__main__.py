@@ -169,11 +169,8 @@ def _parser() -> argparse.ArgumentParser:
         "student", help="a pruned generator, against its teacher",
         usage="python -m cagc_lib train student STUDENT --teacher FILE --out FOLDER [options]",
     ))
-    for what, steps in (("parser", 4000), ("features", 5000), ("landmarks", 4000)):
-        text = {
-            "parser": "reads the content mask", "features": "perceptual loss and measures",
-            "landmarks": "finds the 68 points of a face",
-        }
+    for what, steps in (("parser", 4000), ("features", 5000)):
+        text = {"parser": "reads the content mask", "features": "perceptual loss and measures"}
         _train_network(add(what, help=f"the small network: {text[what]}"), what, steps)
     _train_classifier(add("classifier", help="the small network of photographs: features, content"))
     return parser

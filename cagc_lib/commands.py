@@ -31,7 +31,6 @@ from .conversion import card, convert, short_widths
 from .distillation import DistillationConfig
 from .images import ClassFolders, save_sheet
 from .importance import score_channels
-from .landmarks import train_landmarks
 from .networks import KINDS, kind_of
 from .parser import train_parser
 from .portraits import CLASS_NAMES
@@ -72,14 +71,12 @@ def run_train_teacher(parsed: argparse.Namespace) -> None:
 
 
 def run_train_network(parsed: argparse.Namespace) -> None:
-    """`train parser`, `features` and `landmarks`: the small networks that read portraits."""
+    """`train parser` and `train features`: the small networks that read portraits."""
     path = _registered(parsed.register) or parsed.out
     if path is None:
         raise ValueError("out: got nothing, expected --out FILE or --register NAME")
     _check_output(path, (".safetensors",))
-    fit = {
-        "parser": train_parser, "features": features.train_features, "landmarks": train_landmarks,
-    }[parsed.what]
+    fit = train_parser if parsed.what == "parser" else features.train_features
     fit(steps=parsed.steps, batch_size=parsed.batch_size, seed=parsed.seed, out=path)
     if parsed.register:
         write_manifest_entry(path, parsed.command_line)

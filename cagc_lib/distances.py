@@ -9,7 +9,7 @@ a frame. metrics.py applies them to generators; chapter 9 builds them by hand.
 
 import torch
 
-from .content import check_mask
+from .masks import check_mask
 
 
 def feature_statistics(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 
 from .classifier import Classifier
-from .content import check_mask
+from .masks import check_mask
 from .features import FeatureNetwork, perceptual_distance
 
 LARGEST_PERCEPTUAL = 256

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .content import check_images
+from .masks import check_images
 from .features import FeatureNetwork, perceptual_distance
 from .generator import Generator
 

@@ -25,7 +25,7 @@ from torch import nn
 from .artefacts import artefact_path
 from .checkpoints import load_network, save_network
 from .classifier import Classifier
-from .content import check_images
+from .masks import check_images
 from .portraits import CLASS_NAMES, Portraits, render_portraits
 from .supervised import ResidualBlock, augment, fit, initialise
 

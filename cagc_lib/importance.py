@@ -23,7 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .artefacts import atomic_write
-from .content import check_mask
+from .masks import check_mask
 from .protocol import PrunableGenerator, evaluating, like
 
 METHODS = ("content-aware", "l1-out", "l1-in", "activation", "slimming", "random")

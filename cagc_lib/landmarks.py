@@ -3,14 +3,12 @@
     image -> box of the face -> crop -> network -> 68 heat maps -> points -> hull -> mask
 
 Detection, cropping and the reading of heat maps are the package face-alignment's (Bulat and
-Tzimiropoulos 2017), with its own networks, which it downloads, for photographs; or with a small
-network trained on rendered portraits, which ships with this book. Landmarks end at the brows: hair
+Tzimiropoulos 2017), with its own networks, which it downloads, for photographs; or with the small
+feature network trained on rendered portraits, which ships with this book. Landmarks end at the brows: hair
 and forehead are content only as far as the margin reaches. Chapter 5.
 """
 
 import warnings
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .artefacts import artefact_path
-from .checkpoints import load_network, save_network
+from .features import FeatureNetwork, load_features
 from .masks import check_images
-from .parser import Parser
-from .portraits import Portraits
-from .supervised import augment, fit
 
 POINTS = 68
 # Where the crop that face-alignment takes around a box, twice the box's size, is the whole frame.
@@ -31,25 +25,26 @@ POINTS = 68
 ALIGNED_BOX = (0.256, 0.315, 0.744, 0.802)
 
 _HEAT_MAP_SIDE = 64
-_SHARPNESS = 1.0
 
 
 class HeatMaps(nn.Module):
     """What face-alignment asks of a network: crops to heat maps of the landmarks.
 
     Args:
-        network: images [N, 3, 64, 64] in [-1, 1] to logits [N, 68, 64, 64].
+        network: finds the landmarks of portraits as points; each becomes a Gaussian at its place.
     """
 
-    def __init__(self, network: Parser) -> None:
+    def __init__(self, network: FeatureNetwork) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
-        """Heat maps: crops [N, 3, 256, 256] in [0, 1] -> [N, 68, 64, 64], each adding up to 1."""
-        side = _HEAT_MAP_SIDE
-        logits = self.network(F.adaptive_avg_pool2d(crops, side) * 2 - 1)
-        return logits.flatten(2).softmax(2).unflatten(2, (side, side))
+        """Heat maps: crops [N, 3, 256, 256] in [0, 1] -> [N, 68, 64, 64], 1 where a point is."""
+        images = F.adaptive_avg_pool2d(crops, _HEAT_MAP_SIDE) * 2 - 1
+        points = self.network.predict(images)["landmarks"]
+        place = torch.arange(_HEAT_MAP_SIDE, device=crops.device) + 0.5
+        near = (-(place - points[..., None]).square() / 2).exp()  # [N, 68, 2, side]
+        return near[:, :, 1, :, None] * near[:, :, 0, None, :]
 
 
 class LandmarkHull:
@@ -148,7 +143,7 @@ def landmark_source(
 
     Args:
         landmarks: "fan", the package's own network for photographs, downloaded by it on first
-            use; "portraits", the small network for rendered portraits that ships here.
+            use; "portraits", the shipped feature network, which knows the landmarks of portraits.
         margin: see LandmarkHull.
         box: see LandmarkHull; None is the package's detector for "fan", ALIGNED_BOX for
             "portraits".
@@ -169,7 +164,7 @@ def landmark_source(
         ) from None
     kind = face_alignment.FaceAlignment
     if landmarks == "portraits":
-        network = _load(artefact_path("portraits-landmarks"))
+        network = load_features(device or "cpu")
         box = box or ALIGNED_BOX
 
         class kind(face_alignment.FaceAlignment):  # noqa: N801
@@ -185,80 +180,3 @@ def landmark_source(
         compile=False, face_detector="sfd" if box is None else "folder",
     )
     return LandmarkHull(alignment, margin, box)
-
-
-@cache
-def _load(path: Path) -> Parser:
-    state, meta = load_network(path, "landmarks")
-    network = Parser(meta["widths"], POINTS)
-    network.load_state_dict(state)
-    return network.eval().requires_grad_(False)
-
-
-def _loss(
-    network: nn.Module, portraits: Portraits, generator: torch.Generator
-) -> dict[str, torch.Tensor]:
-    """Cross-entropy between each landmark's heat map and a Gaussian at its place."""
-    images = augment(portraits.images, generator, 0.5).images
-    side = images.shape[-1]
-    images, points = _moved(images, portraits.landmarks / side, generator)
-    logits = network(images).float().flatten(2)
-    target = _gaussians(points * side, side).flatten(2)
-    total = target.sum(2, keepdim=True)
-    visible = total[..., 0] > 0.5 * 2 * torch.pi * _SHARPNESS**2
-    entropy = -(target / total.clamp(min=1e-6) * logits.log_softmax(2)).sum(2)
-    return {"heat": (entropy * visible).sum() / visible.sum().clamp(min=1)}
-
-
-def _moved(
-    images: torch.Tensor, points: torch.Tensor, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Crops as a detector might take them: 0.75 to 1.15 frames wide, off by up to a tenth."""
-    n = len(images)
-    scale = 0.75 + 0.4 * torch.rand(n, 1, 1, generator=generator)
-    shift = 0.2 * torch.rand(n, 1, 2, generator=generator) - 0.1
-    scale, shift = scale.to(images.device), shift.to(images.device)
-    # grid_sample counts from -1 to 1, landmarks from 0 to 1
-    theta = torch.cat([scale * torch.eye(2, device=images.device), 2 * shift.mT], 2)
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-    moved = F.grid_sample(images, grid, align_corners=False)
-    return moved, (points - 0.5 - shift) / scale + 0.5
-
-
-def _gaussians(points: torch.Tensor, side: int) -> torch.Tensor:
-    """[N, P, 2] in pixels -> [N, P, side, side], 1 at each point's place."""
-    place = torch.arange(side, device=points.device) + 0.5
-    near = (-(place - points[..., None]).square() / (2 * _SHARPNESS**2)).exp()  # [N, P, 2, side]
-    return near[:, :, 1, :, None] * near[:, :, 0, None, :]
-
-
-def train_landmarks(
-    steps: int = 4000,
-    batch_size: int = 32,
-    seed: int = 0,
-    out: str | Path | None = None,
-    progress: bool = True,
-) -> Parser:
-    """Train the portraits' landmark network from scratch.
-
-    Args:
-        steps: optimiser steps.
-        batch_size: images a step.
-        seed: decides weights, portraits and augmentation.
-        out: where to save it (safetensors, float16), or None.
-        progress: show a progress bar.
-
-    Returns:
-        The network, in eval mode: images [N, 3, 64, 64] -> logits of heat maps [N, 68, 64, 64].
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = Parser(classes=POINTS)
-    fit(
-        network, _loss, steps=steps, batch_size=batch_size, resolutions=(_HEAT_MAP_SIDE,),
-        seed=seed, progress=progress,
-    )
-    if out is not None:
-        meta = {"kind": "landmarks", "widths": list(network.widths), "steps": steps, "seed": seed}
-        save_network(network.state_dict(), meta, out)
-    return network
