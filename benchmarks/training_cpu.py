@@ -18,13 +18,13 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from rows import append, arguments, quantiles
 
-from cagc_lib.parser import Parser, ParserSource
 from cagc_lib.discriminator import Discriminator
 from cagc_lib.distillation import DistillationConfig
 from cagc_lib.features import FeatureNetwork
 from cagc_lib.generator import Generator, GeneratorConfig
 from cagc_lib.images import RenderedPortraits
 from cagc_lib.networks import matching_discriminator
+from cagc_lib.parser import Parser, ParserSource
 from cagc_lib.train_state import TrainConfig, TrainState
 from cagc_lib.train_steps import Lesson, Steps
 

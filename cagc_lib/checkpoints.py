@@ -42,8 +42,8 @@ W_AVG_SAMPLES = 10_000
 _LEGACY_TORCH = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 __all__ = [
     "Checkpoint", "check_target", "file_sha256", "generator_names", "load_checkpoint",
-    "load_generator", "load_network", "load_tensors", "load_training_state", "save_checkpoint", "save_generator",
-    "save_network", "save_training_state",
+    "load_generator", "load_network", "load_tensors", "load_training_state", "save_checkpoint",
+    "save_generator", "save_network", "save_training_state",
 ]  # fmt: skip
 _EXPECTED = "a safetensors file of this project, a rosinality/CAGC .pt or an NVIDIA .pkl"
 

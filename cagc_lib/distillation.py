@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 
 from .classifier import Classifier
-from .masks import check_mask
 from .features import FeatureNetwork, perceptual_distance
+from .masks import check_mask
 
 LARGEST_PERCEPTUAL = 256
 LOSSES = ("l1", "perceptual", "rgb")

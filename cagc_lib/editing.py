@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import torch
 
-from .masks import check_images
 from .features import FeatureNetwork, perceptual_distance
 from .generator import Generator
+from .masks import check_images
 
 SPACES = ("w", "w+")
 MEAN_SAMPLES = 10_000

@@ -4,8 +4,8 @@
 
 Detection, cropping and the reading of heat maps are the package face-alignment's (Bulat and
 Tzimiropoulos 2017), with its own networks, which it downloads, for photographs; or with the small
-feature network trained on rendered portraits, which ships with this book. Landmarks end at the brows: hair
-and forehead are content only as far as the margin reaches. Chapter 5.
+feature network trained on rendered portraits, which ships with this book. Landmarks end at the
+brows: hair and forehead are content only as far as the margin reaches. Chapter 5.
 """
 
 import warnings
@@ -167,7 +167,7 @@ def landmark_source(
         network = load_features(device or "cpu")
         box = box or ALIGNED_BOX
 
-        class kind(face_alignment.FaceAlignment):  # noqa: N801
+        class kind(face_alignment.FaceAlignment):
             """The package with another network, given through the method that loads its own."""
 
             def _load_native(

@@ -3,8 +3,8 @@
     images -> 512 x 512, ImageNet's mean and deviation -> a parser -> all but background and clothes
 
 The paper's parser is BiSeNet (Yu et al. 2018; weights of face-parsing.PyTorch). Its network comes
-from the package facexlib; SegFormer (Xie et al. 2021), fine-tuned on the same classes, from a public
-hub through transformers. Neither package is needed for anything else. Chapters 5 and 12.
+from the package facexlib; SegFormer (Xie et al. 2021), fine-tuned on the same classes, from a
+public hub through transformers. Neither package is needed for anything else. Chapters 5 and 12.
 """
 
 from collections.abc import Callable, Sequence

@@ -61,7 +61,7 @@ def test_two_people_are_both_content() -> None:
     class Two:
         def get_landmarks_from_image(self, picture: np.ndarray, boxes: object) -> list:
             square = np.array([[0, 0], [3, 0], [3, 3], [0, 3]], np.float32)
-            return [square, square + (8, 8)]
+            return [square, square + 8]
 
     mask = LandmarkHull(Two(), margin=0)(torch.zeros(1, 3, 16, 16))[0, 0]
     assert mask[0:3, 0:3].all() and mask[8:11, 8:11].all()
@@ -105,5 +105,5 @@ def test_wrong_options_are_named(options: dict, message: str) -> None:
 
 
 def test_an_unknown_network_is_named() -> None:
-    with pytest.raises(ValueError, match="^landmarks: got 'mesh', expected fan or portraits$"):
+    with pytest.raises(ValueError, match=r"^landmarks: got 'mesh', expected fan or portraits$"):
         content_source("face-alignment", landmarks="mesh")

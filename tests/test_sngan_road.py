@@ -14,12 +14,12 @@ from cagc_lib.calibration import calibrate
 from cagc_lib.checkpoints import load_checkpoint, save_checkpoint, save_generator
 from cagc_lib.classifier import Classifier
 from cagc_lib.content import everything
-from cagc_lib.generator_features import GeneratorFeatures
 from cagc_lib.costs import count_macs, macs, parameters
 from cagc_lib.discriminator import Discriminator, DiscriminatorConfig
 from cagc_lib.distillation import DistillationConfig
 from cagc_lib.formats import native
 from cagc_lib.generator import Generator, GeneratorConfig
+from cagc_lib.generator_features import GeneratorFeatures
 from cagc_lib.pruning import PruningPlan, prune
 from cagc_lib.sngan import SNGANConfig, SNGANGenerator
 from cagc_lib.sngan_discriminator import SNGANDiscriminator, SNGANDiscriminatorConfig
