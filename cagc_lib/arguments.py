@@ -21,6 +21,9 @@ def distillation(whole: argparse.ArgumentParser) -> None:
     parser.add_argument("--l1", type=number, default=3.0, help="weight of the pixel loss (3)")
     parser.add_argument("--perceptual", type=number, default=3.0,
                         help="weight of the feature loss (3)")
+    parser.add_argument("--perceptual-network", choices=("ours", "standard"), default="ours",
+                        help="what the feature loss looks through: ours knows portraits and "
+                             "CIFAR-10; standard is LPIPS with VGG, for photographs (ours)")
     parser.add_argument("--rgb", type=number, default=0.0,
                         help="weight of the pixel loss on smaller RGB sums (0)")
     parser.add_argument("--adversarial", type=number, default=1.0,

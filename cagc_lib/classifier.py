@@ -56,6 +56,8 @@ class Classifier(nn.Module):
         depth: blocks a stage.
     """
 
+    channel_weights = None
+
     def __init__(
         self, classes: Sequence[str], widths: Sequence[int] = (32, 64, 128), depth: int = 2
     ) -> None:

@@ -34,8 +34,9 @@ from .importance import score_channels
 from .networks import KINDS, kind_of
 from .parser import train_parser
 from .portraits import CLASS_NAMES
-from .protocol import PrunableGenerator, like
+from .protocol import ImageFeatures, PrunableGenerator, like
 from .pruning import plan_pruning, prune
+from .standard_features import load_standard_features
 from .train_state import SNGAN_RECIPE, TrainConfig
 from .training import train_student, train_teacher
 
@@ -237,7 +238,7 @@ def _distil(
     return train_student(
         _train_config(parsed, kind, images=images), distillation, student, teacher.generator, run,
         teacher.discriminator, source,
-        _perceptual(device, kind) if distillation.perceptual else None,
+        _perceptual(device, kind, parsed.perceptual_network) if distillation.perceptual else None,
         parsed.resume, device,
     )
 
@@ -280,14 +281,18 @@ def _settings(parsed: argparse.Namespace, sha256: str) -> dict[str, Any]:
     return {"teacher_sha256": sha256} | {name: getattr(parsed, name) for name in names}
 
 
-def _perceptual(device: torch.device, kind: str) -> Any:
+def _perceptual(device: torch.device, kind: str, name: str = "ours") -> ImageFeatures:
+    if name == "standard":
+        return load_standard_features(device)
     if kind == "sngan":
         return classifier.load_classifier("cifar10-perceptual", device)
     return features.load_features(device, "portraits-perceptual")
 
 
-def _features(name: str) -> Any:
-    """The network that measures: None for the portraits', else a classifier."""
+def _features(name: str) -> ImageFeatures | None:
+    """The network that measures: None for the portraits', else a classifier or the standard."""
+    if name == "standard":
+        return load_standard_features()
     return None if name == "portraits" else classifier.load_classifier(name)
 
 

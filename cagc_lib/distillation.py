@@ -17,9 +17,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from .classifier import Classifier
-from .features import FeatureNetwork, perceptual_distance
+from .features import perceptual_distance
 from .masks import check_mask
+from .protocol import ImageFeatures
 
 LARGEST_PERCEPTUAL = 256
 LOSSES = ("l1", "perceptual", "rgb")
@@ -80,7 +80,7 @@ def distillation_losses(
     student_rgbs: list[torch.Tensor],
     mask: torch.Tensor | None,
     config: DistillationConfig,
-    features: FeatureNetwork | Classifier | None = None,
+    features: ImageFeatures | None = None,
 ) -> dict[str, torch.Tensor]:
     """Compare a student's images to its teacher's.
 

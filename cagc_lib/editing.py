@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import torch
 
-from .features import FeatureNetwork, perceptual_distance
+from .features import perceptual_distance
 from .generator import Generator
 from .masks import check_images
+from .protocol import ImageFeatures
 
 SPACES = ("w", "w+")
 MEAN_SAMPLES = 10_000
@@ -40,7 +41,7 @@ class Projection:
 def project(
     g: Generator,
     images: torch.Tensor,
-    features: FeatureNetwork,
+    features: ImageFeatures,
     space: str = "w+",
     steps: int = 300,
     lr: float = 0.05,

@@ -24,9 +24,9 @@ from torch import nn
 
 from .artefacts import artefact_path
 from .checkpoints import load_network, save_network
-from .classifier import Classifier
 from .masks import check_images
 from .portraits import CLASS_NAMES, Portraits, render_portraits
+from .protocol import ImageFeatures
 from .supervised import ResidualBlock, augment, fit, initialise
 
 SMALLEST, LARGEST = 64, 128
@@ -63,6 +63,8 @@ class FeatureNetwork(nn.Module):
         attributes: the attributes to predict, as describe_attributes returns them.
         widths: channels of the stages at full, 1/2, 1/4, 1/8 and 1/16 resolution.
     """
+
+    channel_weights = None
 
     def __init__(
         self,
@@ -200,14 +202,15 @@ def appearance(images: torch.Tensor) -> torch.Tensor:
 
 
 def perceptual_distance(
-    network: FeatureNetwork | Classifier, a: torch.Tensor, b: torch.Tensor
+    network: ImageFeatures, a: torch.Tensor, b: torch.Tensor
 ) -> torch.Tensor:
     """LPIPS-like distance of each pair of images, differentiable in both.
 
     Args:
-        network: the feature network, or a classifier, which takes images as they are.
-        a: [N, 3, H, W] in [-1, 1], at least 32 px. Images over 128 px are reduced to 128 first
-            (the paper reduces to 256 before VGG), those under 64 px enlarged to 64.
+        network: any feature network. What it does to images of other sizes than its own is its
+            `prepare`'s.
+        a: [N, 3, H, W] in [-1, 1]. The portraits' network reduces images over 128 px to 128 first
+            (the paper reduces to 256 before VGG) and enlarges those under 64 px to 64.
         b: the same shape.
 
     Returns:
@@ -219,9 +222,10 @@ def perceptual_distance(
     if a.shape != b.shape:
         raise ValueError(f"b: got shape {list(b.shape)}, expected that of a, {list(a.shape)}")
     total = torch.zeros(len(a), device=a.device)
-    maps = (network(network.prepare(images)) for images in (a, b))
-    for f, g in zip(*maps, strict=True):
-        total = total + (_unit(f) - _unit(g)).square().sum(1).mean((1, 2))
+    maps = [network(network.prepare(images)) for images in (a, b)]
+    weights = network.channel_weights or [1.0] * len(maps[0])
+    for f, g, weight in zip(*maps, weights, strict=True):
+        total = total + (weight * (_unit(f) - _unit(g)).square()).sum(1).mean((1, 2))
     return total
 
 

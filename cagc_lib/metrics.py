@@ -21,7 +21,6 @@ import torch
 from tqdm import tqdm
 
 from . import costs
-from .classifier import Classifier
 from .content import ContentSource, check_mask, content_source
 from .distances import (
     feature_statistics,
@@ -30,10 +29,10 @@ from .distances import (
     precision_recall,
     psnr,
 )
-from .features import FeatureNetwork, load_features, perceptual_distance
+from .features import load_features, perceptual_distance
 from .images import ImageSource, image_source
 from .portraits import render_portraits
-from .protocol import PrunableGenerator, like
+from .protocol import ImageFeatures, PrunableGenerator, like
 
 # Reference portraits: disjoint from every seed the trainers draw (supervised.TRAINING_SEEDS).
 REFERENCE_SEED = 1_500_000_000
@@ -106,7 +105,7 @@ class _Sums:
 
 
 def _describe(
-    batches: Iterable[torch.Tensor], network: FeatureNetwork, content: ContentSource | None
+    batches: Iterable[torch.Tensor], network: ImageFeatures, content: ContentSource | None
 ) -> _Sums:
     whole, inside, areas = [], [], []
     for images in batches:
@@ -127,7 +126,7 @@ def _reference(
     num_samples: int,
     resolution: int,
     batch_size: int,
-    network: FeatureNetwork,
+    network: ImageFeatures,
     content: ContentSource | None,
     device: torch.device,
 ) -> _Sums:
@@ -145,7 +144,7 @@ def _reference(
 class _TeacherDistance:
     """Running means of a student's distances to its teacher, overall and inside the content."""
 
-    def __init__(self, network: FeatureNetwork, content: ContentSource | None) -> None:
+    def __init__(self, network: ImageFeatures, content: ContentSource | None) -> None:
         self.network, self.content = network, content
         self.values: dict[str, list[torch.Tensor]] = {}
 
@@ -212,7 +211,7 @@ def evaluate(
     device: torch.device | str | None = None,
     progress: bool = False,
     reference: str | ImageSource = "portraits",
-    features: FeatureNetwork | Classifier | None = None,
+    features: ImageFeatures | None = None,
 ) -> Report:
     """Measure a generator against real images and, if given, against its teacher.
 
@@ -284,7 +283,7 @@ def _measure(
     device: torch.device,
     progress: bool,
     source: ImageSource | None,
-    network: FeatureNetwork | Classifier,
+    network: ImageFeatures,
 ) -> Report:
     """Do what `evaluate` describes, with checked arguments and networks already on the device."""
     resolution = g.config.resolution

@@ -123,3 +123,26 @@ def check_positive(name: str, value: object) -> None:
     """Raise a one-line ValueError unless the value is an integer >= 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{name}: got {value!r}, expected an integer >= 1")
+
+
+class ImageFeatures(Protocol):
+    """A network that losses and measures look at images through; an nn.Module besides.
+
+    Attributes:
+        channel_weights: per map [C_s, 1, 1] what its channels' squared differences are multiplied
+            with in `features.perceptual_distance`; None for 1.
+    """
+
+    channel_weights: Sequence[torch.Tensor] | None
+
+    def prepare(self, images: torch.Tensor) -> torch.Tensor:
+        """Bring images [N, 3, H, W] to a size that the network knows."""
+
+    def __call__(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Map images [N, 3, H, W] in [-1, 1] to feature maps, finest first."""
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """Map images [N, 3, H, W] in [-1, 1] to one vector each, [N, D]."""
+
+    def to(self, device: torch.device) -> "ImageFeatures":
+        """Move the network."""

@@ -29,10 +29,10 @@ from .adversarial import (
 from .content import ContentSource
 from .discriminator import r1_penalty
 from .distillation import DistillationConfig, distillation_losses, weighted_sum
-from .features import FeatureNetwork, perceptual_distance
+from .features import perceptual_distance
 from .images import ImageSource
 from .portraits import MIN_RESOLUTION, parameters_from_latents, render_parameters
-from .protocol import PrunableGenerator
+from .protocol import ImageFeatures, PrunableGenerator
 from .train_state import TrainState
 
 Losses = dict[str, torch.Tensor]
@@ -55,7 +55,7 @@ class Lesson:
     teacher: PrunableGenerator
     config: DistillationConfig
     content: ContentSource | None = None
-    features: FeatureNetwork | None = None
+    features: ImageFeatures | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Steps:
 
     def __init__(
         self, state: TrainState, source: ImageSource, lesson: Lesson | None = None,
-        features: FeatureNetwork | None = None,
+        features: ImageFeatures | None = None,
     ) -> None:
         self.state, self.source, self.lesson, self.features = state, source, lesson, features
         self.generator_loss, self.discriminator_loss = LOSSES[state.config.loss]

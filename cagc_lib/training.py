@@ -30,10 +30,9 @@ from .artefacts import atomic_write
 from .checkpoints import load_training_state, save_checkpoint, save_training_state
 from .content import ContentSource, following
 from .distillation import DistillationConfig
-from .features import FeatureNetwork
 from .images import image_source, mixed_seed, save_sheet
 from .networks import build, kind_of, matching_discriminator
-from .protocol import PrunableGenerator, Shapes
+from .protocol import ImageFeatures, PrunableGenerator, Shapes
 from .train_state import TrainConfig, TrainState
 from .train_steps import Lesson, Losses, Steps
 
@@ -49,7 +48,7 @@ def train_teacher(
     generator: Shapes,
     out: str | Path,
     discriminator: Any = None,
-    features: FeatureNetwork | None = None,
+    features: ImageFeatures | None = None,
     resume: bool = False,
     device: torch.device | str = "cpu",
     progress: bool = True,
@@ -92,7 +91,7 @@ def train_student(
     out: str | Path,
     discriminator: nn.Module | None = None,
     content: ContentSource | None = None,
-    features: FeatureNetwork | None = None,
+    features: ImageFeatures | None = None,
     resume: bool = False,
     device: torch.device | str = "cpu",
     progress: bool = True,
@@ -146,7 +145,7 @@ def train_student(
 
 
 def _train(
-    state: TrainState, lesson: Lesson | None, features: FeatureNetwork | None, out: Path,
+    state: TrainState, lesson: Lesson | None, features: ImageFeatures | None, out: Path,
     described: dict[str, Any], resume: bool, progress: bool,
 ) -> TrainState:
     config = state.config

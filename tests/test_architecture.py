@@ -35,6 +35,7 @@ ROAD = (
     "classifier",
     "parser",
     "features",
+    "standard_features",
     "landmarks",
     "pretrained_parsers",
     "generator_features",
