@@ -216,8 +216,8 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reference", default="portraits",
                         help="real images: portraits (rendered), or a folder (portraits)")
     parser.add_argument("--features", default="portraits",
-                        help="what measures: portraits; standard, Inception and VGG as in published "
-                             "figures; or a classifier's file or name (portraits)")
+                        help="what measures: portraits; standard, Inception and VGG as in "
+                             "published figures; or a classifier's file or name (portraits)")
     parser.add_argument("--psi", type=number, default=1.0,
                         help="truncation: 1 is full variety, 0 the average image (1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
