@@ -84,6 +84,9 @@ RECIPES = {
     "no distillation": Recipe(distillation={"l1": 0.0, "perceptual": 0.0}),
     "calibrated start": Recipe(calibrated=True),
     "four times longer": Recipe(longer=4, seeds=1),
+    "no mask, four times longer": Recipe(
+        distillation={"mask_content": False}, longer=4, seeds=1
+    ),
     "ratio 0.3": Recipe(ratio=0.3, seeds=1),
     "ratio 0.5": Recipe(ratio=0.5, seeds=1),
     "ratio 0.8": Recipe(ratio=0.8, seeds=1),
