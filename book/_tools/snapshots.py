@@ -227,6 +227,14 @@ def as_stylegan3(network: Persistent) -> Persistent:
     return network
 
 
+def with_source(network: Persistent, source: str) -> Persistent:
+    """Let a network and all it holds come from this source text."""
+    network.meta["module_src"] = source
+    for child in network.meta["state"]["_modules"].values():
+        with_source(child, source)
+    return network
+
+
 def augment_pipe() -> Persistent:
     """The ADA pipe, a module of another source file, which the reader must pass over."""
     tensors = {"p": torch.tensor(0.6), "Hz_geom": torch.ones(12), "Hz_fbank": torch.ones(4, 13)}
@@ -251,14 +259,14 @@ def snapshot(
         protocol: of the pickle.
         augment: add the pipe of ADA.
         stylegan3: add what the stylegan3 repository stores besides.
-        source: the text that stands for the Python source of the generator's class.
+        source: stands for the Python source of the classes, one file for all.
         overrides: replace attributes of the generator's layers wherever they occur.
     """
     network = generator_module(g, **overrides)
-    network.meta["module_src"] = source
     critic = None if d is None else discriminator_module(d)
-    if stylegan3:
-        for part in (network, *([critic] if critic else [])):
+    for part in (network, *([critic] if critic else [])):
+        with_source(part, source)
+        if stylegan3:
             as_stylegan3(part)
     settings = EasyDict(class_name="training.dataset.ImageFolderDataset", path="x.zip")
     root = {"training_set_kwargs": settings, "G": None, "D": critic, "G_ema": network}
