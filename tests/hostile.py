@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 import torch
-from snapshots import dump
 
+from book._tools.snapshots import dump
 from cagc_lib.checkpoints import load_checkpoint
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from snapshots import (
+
+from book._tools.snapshots import (
     SOURCE,
     EasyDict,
     Persistent,
@@ -18,7 +19,6 @@ from snapshots import (
     module,
     snapshot,
 )
-
 from cagc_lib.checkpoints import load_checkpoint
 from cagc_lib.discriminator import Discriminator, DiscriminatorConfig
 from cagc_lib.generator import Generator, GeneratorConfig
@@ -120,6 +120,11 @@ def test_a_filter_too_many_or_too_few_is_named(tmp_path: Path) -> None:
         path.write_bytes(dump({"G_ema": generator_module(make_generator()), "D": d}))
         with pytest.raises(ValueError, match=rf"D: tensors 1 {message} \(b8\.\w+\)"):
             load_checkpoint(path)
+
+
+def test_equal_networks_give_equal_files() -> None:
+    g = make_generator()
+    assert snapshot(g) == snapshot(g) != snapshot(make_generator())
 
 
 def test_snapshot_without_discriminator(tmp_path: Path) -> None:

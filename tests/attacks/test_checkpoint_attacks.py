@@ -13,8 +13,8 @@ import pytest
 import safetensors.torch
 import torch
 from hostile import refuse, watch
-from snapshots import snapshot
 
+from book._tools.snapshots import snapshot
 from cagc_lib.checkpoints import load_checkpoint, load_network, load_training_state, save_generator
 from cagc_lib.generator import Generator, GeneratorConfig, Lineage
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from hostile import ATTACKS, EXECUTION, refuse, watch
-from snapshots import Persistent, dump, generator_module, snapshot
 
+from book._tools.snapshots import Persistent, dump, generator_module, snapshot
 from cagc_lib.checkpoints import load_checkpoint
 from cagc_lib.generator import Generator, GeneratorConfig
 from cagc_lib.pickle_reader import read_nvidia_pickle

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from hostile import ATTACKS, running_nothing, watch
-from snapshots import dump, generator_module, snapshot
 
+from book._tools.snapshots import dump, generator_module, snapshot
 from cagc_lib.checkpoints import load_checkpoint
 from cagc_lib.generator import Generator, GeneratorConfig
 from cagc_lib.pickle_reader import read_nvidia_pickle

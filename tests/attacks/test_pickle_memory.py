@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from hostile import ATTACKS
-from snapshots import snapshot
 
+from book._tools.snapshots import snapshot
 from cagc_lib.generator import Generator, GeneratorConfig
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,11 +1,20 @@
-"""Writes a network of ours as an NVIDIA snapshot, with Python's own pickler: files to read back.
+"""Writes a network of ours as an NVIDIA snapshot, with Python's own pickler.
 
-The modules that NVIDIA's pickles name exist here only while pickling, as empty shells.
+Chapter 12 reads such a file where there is no network, and the tests read many. The
+modules that NVIDIA's pickles name exist only while pickling, as empty shells. The same
+networks give the same bytes: torch names a storage by its address in memory, which is
+replaced by its number.
 """
 
+import io
+import itertools
 import pickle
+import re
+import struct
 import sys
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 from unittest.mock import patch
@@ -61,18 +70,51 @@ def module(
     return Persistent(class_name, state | attributes)
 
 
-def dump(root: Any, protocol: int = 4) -> bytes:
-    """Pickle, with the shells importable for as long as it takes."""
-    shells = {}
-    for name, content in (
-        ("torch_utils.persistence", _reconstruct_persistent_obj),
-        ("dnnlib.util", EasyDict),
+@contextmanager
+def shells(
+    reconstruct: Callable[[dict], Any] = _reconstruct_persistent_obj,
+) -> Iterator[None]:
+    """Make the names importable that a snapshot holds, for as long as it takes.
+
+    Args:
+        reconstruct: stands for NVIDIA's function that makes an object of its description.
+    """
+    modules = {}
+    for name, attribute, content in (
+        ("torch_utils.persistence", "_reconstruct_persistent_obj", reconstruct),
+        ("dnnlib.util", "EasyDict", EasyDict),
     ):
-        shells[name.partition(".")[0]] = ModuleType(name.partition(".")[0])
-        shells[name] = ModuleType(name)
-        setattr(shells[name], content.__name__, content)
-    with patch.dict(sys.modules, shells):
-        return pickle.dumps(root, protocol=protocol)
+        modules[name.partition(".")[0]] = ModuleType(name.partition(".")[0])
+        modules[name] = ModuleType(name)
+        setattr(modules[name], attribute, content)
+    with patch.dict(sys.modules, modules):
+        yield
+
+
+class _Pickler(pickle.Pickler):
+    """Numbers the storages."""
+
+    def __init__(self, file: io.BytesIO, protocol: int) -> None:
+        super().__init__(file, protocol)
+        self.numbers = itertools.count()
+
+    def reducer_override(self, value: Any) -> Any:
+        if not isinstance(value, torch.storage.TypedStorage):
+            return NotImplemented
+        load, (data,) = value.__reduce__()
+        found = re.search(rb"X....([0-9]+)q", data, re.DOTALL)
+        old, new = found[1], str(next(self.numbers)).encode()
+        named = [b"X" + struct.pack("<I", len(key)) + key for key in (old, new)]
+        # in the storage's id and in the list of keys; the numbers lie behind both
+        return load, (data.replace(*named, 2),)
+
+
+def dump(root: Any, protocol: int = 4) -> bytes:
+    """Pickle as NVIDIA's code does."""
+    file = io.BytesIO()
+    with shells():
+        _Pickler(file, protocol).dump(root)
+    return file.getvalue()
 
 
 def _filter() -> torch.Tensor:
@@ -185,6 +227,14 @@ def as_stylegan3(network: Persistent) -> Persistent:
     return network
 
 
+def with_source(network: Persistent, source: str) -> Persistent:
+    """Let a network and all it holds come from this source text."""
+    network.meta["module_src"] = source
+    for child in network.meta["state"]["_modules"].values():
+        with_source(child, source)
+    return network
+
+
 def augment_pipe() -> Persistent:
     """The ADA pipe, a module of another source file, which the reader must pass over."""
     tensors = {"p": torch.tensor(0.6), "Hz_geom": torch.ones(12), "Hz_fbank": torch.ones(4, 13)}
@@ -194,14 +244,29 @@ def augment_pipe() -> Persistent:
 
 
 def snapshot(
-    g: Generator, d: Discriminator | None = None, protocol: int = 4, augment: bool = False,
-    stylegan3: bool = False, **overrides: Any,
+    g: Generator,
+    d: Discriminator | None = None,
+    protocol: int = 4,
+    augment: bool = False,
+    stylegan3: bool = False,
+    source: str = SOURCE,
+    **overrides: Any,
 ) -> bytes:
-    """The bytes of a whole `.pkl`: G, D, G_ema, augment_pipe, training_set_kwargs."""
+    """The bytes of a whole `.pkl`: G, D, G_ema, augment_pipe, training_set_kwargs.
+
+    Args:
+        g, d: what it holds; `G`, the generator before averaging, is None.
+        protocol: of the pickle.
+        augment: add the pipe of ADA.
+        stylegan3: add what the stylegan3 repository stores besides.
+        source: stands for the Python source of the classes, one file for all.
+        overrides: replace attributes of the generator's layers wherever they occur.
+    """
     network = generator_module(g, **overrides)
     critic = None if d is None else discriminator_module(d)
-    if stylegan3:
-        for part in (network, *([critic] if critic else [])):
+    for part in (network, *([critic] if critic else [])):
+        with_source(part, source)
+        if stylegan3:
             as_stylegan3(part)
     settings = EasyDict(class_name="training.dataset.ImageFolderDataset", path="x.zip")
     root = {"training_set_kwargs": settings, "G": None, "D": critic, "G_ema": network}
