@@ -211,8 +211,8 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--teacher", metavar="FILE", help="also measure the distance to this one")
     parser.add_argument("--num-samples", type=count, default=2000, help="images to measure (2000)")
     parser.add_argument("--content", default="portraits",
-                        help="as for compress, but for attention, which knows one generator's images "
-                             "only; or none for the overall numbers only (portraits)")
+                        help="as for compress, but not attention, which knows one generator's "
+                             "images only; or none for the overall numbers only (portraits)")
     parser.add_argument("--reference", default="portraits",
                         help="real images: portraits (rendered), or a folder (portraits)")
     parser.add_argument("--features", default="portraits",
