@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import cagc_lib as cagc
-from cagc_lib import artefacts, commands, content, features
+from cagc_lib import artefacts, commands, features
 from cagc_lib.__main__ import main
 from cagc_lib.checkpoints import load_checkpoint, save_checkpoint
 from cagc_lib.discriminator import Discriminator
@@ -157,7 +157,7 @@ def test_registering_records_the_command(teacher: str, tmp_path: Path, data: Pat
 
 @pytest.mark.parametrize(
     ("what", "module", "kind"),
-    [("parser", content, "train_parser"), ("features", features, "train_features")],
+    [("parser", commands, "train_parser"), ("features", features, "train_features")],
 )
 def test_training_the_small_networks(
     what: str, module: object, kind: str, tmp_path: Path, data: Path,
