@@ -9,7 +9,6 @@ figure 7; minibatch standard deviation from Karras et al. 2018 (arXiv 1710.10196
 R1 penalty from Mescheder et al. 2018 (arXiv 1801.04406), section 4.1. Chapter 8.
 """
 
-import dataclasses
 import itertools
 import math
 from dataclasses import dataclass
@@ -21,10 +20,11 @@ from torch import nn
 from .generator import FullyConnected
 from .ops import setup_filter, upfirdn2d
 from .ops.bias_act import ACTIVATIONS, add_and_activate_
+from .protocol import PlainConfig
 
 
 @dataclass(frozen=True)
-class DiscriminatorConfig:
+class DiscriminatorConfig(PlainConfig):
     """What fixes a discriminator's shapes.
 
     Args:
@@ -35,6 +35,8 @@ class DiscriminatorConfig:
             is smaller.
         conv_clamp: largest magnitude of a layer's output, or None.
     """
+
+    what = "discriminator config"
 
     resolution: int
     channels: tuple[int, ...]
@@ -59,23 +61,6 @@ class DiscriminatorConfig:
                 raise ValueError(f"{name}: got {width!r}, expected an integer >= 1")
         if self.conv_clamp is not None and not self.conv_clamp > 0:
             raise ValueError(f"conv_clamp: got {self.conv_clamp!r}, expected None or a number > 0")
-
-    def to_dict(self) -> dict:
-        """Return the fields as plain values, for JSON."""
-        return dataclasses.asdict(self) | {"channels": list(self.channels)}
-
-    @classmethod
-    def from_dict(cls, values: dict) -> "DiscriminatorConfig":
-        """Rebuild a config from `to_dict`'s values; an unknown or missing key is a ValueError."""
-        known = {f.name for f in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - known)
-        missing = sorted({"resolution", "channels"} - set(values))
-        if unknown or missing:
-            raise ValueError(
-                f"discriminator config: got unknown keys {unknown} and missing keys {missing}, "
-                f"expected {sorted(known)}"
-            )
-        return cls(**values)
 
 
 class Conv(nn.Module):

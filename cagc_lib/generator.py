@@ -10,7 +10,6 @@ NVIDIA and rosinality networks, whose weights fit unchanged. Any widths are allo
 network is an ordinary one with other numbers in `channels`. Chapter 2.
 """
 
-import dataclasses
 import itertools
 import math
 import re
@@ -27,7 +26,7 @@ from .ops import (
     setup_filter,
     to_rgb,
 )
-from .protocol import Lineage, check_positive
+from .protocol import Lineage, PlainConfig, check_positive
 
 MAPPING_LR_MULTIPLIER = 0.01
 NOISE_MODES = ("const", "random", "none")
@@ -38,7 +37,7 @@ _NAME = re.compile(r"synthesis\.(convs|torgbs)\.(\d+)\.(weight|bias|affine|noise
 
 
 @dataclass(frozen=True)
-class GeneratorConfig:
+class GeneratorConfig(PlainConfig):
     """What fixes a generator's shapes.
 
     Args:
@@ -49,6 +48,8 @@ class GeneratorConfig:
         mapping_layers: fully connected layers from z to w.
         conv_clamp: largest magnitude of a layer's output, or None.
     """
+
+    what = "generator config"
 
     resolution: int
     channels: tuple[int, ...]
@@ -94,23 +95,6 @@ class GeneratorConfig:
     def noise_sides(self) -> tuple[int, ...]:
         """The side of every convolution's noise map."""
         return tuple(self.conv_resolution(k) for k in range(self.num_convs))
-
-    def to_dict(self) -> dict:
-        """Return the fields as plain values, for JSON."""
-        return dataclasses.asdict(self) | {"channels": list(self.channels)}
-
-    @classmethod
-    def from_dict(cls, values: dict) -> "GeneratorConfig":
-        """Rebuild a config from `to_dict`'s values; an unknown or missing key is a ValueError."""
-        known = {f.name for f in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - known)
-        missing = sorted({"resolution", "channels"} - set(values))
-        if unknown or missing:
-            raise ValueError(
-                f"generator config: got unknown keys {unknown} and missing keys {missing}, "
-                f"expected {sorted(known)}"
-            )
-        return cls(**values)
 
 
 class FullyConnected(nn.Module):

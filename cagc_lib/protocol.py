@@ -6,13 +6,41 @@ Scores, plans, pruning, distillation, training and measures need no more. A widt
 as one: channels that a residual sum ties share one entry of `config.channels`. Chapter 11.
 """
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import nn
+
+
+class PlainConfig:
+    """What all configurations share, each a frozen dataclass: the way to JSON and back.
+
+    Attributes:
+        what: names the kind of configuration in errors.
+    """
+
+    what: ClassVar[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values, for JSON."""
+        return dataclasses.asdict(self) | {"channels": list(self.channels)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Rebuild a config from `to_dict`'s values; an unknown or missing key is a ValueError."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        missing = sorted({"resolution", "channels"} - set(values))
+        if unknown or missing:
+            raise ValueError(
+                f"{cls.what}: got unknown keys {unknown} and missing keys {missing}, "
+                f"expected {sorted(known)}"
+            )
+        return cls(**values)
 
 
 @dataclass(frozen=True)

@@ -10,19 +10,17 @@ two branches are added, so `conv2` and `shortcut` share one width. The layers th
 lie behind a batch norm of that width, but for the shortcut. Chapter 11.
 """
 
-import dataclasses
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from .generator import NOISE_MODES
-from .protocol import Lineage, check_positive
+from .protocol import Lineage, PlainConfig, check_positive
 
 # part of up-block i -> its axes over channels, as (axis, width - 2i)
 _BLOCK_AXES = {
@@ -42,8 +40,10 @@ _BLOCK = re.compile(
 
 
 @dataclass(frozen=True)
-class BaseConfig:
-    """What the two configurations share: checks and the way to JSON and back."""
+class BaseConfig(PlainConfig):
+    """What the two configurations share: the checks of size and widths."""
+
+    what = "SN-GAN config"
 
     resolution: int = 32
     channels: tuple[int, ...] = ()
@@ -56,23 +56,6 @@ class BaseConfig:
             )
         for k, width in enumerate(self.channels):
             check_positive(f"channels[{k}]", width)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values, for JSON."""
-        return dataclasses.asdict(self) | {"channels": list(self.channels)}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Rebuild a config from `to_dict`'s values; an unknown or missing key is a ValueError."""
-        known = {f.name for f in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - known)
-        missing = sorted({"resolution", "channels"} - set(values))
-        if unknown or missing:
-            raise ValueError(
-                f"SN-GAN config: got unknown keys {unknown} and missing keys {missing}, "
-                f"expected {sorted(known)}"
-            )
-        return cls(**values)
 
 
 @dataclass(frozen=True)
