@@ -5,9 +5,11 @@ Python's own pickler would not write most of these. The text of each key is what
 
 import contextlib
 import os
+import random
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import torch
 
 from book._tools.snapshots import dump
 from cagc_lib.checkpoints import load_checkpoint
+from cagc_lib.generator import Generator, GeneratorConfig
 
 
 def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -75,6 +78,49 @@ def refuse(data: bytes, file: str = "x.pkl", load: Callable[[str], Any] = load_c
     return message
 
 
+def small_generator() -> Generator:
+    """A generator whose file is small enough to be mutated thousands of times."""
+    return Generator(GeneratorConfig(8, (3, 3, 2, 2), 4, 4, mapping_layers=2))
+
+
+def refused_at_once(attacks: dict[str, bytes], load: Callable[[str], Any]) -> None:
+    """Every attack of less than 1,000 bytes is refused in under 50 ms."""
+    small = {key: data for key, data in attacks.items() if len(data) < 1000}
+    assert len(small) > 80
+    for key, data in small.items():
+        Path("x.pkl").write_bytes(data)
+        times = []
+        for _ in range(3):  # the least of three: this machine may be busy
+            start = time.perf_counter()
+            with pytest.raises(ValueError):
+                load("x.pkl")
+            times.append(time.perf_counter() - start)
+        assert min(times) < 0.05, f"{key}: {min(times):.3f} s"
+
+
+def mutate(data: bytes, rng: random.Random) -> bytes:
+    """Change one to eight places: bytes, bits, cuts, repeats, opcodes swapped for others."""
+    out = bytearray(data)
+    for _ in range(rng.choice((1, 1, 2, 8))):
+        if not out:
+            break
+        at, kind = rng.randrange(len(out)), rng.randrange(6)
+        if kind == 0:
+            out[at] = rng.randrange(256)
+        elif kind == 1:
+            out[at] ^= 1 << rng.randrange(8)
+        elif kind == 2:
+            del out[at : at + rng.randrange(1, 40)]
+        elif kind == 3:
+            out[at:at] = out[at : at + rng.randrange(1, 40)]
+        elif kind == 4:
+            out[at : at + 1] = rng.choice(OPCODES)
+        elif rng.random() < 0.2:
+            del out[at:]
+    return bytes(out) or b"\x80"
+
+
+OPCODES = (b"R", b"b", b"\x81", b"\x93", b"(", b".", b"cos\nsystem\n")
 P = b"\x80\x04"
 
 

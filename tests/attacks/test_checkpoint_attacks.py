@@ -12,39 +12,15 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from hostile import refuse, watch
+from hostile import mutate, refuse, small_generator, watch
 
 from book._tools.snapshots import snapshot
 from cagc_lib.checkpoints import load_checkpoint, load_network, load_training_state, save_generator
-from cagc_lib.generator import Generator, GeneratorConfig, Lineage
+from cagc_lib.generator import Lineage
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 nothing_runs = pytest.fixture(autouse=True)(watch)
-
-
-def small_generator() -> Generator:
-    return Generator(GeneratorConfig(8, (3, 3, 2, 2), 4, 4, mapping_layers=2))
-
-
-def mutate(data: bytes, rng: random.Random) -> bytes:
-    out = bytearray(data)
-    for _ in range(rng.choice((1, 1, 2, 8))):
-        at = rng.randrange(len(out))
-        kind = rng.randrange(5)
-        if kind == 0:
-            out[at] = rng.randrange(256)
-        elif kind == 1:
-            out[at] ^= 1 << rng.randrange(8)
-        elif kind == 2:
-            del out[at : at + rng.randrange(1, 40)]
-        elif kind == 3:
-            out[at:at] = out[at : at + rng.randrange(1, 40)]
-        else:
-            del out[at:]
-        if not out:
-            return b"\x80"
-    return bytes(out)
 
 
 @pytest.mark.parametrize(
