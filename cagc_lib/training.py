@@ -11,6 +11,7 @@ checkpoint and stops; whatever comes harder leaves the last checkpoint. Chapter 
 """
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -32,7 +33,7 @@ from .content import ContentSource, following
 from .distillation import DistillationConfig
 from .images import image_source, mixed_seed, save_sheet
 from .networks import build, kind_of, matching_discriminator
-from .protocol import ImageFeatures, PrunableGenerator, Shapes
+from .protocol import ImageFeatures, Lineage, PrunableGenerator, Shapes
 from .train_state import TrainConfig, TrainState
 from .train_steps import Lesson, Losses, Steps
 
@@ -140,6 +141,7 @@ def train_student(
         "generator": student.config.to_dict(),
         "discriminator": discriminator.config.to_dict(),
         "distillation": distillation.to_dict(),
+        "kept": _kept(student.lineage),
     }
     return _train(state, lesson, features, Path(out), described, resume, progress)
 
@@ -201,7 +203,9 @@ class RunFolder:
         if saved.exists() and not resume:
             raise ValueError(f"out: {out} holds a run already; resume it or choose another folder")
         if saved.exists():
-            _check_same(_read_config(out / "config.json"), described)
+            # runs from before channels were noted are taken on trust
+            noted = {"kept": described.get("kept")} | _read_config(out / "config.json")
+            _check_same(noted, described)
             state.load_state_dict(load_training_state(saved))
             with (out / "log.csv").open(newline="") as file:
                 rows = [row for row in csv.DictReader(file) if int(row["step"]) <= state.step]
@@ -264,6 +268,14 @@ class RunFolder:
         state.update_w_avg()
         save_checkpoint(state.average, state.discriminator, self.out / "checkpoint.safetensors")
         save_training_state(state.state_dict(), self.out / "state.pt")
+
+
+def _kept(lineage: Lineage | None) -> dict[str, str]:
+    """A hash of the teacher's channels that a student holds; of equal widths they may be others."""
+    if lineage is None:
+        return {}
+    indices = json.dumps([keep.tolist() for keep in lineage.keep])
+    return {"channels": hashlib.sha256(indices.encode()).hexdigest()[:16]}
 
 
 def _read_config(path: Path) -> dict[str, Any]:

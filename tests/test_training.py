@@ -216,6 +216,27 @@ def test_another_network_does_not_resume(tmp_path: Path) -> None:
         train_teacher(config(), STUDENT, tmp_path, resume=True, progress=False)
 
 
+def test_a_student_with_other_channels_kept_does_not_resume(tmp_path: Path) -> None:
+    run_student(tmp_path, images=8)
+    other = student()
+    other.lineage = Lineage(
+        tuple(torch.arange(1, 5) for _ in range(6)), TEACHER.channels, "abc"
+    )
+    with pytest.raises(ValueError, match=r"^resume: kept channels is '.*', but the run was"):
+        train_student(
+            config(), PIXELS, other, teacher(), tmp_path, content=everything, resume=True,
+            progress=False,
+        )
+
+
+def test_a_run_from_before_kept_channels_were_noted_resumes(tmp_path: Path) -> None:
+    run_student(tmp_path, images=8)
+    told = json.loads((tmp_path / "config.json").read_text())
+    assert told.pop("kept")["channels"]
+    (tmp_path / "config.json").write_text(json.dumps(told))
+    assert run_student(tmp_path, resume=True, images=16).images == 16
+
+
 def test_settings_younger_than_the_run_have_their_defaults(tmp_path: Path) -> None:
     run_teacher(tmp_path, images=4)
     told = json.loads((tmp_path / "config.json").read_text())
