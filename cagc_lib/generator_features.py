@@ -8,7 +8,7 @@ spherical k-means). No labels and no second network are needed, so this works fo
 artists' models. It works for the generator's own images only. Chapters 5 and 11.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -70,9 +70,9 @@ class GeneratorFeatures:
             )
         self._watch(generator)
         random = torch.Generator().manual_seed(seed)
-        pixels = self._sample(generator, num_samples, random)
-        self.centres = _spherical_kmeans(pixels.flatten(0, 2), clusters, random)
-        self.kept = tuple(sorted(keep)) if keep is not None else self._foreground(pixels)
+        z = torch.randn(num_samples, generator.config.z_dim, generator=random)
+        self.centres = _spherical_kmeans(self._sample(generator, z, random), clusters, random)
+        self.kept = tuple(sorted(keep)) if keep is not None else self._foreground(generator, z)
 
     def clusters(self, images: torch.Tensor) -> torch.Tensor:
         """Number of every pixel's cluster.
@@ -137,19 +137,31 @@ class GeneratorFeatures:
         ]
         return F.normalize(torch.cat(parts, 1), dim=1).movedim(1, -1)
 
-    def _sample(
-        self, g: PrunableGenerator, num_samples: int, random: torch.Generator
-    ) -> torch.Tensor:
+    def _drawn(self, g: PrunableGenerator, z: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Features of the images of z, batch by batch: of all at once they can take gigabytes."""
         device = next(g.parameters()).device
-        pixels = []
-        for z in torch.randn(num_samples, g.config.z_dim, generator=random).split(_BATCH):
+        for part in z.split(_BATCH):
             with torch.no_grad():
-                g(z.to(device))
-            pixels.append(self._pixels().cpu())
-        return torch.cat(pixels)
+                g(part.to(device))
+            yield self._pixels().cpu()
 
-    def _foreground(self, pixels: torch.Tensor) -> tuple[int, ...]:
-        numbers = (pixels @ self.centres.T).argmax(-1)
+    def _sample(
+        self, g: PrunableGenerator, z: torch.Tensor, random: torch.Generator
+    ) -> torch.Tensor:
+        """Unit features of pixels drawn from all images, [at most _PIXELS, channels]."""
+        per_image = self._sides[-1] ** 2
+        chosen = torch.randperm(len(z) * per_image, generator=random)[:_PIXELS]
+        found: list[torch.Tensor] = []
+        for i, pixels in enumerate(self._drawn(g, z)):
+            place = chosen - i * _BATCH * per_image
+            here = (place >= 0) & (place < len(pixels) * per_image)
+            found.append(pixels.flatten(0, 2)[place[here]])
+        # back to the order in which they were drawn
+        order = (chosen // (_BATCH * per_image)).argsort(stable=True)
+        return torch.cat(found)[order.argsort()]
+
+    def _foreground(self, g: PrunableGenerator, z: torch.Tensor) -> tuple[int, ...]:
+        numbers = torch.cat([(x @ self.centres.T).argmax(-1) for x in self._drawn(g, z)])
         place = torch.linspace(0, 1, numbers.shape[-1])
         edge = torch.minimum(place, 1 - place) < _RIM
         rim = (edge[:, None] | edge).expand_as(numbers)
@@ -168,7 +180,6 @@ def _spherical_kmeans(
     pixels: torch.Tensor, clusters: int, random: torch.Generator, steps: int = 25
 ) -> torch.Tensor:
     """Unit centres [clusters, C] of unit vectors [M, C], by cosine: the best of several starts."""
-    pixels = pixels[torch.randperm(len(pixels), generator=random)[:_PIXELS]]
     tries = [_one_kmeans(pixels, clusters, random, steps) for _ in range(_STARTS)]
     return max(tries, key=lambda centres: float((pixels @ centres.T).amax(1).mean()))
 
