@@ -1,15 +1,16 @@
 """What does each ingredient of content-aware compression buy?
 
     python benchmarks/students.py [--rows paper random ...] [--seeds 0 1 2] [--images 10000]
-    python benchmarks/students.py --rows "ratio 0.5" --only 0 --register portraits-r50
+    python benchmarks/students.py --latencies
 
 Every row prunes the portraits teacher and trains the student with the same budget and, for the same
 seed, the same portraits in the same order; rows differ in one ingredient. Each run is measured on
 2,000 samples and becomes one row of data/students.csv: what it was, its measures, seed, a hash of
 all settings and networks, images seen, device, seconds. A run in the table is left alone if its
 hash is today's, and made again if not; a run that was stopped goes on from its folder under --runs;
-planned runs stand in the table as "not run". Several processes may share the table. --register
-writes the one run asked for to data/ as well. Chapter 8 reads the table and nothing else.
+planned runs stand in the table as "not run". Several processes may share the table. Latency depends
+on the widths alone and wants a quiet machine: --latencies measures it once a ratio, for all rows
+there are, and trains nothing. Chapter 8 reads the table and nothing else.
 """
 
 import argparse
@@ -31,8 +32,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from rows import device_name
 
 import cagc_lib as cagc
-from cagc_lib.artefacts import atomic_write, data_dir, manifest, write_manifest_entry
-from cagc_lib.checkpoints import save_checkpoint
+from cagc_lib.artefacts import atomic_write, manifest
 from cagc_lib.content import ContentSource
 from cagc_lib.distillation import DistillationConfig
 from cagc_lib.train_state import TrainConfig, TrainState
@@ -149,13 +149,9 @@ def content() -> ContentSource:
 
 
 def measure(g: cagc.Generator, teacher: cagc.Generator | None, args: argparse.Namespace) -> dict:
-    """Report of a generator and its latency, as columns."""
+    """Report of a generator, as columns."""
     report = cagc.evaluate(g, args.samples, content=content(), teacher=teacher).to_dict()
-    columns = {
-        f"latency_{n}_ms": round(1e3 * cagc.latency(g, batch_size=n, repeats=args.repeats).p50, 2)
-        for n in (1, 16)
-    }
-    return columns | {
+    return {
         name: round(value, 5) if isinstance(value, float) else value
         for name, value in report.items()
         if name != "seed"
@@ -236,12 +232,22 @@ def train(name: str, seed: int, told: Setting, args: argparse.Namespace) -> Trai
     )
 
 
-def register(state: TrainState, args: argparse.Namespace) -> None:
-    """Write a student to data/ in half precision, with the command that made it."""
-    path = data_dir() / f"{args.register}.safetensors"
-    save_checkpoint(state.average, None, path, half=True)
-    command = f"python benchmarks/students.py --rows {json.dumps(args.rows[0])}"
-    write_manifest_entry(path, f"{command} --only {args.only[0]} --register {args.register}")
+def fill_latencies(args: argparse.Namespace) -> None:
+    """Measure one network of each ratio and write it into every row of that ratio."""
+    teacher = cagc.load_generator(args.teacher)
+    measured: dict[float, dict] = {}
+    for row in record(args.table, args.seeds).values():
+        ratio = float(row["ratio"]) if row.get("ratio") else 0.0
+        if row["status"] == "measured" and ratio not in measured:
+            scores = cagc.score_channels(teacher, content(), "l1-out")
+            g = cagc.prune(teacher, cagc.plan_pruning(scores, ratio))
+            measured[ratio] = {
+                f"latency_{n}_ms": round(1e3 * cagc.latency(g, n, args.repeats).p50, 2)
+                for n in (1, 16)
+            }
+            print(f"ratio {ratio}: {measured[ratio]}", flush=True)
+        if row["status"] == "measured":
+            record(args.table, args.seeds, row | measured[ratio])
 
 
 def teacher_sha256(args: argparse.Namespace) -> str:
@@ -265,12 +271,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=20, help="of each latency")
     parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/students"))
     parser.add_argument("--table", type=pathlib.Path, default=TABLE)
-    parser.add_argument("--register", metavar="NAME", help="also write the one run to data/")
+    parser.add_argument("--latencies", action="store_true", help="measure these alone")
     parser.add_argument("--progress", action="store_true")
     args = parser.parse_args(arguments)
     args.only = args.only or args.seeds
-    if args.register and (len(args.rows), len(args.only)) != (1, 1):
-        parser.error("--register: expected one row and one seed with --only")
+    if args.latencies:
+        fill_latencies(args)
+        return
     # seed by seed, so that a table cut short still compares all rows
     wanted = [(row, str(seed)) for seed in args.only for row in args.rows if row != "teacher"]
     if "teacher" in args.rows:
@@ -286,23 +293,22 @@ def fill(name: str, seed: str, args: argparse.Namespace) -> None:
         return
     told = None if name == "teacher" else setting(name, int(seed), args)
     sha256 = told.sha256 if told else teacher_sha256(args)
+    if row["status"] == "measured" and row["config_sha256"] == sha256:
+        return
     start = time.perf_counter()
-    if row["status"] != "measured" or row["config_sha256"] != sha256:
-        columns = {
-            "device": device_name(), "threads": torch.get_num_threads(),
-            "torch": torch.__version__, "config_sha256": sha256, "status": "measured",
-        }
-        if told is None:
-            columns |= measure(cagc.load_generator(args.teacher), None, args)
-        else:
-            state = train(name, int(seed), told, args)
-            columns |= {"images": state.images, "seconds": round(state.seconds)}
-            columns |= measure(state.average, told.teacher.generator, args)
-        record(args.table, args.seeds, row | columns)
-        print(f"{name}, seed {seed}: Frechet {columns['frechet']:.2f}, inside "
-              f"{columns['content_frechet']:.2f}, {time.perf_counter() - start:.0f} s", flush=True)
-    if args.register:
-        register(train(name, int(seed), told, args), args)
+    columns = {
+        "device": device_name(), "threads": torch.get_num_threads(),
+        "torch": torch.__version__, "config_sha256": sha256, "status": "measured",
+    }
+    if told is None:
+        columns |= measure(cagc.load_generator(args.teacher), None, args)
+    else:
+        state = train(name, int(seed), told, args)
+        columns |= {"images": state.images, "seconds": round(state.seconds)}
+        columns |= measure(state.average, told.teacher.generator, args)
+    record(args.table, args.seeds, row | columns)
+    print(f"{name}, seed {seed}: Frechet {columns['frechet']:.2f}, inside "
+          f"{columns['content_frechet']:.2f}, {time.perf_counter() - start:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,12 @@
 """The runner of the students' table, on a budget of one step."""
 
 import csv
-import shutil
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 
-from cagc_lib import artefacts
 from cagc_lib.checkpoints import load_generator, save_checkpoint
 from cagc_lib.discriminator import Discriminator
 from cagc_lib.networks import matching_discriminator
@@ -80,27 +78,29 @@ def test_another_teacher_or_budget_makes_a_row_again(
     assert starts[1] == starts[2] and len(set(starts)) == 3
 
 
-def test_a_run_is_registered_as_it_was_trained(
-    students: ModuleType, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_latency_is_measured_once_a_ratio_and_changes_nothing_else(
+    students: ModuleType, teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = tmp_path / "data"
-    shutil.copytree(artefacts.data_dir(), data)
-    for module in (artefacts, students):
-        monkeypatch.setattr(module, "data_dir", lambda: data)
-    where = ["--teacher", str(teacher), "--table", str(tmp_path / "students.csv")]
-    wanted = ["--rows", "ratio 0.5", "--only", "0", "--register", "half-as-wide"]
-    students.main([*TINY, *where, *wanted, "--runs", str(tmp_path / "runs")])
-    student = load_generator(data / "half-as-wide.safetensors")
-    folder = next((tmp_path / "runs").iterdir())
-    trained = load_generator(folder / "checkpoint.safetensors")
-    for name, value in student.state_dict().items():
-        torch.testing.assert_close(value, trained.state_dict()[name].half().float())
-    entry = artefacts.manifest()["half-as-wide"]
-    assert entry["how"] == (
-        'python benchmarks/students.py --rows "ratio 0.5" --only 0 --register half-as-wide'
-    )
-    with pytest.raises(SystemExit):
-        students.main(["--register", "all-of-them"])
+    table = tmp_path / "students.csv"
+    where = ["--teacher", str(teacher), "--table", str(table), "--runs", str(tmp_path / "runs")]
+    wanted = ["--rows", "teacher", "paper", "ratio 0.5", "--seeds", "0", "1"]
+    students.main([*TINY, *where, *wanted])
+    before = rows_of(table)
+    assert {row["latency_1_ms"] for row in before.values()} == {""}
+    capsys.readouterr()
+    students.main([*TINY, *where, *wanted, "--latencies"])
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == [
+        "ratio 0.0", "ratio 0.7", "ratio 0.5"
+    ]
+    after = rows_of(table)
+    assert after["paper", "0"]["latency_16_ms"] == after["paper", "1"]["latency_16_ms"]
+    for key, row in after.items():
+        times = [row.pop(f"latency_{n}_ms") for n in (1, 16)]
+        assert row == {k: v for k, v in before[key].items() if not k.startswith("latency")}
+        if row["status"] == "measured":
+            assert 0 < float(times[0]) <= 1e3 and float(times[1]) > 0
+        else:
+            assert times == ["", ""]
 
 
 def test_younger_fields_count_only_where_they_say_something(students: ModuleType) -> None:
