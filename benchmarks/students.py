@@ -14,10 +14,8 @@ there are, and trains nothing. Chapter 8 reads the table and nothing else.
 """
 
 import argparse
-import csv
 import fcntl
 import hashlib
-import io
 import json
 import pathlib
 import sys
@@ -29,10 +27,10 @@ import torch
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from rows import device_name
+from rows import device_name, read_table, write_table
 
 import cagc_lib as cagc
-from cagc_lib.artefacts import atomic_write, manifest
+from cagc_lib.artefacts import manifest
 from cagc_lib.content import ContentSource
 from cagc_lib.distillation import DistillationConfig
 from cagc_lib.train_state import TrainConfig, TrainState
@@ -128,17 +126,11 @@ def record(
     with table.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         rows = {(row["row"], row["seed"]): row for row in planned(seeds)}
-        if table.exists():
-            with table.open(newline="") as file:
-                old = csv.DictReader(file)
-                rows |= {(r["row"], r["seed"]): r for r in old if r["status"] == "measured"}
+        old = read_table(table)
+        rows |= {(r["row"], r["seed"]): r for r in old if r["status"] == "measured"}
         if done is not None:
             rows[done["row"], done["seed"]] = done
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows.values())
-        atomic_write(table, text.getvalue().encode())
+        write_table(rows.values(), COLUMNS, table)
     return rows
 
 

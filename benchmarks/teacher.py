@@ -12,8 +12,6 @@ replaced. Chapter 8.
 """
 
 import argparse
-import csv
-import io
 import pathlib
 import sys
 import time
@@ -24,10 +22,9 @@ import torch
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from rows import device_name
+from rows import device_name, read_table, write_table
 
 import cagc_lib as cagc
-from cagc_lib.artefacts import atomic_write
 from cagc_lib.checkpoints import load_training_state
 from cagc_lib.content import ContentSource
 from cagc_lib.distances import feature_statistics, frechet_distance, mask_images, precision_recall
@@ -62,18 +59,11 @@ class Mixing(cagc.Generator):
 
 def record(table: pathlib.Path, row: dict) -> None:
     """Put a row into the table, in place of an older one of its kind and setting."""
-    rows = {}
-    if table.exists():
-        with table.open(newline="") as file:
-            rows = {(r["kind"], r["setting"]): r for r in csv.DictReader(file)}
+    rows = {(r["kind"], r["setting"]): r for r in read_table(table)}
     row = {"device": device_name(), "torch": torch.__version__} | row
     row |= {k: f"{v:.5g}" for k, v in row.items() if isinstance(v, float)}
     rows[row["kind"], str(row["setting"])] = row
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows.values())
-    atomic_write(table, text.getvalue().encode())
+    write_table(rows.values(), COLUMNS, table)
     print(row, flush=True)
 
 
