@@ -37,7 +37,7 @@ from .portraits import CLASS_NAMES
 from .protocol import ImageFeatures, PrunableGenerator, like
 from .pruning import plan_pruning, prune
 from .standard_features import load_standard_features
-from .train_state import SNGAN_RECIPE, TrainConfig
+from .train_state import SNGAN_RECIPE, TrainConfig, TrainState
 from .training import train_student, train_teacher
 
 TURNS = 9
@@ -127,14 +127,17 @@ def run_compress(parsed: argparse.Namespace) -> None:
     source = source or content.content_source("attention", generator=teacher.generator)
     run = parsed.run or parsed.out.with_suffix(".run")
     kept = run / "pruned.safetensors"
-    if parsed.distil_images and not parsed.resume and (run / "state.pt").exists():
+    if parsed.sparse_images and parsed.method != "slimming":
+        raise ValueError(f"sparse-images: got method {parsed.method}, expected slimming")
+    begun = any((run / f).exists() for f in ("state.pt", "sparse/state.pt"))
+    if begun and not parsed.resume and (parsed.distil_images or parsed.sparse_images):
         raise ValueError(f"run: {run} holds a run already; --resume it or choose another --run")
     settings = _settings(parsed, teacher.sha256)
     if parsed.resume and kept.exists():
         _check_settings(run / "compress.json", settings)
         student = load_generator(kept)
     else:
-        student = _score_and_prune(parsed, teacher, source)
+        student = _score_and_prune(parsed, teacher, source, run)
         if parsed.distil_images:
             run.mkdir(parents=True, exist_ok=True)
             text = json.dumps(settings, indent=2) + "\n"
@@ -211,21 +214,28 @@ def run_inspect(parsed: argparse.Namespace) -> None:
 
 
 def _score_and_prune(
-    parsed: argparse.Namespace, teacher: Checkpoint, source: content.ContentSource
+    parsed: argparse.Namespace, teacher: Checkpoint, source: content.ContentSource, run: Path
 ) -> PrunableGenerator:
-    device = _device(parsed.device)
+    g = teacher.generator
+    if parsed.sparse_images:
+        # slimming's own first half: gains are made small where the images can do without
+        sparse = run / "sparse"
+        sparse.mkdir(parents=True, exist_ok=True)
+        g = _distil(
+            parsed, sparse, parsed.sparse_images, g, teacher, source, sparsity=parsed.sparsity
+        ).average
     scores = score_channels(
-        teacher.generator.to(device), source, parsed.method, parsed.num_samples,
+        g.to(_device(parsed.device)), source, parsed.method, parsed.num_samples,
         parsed.score_batch, parsed.noise_prob, parsed.seed, parsed.per_sample, progress=True,
     )
     plan = plan_pruning(scores, parsed.ratio, parsed.round_to)
-    return prune(teacher.generator.cpu(), plan, parsed.rgb_gain, teacher.sha256)
+    return prune(g.cpu(), plan, parsed.rgb_gain, teacher.sha256)
 
 
 def _distil(
     parsed: argparse.Namespace, run: Path, images: int, student: PrunableGenerator,
-    teacher: Checkpoint, source: content.ContentSource,
-) -> Any:
+    teacher: Checkpoint, source: content.ContentSource, **values: float,
+) -> TrainState:
     distillation = DistillationConfig(
         l1=parsed.l1, perceptual=parsed.perceptual, rgb=parsed.rgb,
         adversarial=parsed.adversarial, mask_content=not parsed.no_mask,
@@ -236,8 +246,8 @@ def _distil(
         print("the teacher's file holds no discriminator: a new one is trained")
     kind = kind_of(teacher.generator.config)
     return train_student(
-        _train_config(parsed, kind, images=images), distillation, student, teacher.generator, run,
-        teacher.discriminator, source,
+        _train_config(parsed, kind, images=images, **values), distillation, student,
+        teacher.generator, run, teacher.discriminator, source,
         _perceptual(device, kind, parsed.perceptual_network) if distillation.perceptual else None,
         parsed.resume, device,
     )
@@ -278,6 +288,8 @@ def _settings(parsed: argparse.Namespace, sha256: str) -> dict[str, Any]:
         "ratio", "content", "method", "num_samples", "score_batch", "noise_prob", "per_sample",
         "rgb_gain", "round_to", "seed",
     )
+    if parsed.sparse_images:
+        names += ("sparse_images", "sparsity")
     return {"teacher_sha256": sha256} | {name: getattr(parsed, name) for name in names}
 
 
@@ -301,11 +313,9 @@ def _check_settings(path: Path, settings: dict[str, Any]) -> None:
         started = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"resume: {path} cannot be read ({error})") from error
-    for name, value in settings.items():
-        if started.get(name) != value:
-            raise ValueError(
-                f"resume: {name} is {value!r}, but the run was started with {started.get(name)!r}"
-            )
+    for name in started | settings:
+        if (now := settings.get(name)) != (then := started.get(name)):
+            raise ValueError(f"resume: {name} is {now!r}, but the run was started with {then!r}")
 
 
 def _comparison(teacher: PrunableGenerator, student: PrunableGenerator) -> str:

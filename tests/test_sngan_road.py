@@ -229,6 +229,39 @@ def test_the_command_line_from_training_to_a_sheet(photos: Path, tmp_path: Path,
     assert run("generate", student, "--seeds", "0-3", "--out", tmp_path / "sheet.png") == 0
 
 
+def test_slimming_from_the_command_line_trains_gains_first(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    g, d = networks()
+    source, out = tmp_path / "t.safetensors", tmp_path / "s.safetensors"
+    save_checkpoint(g, d, source)
+    compress = (
+        "compress", source, "--ratio", "0.5", "--content", "everything", "--num-samples", "2",
+        "--score-batch", "2", "--perceptual", "0", "--data", photos, "--batch-size", "4",
+        "--autocast", "off", "--sparse-images", "80", "--sparsity", "1", "--set", "d_steps=1",
+        "--set", "g_lr=0.01", "--set", "average_rampup=0", "--out", out,
+    )
+    assert run(*compress) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == "cagc_lib: sparse-images: got method content-aware, expected slimming"
+    assert run(*compress, "--method", "slimming") == 0
+    sparse = cagc.load_generator(tmp_path / "s.run" / "sparse" / "checkpoint.safetensors")
+    latents = torch.randn(4, 8)
+    before, after = (torch.cat(n.gains(latents)).abs() for n in (g, sparse))
+    assert after.sum() < 0.95 * before.sum()
+    student = cagc.load_generator(out)
+    assert student.lineage.source_sha256 == load_checkpoint(source).sha256
+    for kept, gains in zip(student.lineage.keep, sparse.gains(latents), strict=True):
+        # the kept channels are those with the largest gains, and they are the sparse network's
+        assert sorted(kept.tolist()) == sorted(gains.abs().topk(len(kept)).indices.tolist())
+    assert torch.equal(
+        student.synthesis.bn.weight, sparse.synthesis.bn.weight[student.lineage.keep[-1]]
+    )
+    capsys.readouterr()
+    assert run(*compress, "--method", "slimming") == 2
+    assert "holds a run already" in capsys.readouterr().err
+
+
 def test_the_command_line_inspects_and_converts(tmp_path: Path, capsys) -> None:
     g, d = networks()
     source, half = tmp_path / "t.safetensors", tmp_path / "half.safetensors"
