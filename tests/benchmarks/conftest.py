@@ -46,6 +46,12 @@ def teachers() -> Iterator[ModuleType]:
 
 
 @pytest.fixture(scope="module")
+def cifar10() -> Iterator[ModuleType]:
+    with script("cifar10") as module:
+        yield module
+
+
+@pytest.fixture(scope="module")
 def gpu() -> Iterator[ModuleType]:
     with script("modulated_conv_gpu") as module:
         yield module
