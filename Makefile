@@ -3,8 +3,10 @@
 # make lab    set up, open the notebooks
 # make test-gpu   the Triton kernels' tests on an NVIDIA GPU
 # make lint   check style
-# make artefacts   train everything in data/ again: more than two hours on one core; goes on where it
-#                  was stopped
+# make artefacts   make everything in data/ again: networks and tables
+# make networks    train those in data/ again: about a day on one core; goes on where it was stopped
+# make tables      measure the tables in data/ again, for which another day of students is trained;
+#                  what was measured on the same networks stays
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -14,7 +16,7 @@ READY := .venv/.ready
 # other longer than they compute.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: book test test-gpu lab lint artefacts
+.PHONY: book test test-gpu lab lint artefacts networks tables
 .DEFAULT_GOAL := book
 
 book: $(READY)
@@ -44,8 +46,11 @@ lab: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 
+artefacts: networks
+	$(MAKE) tables
+
 # The commands of data/manifest.json, in the order in which one needs the other.
-artefacts: $(READY)
+networks: $(READY)
 	$(BIN)/python -m cagc_lib train features --register portraits-perceptual
 	$(BIN)/python -m cagc_lib train features --seed 1 --register portraits-features
 	$(BIN)/python -m cagc_lib train parser --steps 10000 --register portraits-parser
@@ -59,6 +64,14 @@ artefacts: $(READY)
 		--rgb-gain preserved --distil-images 80000 --set pool=20000 --set r1_gamma=1 \
 		--set path_weight=0 --set average_rampup=0.2 --set checkpoint_every=500 --run runs/student \
 		--resume --register portraits-11x --out runs/portraits-11x.safetensors
+
+# The teacher's curve has more points if its first line runs beside the teacher's training, with
+# --every 600. Latencies want a machine that does nothing else.
+tables: $(READY)
+	$(BIN)/python benchmarks/teacher.py curve runs/teacher
+	$(BIN)/python benchmarks/teacher.py judge
+	$(BIN)/python benchmarks/students.py
+	$(BIN)/python benchmarks/students.py --latencies
 
 # The stamp makes every later run start at once; a changed requirements.txt installs again. Debian's
 # Python has no pip for a new environment without python3-venv; install_pip.py then fetches it.

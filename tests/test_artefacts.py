@@ -35,9 +35,9 @@ def test_shipped_artefacts_are_those_of_the_manifest() -> None:
         assert entry["how"] and entry["licence"]
 
 
-def test_make_artefacts_runs_the_commands_of_the_manifest() -> None:
+def test_make_networks_runs_the_commands_of_the_manifest() -> None:
     makefile = (data_dir().parent / "Makefile").read_text().replace("\\\n", " ")
-    recipe = makefile.split("\nartefacts: $(READY)\n")[1].split("\n\n")[0]
+    recipe = makefile.split("\nnetworks: $(READY)\n")[1].split("\n\n")[0]
     commands = [shlex.split(line.replace("$(BIN)/", "")) for line in recipe.splitlines()]
     made = {command[command.index("--register") + 1]: command for command in commands}
     for name, entry in manifest().items():
