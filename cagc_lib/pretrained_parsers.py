@@ -99,7 +99,7 @@ def bisenet_source(
     Args:
         weights: a file of its weights, 79999_iter.pth or facexlib's parsing_bisenet.pth; None
             downloads the latter once.
-        classes: names out of the portraits' CLASS_NAMES, which are CelebAMask-HQ's; None is the
+        classes: names out of the portraits' CLASS_NAMES, which are in its order; None is the
             paper's rule.
 
     Raises:
