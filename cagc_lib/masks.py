@@ -4,7 +4,7 @@ A source is a plain callable: images [N, 3, H, W] in [-1, 1] -> mask [N, 1, H, W
 a pixel is content. A user's own function works wherever a source of ours does. Chapter 5.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +55,24 @@ def check_mask(mask: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     return mask
 
 
+def check_source(source: object, what: str = "content") -> None:
+    """Raise a one-line ValueError, which begins with `what`, unless source can be called."""
+    if not callable(source):
+        raise ValueError(
+            f"{what}: got a {type(source).__name__}, expected a source, a callable from images to "
+            "masks; see content_source"
+        )
+
+
+def check_classes(classes: object, names: Sequence[str]) -> None:
+    """Raise a one-line ValueError unless classes is a list of some of the names."""
+    if isinstance(classes, str) or not isinstance(classes, Collection) or not classes:
+        raise ValueError(f"classes must be a non-empty list of names, got {classes!r}")
+    for item in classes:
+        if item not in names:
+            raise ValueError(f"unknown class {item!r}; known: {', '.join(names)}")
+
+
 def everything(images: torch.Tensor) -> torch.Tensor:
     """The content source that keeps every pixel: [N, 3, H, W] -> all-true [N, 1, H, W]."""
     n, _, h, w = check_images(images).shape
@@ -85,6 +103,13 @@ def following(source: ContentSource | None, g: PrunableGenerator) -> ContentSour
         g: the generator to watch instead.
     """
     return source.following(g) if hasattr(source, "following") else source
+
+
+def watches_a_generator(source: ContentSource | None) -> bool:
+    """Whether a source, or one that it is made of, knows no images but one generator's last."""
+    if isinstance(source, Combination):
+        return any(watches_a_generator(part) for part in source.sources)
+    return hasattr(source, "following")
 
 
 @dataclass(frozen=True)
@@ -142,8 +167,7 @@ def _combination(rule: str, sources: tuple[ContentSource, ...]) -> Combination:
     if not sources:
         raise ValueError(f"{rule}: got no source, expected at least one")
     for source in sources:
-        if not callable(source):
-            raise ValueError(f"{rule}: got {source!r}, expected a callable from images to masks")
+        check_source(source, rule)
     return Combination(rule, sources)
 
 

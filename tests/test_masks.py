@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cagc_lib.content import content_source, everything
-from cagc_lib.masks import PaintedMask, complement, following, intersection, resize_mask, union
+from cagc_lib.masks import (
+    PaintedMask,
+    check_source,
+    complement,
+    following,
+    intersection,
+    resize_mask,
+    union,
+    watches_a_generator,
+)
 
 IMAGES = torch.zeros(2, 3, 8, 8)
 
@@ -42,8 +51,14 @@ def test_sets_of_pixels_obey_the_laws_of_sets(a: int, b: int, c: int) -> None:
 def test_what_is_no_source_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match=r"^union: got no source, expected at least one$"):
         union()
-    with pytest.raises(ValueError, match=r"^complement: got 'hair', expected a callable"):
+    with pytest.raises(ValueError, match=r"^complement: got a str, expected a source, a callable"):
         complement("hair")
+    with pytest.raises(ValueError, match=r"^union: got a Tensor, expected a source") as info:
+        union(everything, IMAGES > 0)
+    assert "\n" not in str(info.value) and len(str(info.value)) < 120
+    with pytest.raises(ValueError, match=r"^content: got a NoneType, expected .*content_source$"):
+        check_source(None)
+    check_source(everything)
 
 
 def test_a_wrong_mask_within_a_combination_is_named() -> None:
@@ -51,17 +66,27 @@ def test_a_wrong_mask_within_a_combination_is_named() -> None:
         union(everything, lambda images: images)(IMAGES)
 
 
+class Watching:
+    """A source that watches a generator."""
+
+    def __init__(self, g: object) -> None:
+        self.g = g
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        return everything(images)
+
+    def following(self, g: object) -> "Watching":
+        return Watching(g)
+
+
+def test_a_source_watches_a_generator_if_a_part_of_it_does() -> None:
+    assert watches_a_generator(Watching("a"))
+    assert watches_a_generator(union(everything, complement(Watching("a"))))
+    assert not watches_a_generator(union(everything, complement(everything)))
+    assert not watches_a_generator(None)
+
+
 def test_a_combination_follows_a_generator() -> None:
-    class Watching:
-        def __init__(self, g: object) -> None:
-            self.g = g
-
-        def __call__(self, images: torch.Tensor) -> torch.Tensor:
-            return everything(images)
-
-        def following(self, g: object) -> "Watching":
-            return Watching(g)
-
     source = following(intersection(everything, complement(Watching("a"))), "b")
     assert source.sources[0] is everything
     assert source.sources[1].sources[0].g == "b"
