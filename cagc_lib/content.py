@@ -32,24 +32,21 @@ from .masks import (
     PaintedMask,
     check_images,
     check_mask,
+    check_source,
     complement,
+    everything,
     following,
     intersection,
     union,
+    watches_a_generator,
 )
 from .parser import parser_source
 from .pretrained_parsers import bisenet_source, segformer_source
 
 __all__ = [
-    "SOURCES", "ContentSource", "check_images", "check_mask", "complement", "content_source",
-    "everything", "following", "intersection", "union",
+    "SOURCES", "ContentSource", "check_images", "check_mask", "check_source", "complement",
+    "content_source", "everything", "following", "intersection", "union", "watches_a_generator",
 ]
-
-
-def everything(images: torch.Tensor) -> torch.Tensor:
-    """The content source that keeps every pixel: [N, 3, H, W] -> all-true [N, 1, H, W]."""
-    n, _, h, w = check_images(images).shape
-    return torch.ones(n, 1, h, w, dtype=torch.bool, device=images.device)
 
 
 def _everything() -> ContentSource:
@@ -94,7 +91,7 @@ def content_source(
             "segformer-face-parsing": weights, a file or a folder (default: downloaded once).
             "face-alignment": landmarks, "fan" for photographs or "portraits"; margin; box.
             "attention": generator, needed; clusters, keep, num_samples, seed. "painted": mask,
-            needed, a tensor or an image file.
+            needed, a bool tensor [H, W] or an image file.
 
     Returns:
         A callable: images [N, 3, H, W] in [-1, 1] -> mask [N, 1, H, W], bool.
@@ -104,6 +101,10 @@ def content_source(
             refuses; a package that it needs is missing.
         OSError: a network cannot be read or fetched.
     """
+    if not isinstance(name, str):
+        raise ValueError(
+            f"content source: got a {type(name).__name__}, expected one of {', '.join(SOURCES)}"
+        )
     if name not in _BUILDERS:
         raise ValueError(f"unknown content source {name!r}; known: {', '.join(SOURCES)}")
     known = inspect.signature(_BUILDERS[name]).parameters

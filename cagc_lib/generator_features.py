@@ -8,7 +8,7 @@ spherical k-means). No labels and no second network are needed, so this works fo
 artists' models. It works for the generator's own images only. Chapters 5 and 11.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -47,8 +47,8 @@ class GeneratorFeatures:
         kept: numbers of the clusters that are content.
 
     Raises:
-        ValueError: clusters or num_samples below 2 or 1, a number in keep that is no cluster, or
-            no cluster that keeps away from the rim.
+        ValueError: something else than a generator, clusters or num_samples below 2 or 1, a
+            number in keep that is no cluster, or no cluster that keeps away from the rim.
     """
 
     def __init__(
@@ -59,14 +59,20 @@ class GeneratorFeatures:
         num_samples: int = 64,
         seed: int = 0,
     ) -> None:
+        if not hasattr(generator, "readers"):
+            raise ValueError(
+                f"generator: got a {type(generator).__name__}, expected a generator; see "
+                "load_generator"
+            )
         if clusters < 2 or num_samples < 1:
             raise ValueError(
                 f"clusters and num_samples: got {clusters} and {num_samples}, expected at least "
                 "2 and 1"
             )
-        if keep is not None and (not keep or not set(keep) <= set(range(clusters))):
+        chosen = list(keep) if isinstance(keep, Collection) else []
+        if keep is not None and (not chosen or any(k not in range(clusters) for k in chosen)):
             raise ValueError(
-                f"keep: got {list(keep)}, expected some of the clusters 0 to {clusters - 1}"
+                f"keep: got {keep!r}, expected a list of some of the clusters 0 to {clusters - 1}"
             )
         self._watch(generator)
         random = torch.Generator().manual_seed(seed)
@@ -78,7 +84,7 @@ class GeneratorFeatures:
         """Number of every pixel's cluster.
 
         Args:
-            images: [N, 3, H, W], those that the generator drew last.
+            images: [N, 3, H, W], those that the generator drew last, all of them.
 
         Returns:
             [N, h, w], int64, at half the images' resolution.
@@ -91,7 +97,8 @@ class GeneratorFeatures:
         same = drawn is not None and drawn.shape == images.shape
         if not same or not torch.equal(drawn.to(images), images):
             raise ValueError(
-                "content: got images that the generator did not just draw, expected its last ones"
+                "content: got images that the generator did not just draw, expected its last "
+                "ones, the whole batch: draw them again, then ask"
             )
         return (self._pixels() @ self.centres.to(images.device).T).argmax(-1)
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .artefacts import atomic_write
-from .masks import check_mask
+from .masks import check_mask, check_source
 from .protocol import PrunableGenerator, evaluating, like
 
 METHODS = ("content-aware", "l1-out", "l1-in", "activation", "slimming", "random")
@@ -126,13 +126,16 @@ def score_channels(
         The scores, on the CPU.
 
     Raises:
-        ValueError: an argument out of range, a mask that does not fit, no pixel of content at all.
+        ValueError: an argument out of range, content that is no source, a mask that does not fit,
+            no pixel of content at all.
     """
     settings = {
         "method": method, "num_samples": num_samples, "batch_size": batch_size,
         "noise_prob": noise_prob, "seed": seed, "per_sample": per_sample, "noise": noise,
     }
     _check_settings(**settings)
+    if method == "content-aware":
+        check_source(content)
     step = 1 if per_sample else batch_size
     batches = tqdm(
         [range(i, min(i + step, num_samples)) for i in range(0, num_samples, step)],

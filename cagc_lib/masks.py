@@ -4,7 +4,7 @@ A source is a plain callable: images [N, 3, H, W] in [-1, 1] -> mask [N, 1, H, W
 a pixel is content. A user's own function works wherever a source of ours does. Chapter 5.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +55,24 @@ def check_mask(mask: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     return mask
 
 
+def check_source(source: object, what: str = "content") -> None:
+    """Raise a one-line ValueError, which begins with `what`, unless source can be called."""
+    if not callable(source):
+        raise ValueError(
+            f"{what}: got a {type(source).__name__}, expected a source, a callable from images to "
+            "masks; see content_source"
+        )
+
+
+def check_classes(classes: object, names: Sequence[str]) -> None:
+    """Raise a one-line ValueError unless classes is a list of some of the names."""
+    if isinstance(classes, str) or not isinstance(classes, Collection) or not classes:
+        raise ValueError(f"classes must be a non-empty list of names, got {classes!r}")
+    for item in classes:
+        if item not in names:
+            raise ValueError(f"unknown class {item!r}; known: {', '.join(names)}")
+
+
 def everything(images: torch.Tensor) -> torch.Tensor:
     """The content source that keeps every pixel: [N, 3, H, W] -> all-true [N, 1, H, W]."""
     n, _, h, w = check_images(images).shape
@@ -85,6 +103,13 @@ def following(source: ContentSource | None, g: PrunableGenerator) -> ContentSour
         g: the generator to watch instead.
     """
     return source.following(g) if hasattr(source, "following") else source
+
+
+def watches_a_generator(source: ContentSource | None) -> bool:
+    """Whether a source, or one that it is made of, knows no images but one generator's last."""
+    if isinstance(source, Combination):
+        return any(watches_a_generator(part) for part in source.sources)
+    return hasattr(source, "following")
 
 
 @dataclass(frozen=True)
@@ -142,8 +167,7 @@ def _combination(rule: str, sources: tuple[ContentSource, ...]) -> Combination:
     if not sources:
         raise ValueError(f"{rule}: got no source, expected at least one")
     for source in sources:
-        if not callable(source):
-            raise ValueError(f"{rule}: got {source!r}, expected a callable from images to masks")
+        check_source(source, rule)
     return Combination(rule, sources)
 
 
@@ -151,14 +175,15 @@ class PaintedMask:
     """A content source that calls the same place content in every image: a mask painted by hand.
 
     For generators whose images are aligned, so that a place means the same in all of them. The
-    mask is enlarged or reduced smoothly to the images' size, then cut at one half.
+    mask is enlarged or reduced bilinearly to the images' size, then cut at one half.
 
     Args:
         mask: bool [H, W], or the path of an image file in which content is painted lighter than
-            middle grey.
+            middle grey. H : W is as in the images that it is asked about.
 
     Raises:
-        ValueError: another tensor, a file that is no image, or a mask that is all content or none.
+        ValueError: another tensor, a file that is no image, has 16 bits or is transparent, or a
+            mask that is all content or none.
         OSError: the file cannot be opened.
     """
 
@@ -166,23 +191,48 @@ class PaintedMask:
         if isinstance(mask, str | Path):
             mask = _read_mask(Path(mask))
         if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool or mask.ndim != 2:
-            got = f"{mask.dtype} {list(mask.shape)}" if isinstance(mask, torch.Tensor) else mask
+            got = f"a {type(mask).__name__}"
+            if hasattr(mask, "dtype"):
+                got += f" of {mask.dtype} {list(mask.shape)}"
             raise ValueError(f"painted mask: got {got}, expected a bool tensor [H, W] or a file")
-        if mask.all() or not mask.any():
-            amount = "all" if mask.all() else "none"
-            raise ValueError(f"painted mask: got {amount} of it content, expected a part")
-        self.mask = mask
+        self.mask = _part(mask)
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Content mask: [N, 3, H, W] in [-1, 1] -> [N, 1, H, W], bool."""
+        """Content mask: [N, 3, H, W] in [-1, 1] -> [N, 1, H, W], bool.
+
+        Raises:
+            ValueError: the images' sides are in another ratio than the mask's, or are so few pixels
+                that nothing of the mask is left.
+        """
         n, _, *size = check_images(images).shape
-        mask = resize_mask(self.mask.to(images.device)[None, None], size)
+        height, width = self.mask.shape
+        if size[0] * width != size[1] * height:
+            raise ValueError(
+                f"painted mask: got [{height}, {width}], expected the ratio of the images' {size}"
+            )
+        mask = _part(resize_mask(self.mask.to(images.device)[None, None], size))
         return mask.expand(n, -1, -1, -1).clone()
+
+
+def _part(mask: torch.Tensor) -> torch.Tensor:
+    """The mask itself, if it says anything."""
+    if mask.all() or not mask.any():
+        amount = "all" if mask.all() else "none"
+        at = " x ".join(str(side) for side in mask.shape[-2:])
+        raise ValueError(f"painted mask: got {amount} of {at} pixels content, expected a part")
+    return mask
 
 
 def _read_mask(path: Path) -> torch.Tensor:
     try:
         with Image.open(path) as image:
+            # Pillow would clip 16 bits to 8, and drop what says that white is transparent
+            if image.mode not in ("1", "L", "P", "RGB") or "transparency" in image.info:
+                got = image.mode + " and transparency" * ("transparency" in image.info)
+                raise ValueError(
+                    f"painted mask: {path}: got mode {got}, expected 8 bits a channel and no "
+                    "transparency"
+                )
             grey = np.asarray(image.convert("L"))
     except UnidentifiedImageError:
         raise ValueError(f"painted mask: {path} is not an image file") from None

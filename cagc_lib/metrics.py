@@ -21,7 +21,7 @@ import torch
 from tqdm import tqdm
 
 from . import costs
-from .content import ContentSource, check_mask, content_source
+from .content import ContentSource, check_mask, check_source, content_source, watches_a_generator
 from .distances import (
     feature_statistics,
     frechet_distance,
@@ -224,7 +224,8 @@ def evaluate(
         g: the generator, moved to device and back.
         num_samples: generated images, and as many reference images.
         seed: decides z and noise. The reference images are always the same.
-        content: a content source or its name, or None for the overall numbers only.
+        content: a content source or its name, or None for the overall numbers only. Not
+            "attention", which knows one generator's images only.
         teacher: a generator of the same resolution and z_dim, or None.
         batch_size: images at once; no result depends on it beyond rounding.
         truncation_psi: pulls w toward w_avg; the protocol says 1.
@@ -237,9 +238,10 @@ def evaluate(
         A Report.
 
     Raises:
-        ValueError: num_samples below 5, or a teacher of another resolution or z_dim.
+        ValueError: num_samples below 5, a teacher of another resolution or z_dim, or content that
+            is no source or watches a generator.
     """
-    _check_request(g, num_samples, batch_size, teacher)
+    _check_request(g, num_samples, batch_size, teacher, content)
     source = None if reference == "portraits" else reference
     if isinstance(source, str):
         source = image_source(source, g.config.resolution)
@@ -256,7 +258,8 @@ def evaluate(
 
 
 def _check_request(
-    g: PrunableGenerator, num_samples: int, batch_size: int, teacher: PrunableGenerator | None
+    g: PrunableGenerator, num_samples: int, batch_size: int, teacher: PrunableGenerator | None,
+    content: str | ContentSource | None,
 ) -> None:
     if num_samples < 5:
         raise ValueError(f"num_samples: got {num_samples}, expected at least 5")
@@ -269,6 +272,13 @@ def _check_request(
         raise ValueError(
             f"teacher: got resolution {teacher.config.resolution} and z_dim "
             f"{teacher.config.z_dim}, expected {g.config.resolution} and {g.config.z_dim}"
+        )
+    if content is not None and not isinstance(content, str):
+        check_source(content)
+    if content == "attention" or watches_a_generator(content):
+        raise ValueError(
+            "content: got a source that knows one generator's last images only, expected one for "
+            "any images"
         )
 
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from .artefacts import artefact_path
 from .checkpoints import load_network, save_network
-from .masks import check_images, resize_mask
+from .masks import check_classes, check_images, resize_mask
 from .portraits import CLASS_NAMES, Portraits
 from .supervised import ResidualBlock, augment, fit, initialise
 
@@ -142,11 +142,7 @@ def parser_source(
     """
     if classes is None:
         classes = PAPER_CLASSES
-    if isinstance(classes, str) or not classes:
-        raise ValueError(f"classes must be a non-empty list of names, got {classes!r}")
-    for item in classes:
-        if item not in CLASS_NAMES:
-            raise ValueError(f"unknown class {item!r}; known: {', '.join(CLASS_NAMES)}")
+    check_classes(classes, CLASS_NAMES)
     parser = _load(artefact_path("portraits-parser"))
     return ParserSource(parser if device is None else parser.to(device), classes)
 

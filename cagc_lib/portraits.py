@@ -1,8 +1,9 @@
 """Portraits: rendered faces before cluttered backgrounds out of focus, with their exact truth.
 
 One row of P parameters in (0, 1) describes one portrait completely, and every pixel is a function
-of that row alone: images [N, 3, R, R] in [-1, 1], the parsing map [N, R, R] with the class ids of
-CelebAMask-HQ, the 68 iBUG landmarks [N, 68, 2] and named attributes. The parameters of seed s are
+of that row alone: images [N, 3, R, R] in [-1, 1], the parsing map [N, R, R], the 68 iBUG landmarks
+[N, 68, 2] and named attributes. The classes are CelebAMask-HQ's, with the ids of the paper's
+parser, which are not that data set's own. The parameters of seed s are
 u[s, j] = (hash(s, j) + 1/2) / 2^23, a counter-based hash in integer arithmetic, so the same seed
 gives the same bytes in any batch. Left and right are the viewer's. Chapters 1 and 5.
 """

@@ -17,7 +17,7 @@ from torch import nn
 
 from .checkpoints import load_tensors
 from .downloads import model_path
-from .masks import check_images, resize_mask
+from .masks import check_classes, check_images, resize_mask
 from .portraits import CLASS_NAMES
 
 BISENET = "bisenet-celebamask"
@@ -43,7 +43,7 @@ class PretrainedParser:
             cloth.
 
     Raises:
-        ValueError: a class that is not among the names.
+        ValueError: a class that is not among the names, or an empty list.
     """
 
     def __init__(
@@ -53,8 +53,7 @@ class PretrainedParser:
         names: Sequence[str],
         classes: Sequence[str] | None = None,
     ) -> None:
-        if missing := [name for name in (classes or NOT_CONTENT) if name not in names]:
-            raise ValueError(f"unknown class {missing[0]!r}; known: {', '.join(names)}")
+        check_classes(NOT_CONTENT if classes is None else classes, names)
         self.network = network.eval().requires_grad_(False)
         self.logits = logits
         self.names = tuple(names)
@@ -99,7 +98,7 @@ def bisenet_source(
     Args:
         weights: a file of its weights, 79999_iter.pth or facexlib's parsing_bisenet.pth; None
             downloads the latter once.
-        classes: names out of the portraits' CLASS_NAMES, which are CelebAMask-HQ's; None is the
+        classes: names out of the portraits' CLASS_NAMES, which are in its order; None is the
             paper's rule.
 
     Raises:

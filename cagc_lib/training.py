@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from .artefacts import atomic_write
 from .checkpoints import load_training_state, save_checkpoint, save_training_state
-from .content import ContentSource, following
+from .content import ContentSource, check_source, following
 from .distillation import DistillationConfig
 from .images import image_source, mixed_seed, save_sheet
 from .networks import build, kind_of, matching_discriminator
@@ -120,6 +120,8 @@ def train_student(
         if getattr(config, name):
             got = getattr(config, name)
             raise ValueError(f"{name}: got {got}, expected 0 for a student")
+    if content is not None:
+        check_source(content)
     got, expected = kind_of(teacher.config), kind_of(student.config)
     if got != expected:
         raise ValueError(f"teacher: got a {got} network, expected the student's kind, {expected}")

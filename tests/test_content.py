@@ -112,9 +112,11 @@ def test_parsing_touches_no_global_random_state(held_out, source):
     ("arguments", "message"),
     [
         (("faces",), "portraits, everything"),
+        ((["hair"],), "^content source: got a list, expected one of portraits, everything"),
         (("portraits", ["nose", "whiskers"]), "'whiskers'.*skin"),
         (("portraits", []), "non-empty"),
         (("portraits", "hair"), "list"),
+        (("portraits", 3), "non-empty list of names, got 3"),
         (("everything", ["hair"]), '"everything" takes no classes'),
         (("attention",), '"attention" needs generator'),
         (("painted",), '"painted" needs mask'),

@@ -15,7 +15,7 @@ from cagc_lib.networks import build
 from cagc_lib.sngan import SNGANConfig
 
 STYLEGAN2 = GeneratorConfig(16, (4,) * 6, z_dim=8, w_dim=8, mapping_layers=1)
-NOT_DRAWN = r"^content: got images that the generator did not just"
+NOT_DRAWN = r"^content: got images that the generator did not just draw, .*whole batch"
 
 
 @pytest.mark.parametrize("config", [STYLEGAN2, SNGANConfig(16, (4,) * 5, z_dim=8)])
@@ -34,6 +34,8 @@ def test_the_images_just_drawn_have_a_mask_and_no_others(config: object) -> None
     assert source.clusters(images).shape == (2, 8, 8)
     with pytest.raises(ValueError, match=NOT_DRAWN):
         source(images.flip(0))
+    with pytest.raises(ValueError, match=NOT_DRAWN):
+        source(images[:1])
     # a copy has a source of its own, and scoring finds the images it asks about
     other = copy.deepcopy(g)
     followed = following(source, other)
@@ -85,10 +87,17 @@ def test_the_same_seed_finds_the_same_clusters() -> None:
     [
         ({"clusters": 1}, "clusters and num_samples: got 1 and 64"),
         ({"num_samples": 0}, "clusters and num_samples: got 8 and 0"),
-        ({"keep": []}, r"keep: got \[\], expected some of the clusters 0 to 7"),
+        ({"keep": []}, r"keep: got \[\], expected a list of some of the clusters 0 to 7"),
         ({"keep": [8]}, r"keep: got \[8\]"),
+        ({"keep": 3}, "keep: got 3, expected a list of some of the clusters"),
+        ({"keep": "3"}, "keep: got '3', expected a list"),
     ],
 )
 def test_wrong_options_are_named(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}"):
         GeneratorFeatures(build(STYLEGAN2), **options)
+
+
+def test_a_generators_name_is_no_generator() -> None:
+    with pytest.raises(ValueError, match=r"^generator: got a str, expected a generator; see load"):
+        content_source("attention", generator="portraits")

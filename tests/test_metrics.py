@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from cagc_lib import metrics
-from cagc_lib.content import everything
+from cagc_lib.content import complement, everything, union
 from cagc_lib.distances import feature_statistics, frechet_distance
 from cagc_lib.features import load_features
 from cagc_lib.generator import Generator, GeneratorConfig
+from cagc_lib.generator_features import GeneratorFeatures
 from cagc_lib.metrics import Report, evaluate, sample_inputs
 from cagc_lib.portraits import render_portraits
 from cagc_lib.supervised import HELD_OUT_SEED, gaussian_blur
@@ -192,6 +193,12 @@ def test_bad_input_is_named(generator):
         evaluate(generator, num_samples=5, batch_size=0)
     with pytest.raises(ValueError, match="unknown content source"):
         evaluate(generator, num_samples=5, content="faces")
+    with pytest.raises(ValueError, match=r"^content: got a Tensor, expected a source"):
+        evaluate(generator, num_samples=5, content=torch.ones(5, 1, 32, 32).bool())
+    watching = GeneratorFeatures(copy.deepcopy(generator), keep=[0], num_samples=4)
+    for content in ("attention", watching, union(everything, complement(watching))):
+        with pytest.raises(ValueError, match=r"^content: got a source that knows one generator's"):
+            evaluate(generator, num_samples=5, content=content)
     other = Generator(GeneratorConfig(16, (4,) * 6, z_dim=8, w_dim=8, mapping_layers=1))
     with pytest.raises(ValueError, match="teacher: got resolution 16"):
         evaluate(generator, num_samples=5, teacher=other)

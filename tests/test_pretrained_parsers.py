@@ -61,6 +61,12 @@ def test_a_parser_without_the_rules_classes_is_refused() -> None:
         PretrainedParser(Bands(5), lambda x: x, LABELS, ["fur"])
 
 
+@pytest.mark.parametrize("classes", ["hair", [], 3])
+def test_classes_are_a_list_of_names(classes: object) -> None:
+    with pytest.raises(ValueError, match=r"^classes must be a non-empty list of names, got"):
+        PretrainedParser(Bands(5), lambda x: x, LABELS, classes)
+
+
 def test_a_segformer_comes_through_transformers(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers", reason="needs the package transformers")
     torch.manual_seed(0)

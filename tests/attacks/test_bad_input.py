@@ -100,6 +100,15 @@ def test_a_mask_of_another_shape_or_type(mask: Callable, word: str) -> None:
     fails(lambda: salt_and_pepper(images, mask(images), 0.05), "mask", word)
 
 
+@pytest.mark.parametrize(
+    ("content", "word"), [("everything", "str"), (torch.ones(2, 1, 8, 8) > 0, "Tensor")]
+)
+def test_content_that_is_no_source(content: object, word: str) -> None:
+    fails(lambda: score_channels(network(), content), "content: got a", word, "content_source")
+    # nothing else asks for it
+    score_channels(network(), content, "l1-out", num_samples=2)
+
+
 def test_content_without_a_pixel() -> None:
     nothing = lambda images: ~everything(images)  # noqa: E731
     fails(lambda: score_channels(network(), nothing, num_samples=4), "content", "no pixel")
