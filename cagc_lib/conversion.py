@@ -1,13 +1,15 @@
 """Writes a network in another format and proves it; describes what a file holds.
 
-    convert: checkpoint -> file, read back: the same images from the same z, before and after
-    card:    checkpoint -> lines of text: format, sizes, costs, hashes, what is missing
+    convert:    checkpoint -> file, read back: the same images from the same z, before and after
+    card:       checkpoint -> lines of text: format, sizes, costs, hashes, what is missing
+    comparison: teacher, student -> a table: widths, parameters, MACs, latency
 
 A conversion renames numbers and copies them, so the images must agree to float32's last digits; a
 file whose images do not is not left behind. float16 is a loss by choice, and is told as one.
 Chapter 12.
 """
 
+import statistics
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +20,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .checkpoints import Checkpoint, load_checkpoint, save_checkpoint
-from .costs import macs, parameters
+from .costs import latency, macs, parameters
 from .generator import GeneratorConfig
 from .networks import KINDS, kind_of
-from .protocol import Shapes
+from .protocol import PrunableGenerator, Shapes
 
 NUM_IMAGES = 8
 # not 1: an image then depends on w_avg too
 TRUNCATION_PSI = 0.7
 LIMIT = 1e-5
+TURNS = 9
 _FORMATS = {
     "safetensors": "safetensors of this project",
     "rosinality": "rosinality/CAGC .pt",
@@ -198,6 +201,36 @@ def _missing(checkpoint: Checkpoint) -> list[str]:
     if checkpoint.generator.lineage is None:
         facts.append("kept indices and teacher's hash (if it was pruned, none are stored)")
     return facts
+
+
+def comparison(teacher: PrunableGenerator, student: PrunableGenerator) -> str:
+    """Describe a teacher and its student in a table; latencies are measured here and now.
+
+    Args:
+        teacher, student: generators of one kind; they are moved to the CPU.
+
+    Returns:
+        One line a fact, with the ratio of the two.
+    """
+    pair = (teacher.cpu(), student.cpu())
+    work = [macs(g) for g in pair]
+    sizes = [parameters(g) for g in pair]
+    # in turns, so that whatever else the machine does meets both alike
+    turns = [[latency(g, repeats=1, warmup=1).p50 for g in pair] for _ in range(TURNS)]
+    times = [statistics.median(column) for column in zip(*turns, strict=True)]
+    rows = [
+        ("", "teacher", "student", ""),
+        ("widths", *(short_widths(g.config.channels) for g in pair), ""),
+        ("parameters", *(f"{n:,}" for n in sizes), f"{sizes[0] / sizes[1]:.2f}x fewer"),
+        ("MACs", *(f"{n:,}" for n in work), f"{work[0] / work[1]:.2f}x fewer"),
+        ("latency", *(f"{1e3 * t:.1f} ms" for t in times), f"{times[0] / times[1]:.2f}x the speed"),
+    ]
+    wide = [max(len(row[i]) for row in rows) for i in range(4)]
+    lines = [
+        "  ".join([row[0].ljust(wide[0]), *(row[i].rjust(wide[i]) for i in (1, 2, 3))]).rstrip()
+        for row in rows
+    ]
+    return "\n".join(lines)
 
 
 def _printable(text: str) -> str:
