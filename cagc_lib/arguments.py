@@ -17,7 +17,7 @@ def distillation(whole: argparse.ArgumentParser) -> None:
                              "face-alignment: for faces; class-activation: for CIFAR-10; "
                              "painted=FILE: one place in aligned images, painted lighter than "
                              "middle grey; attention, clusters of the generator's own features, "
-                             "or everything: for any generator "
+                             "or attention=0,3, those clusters, or everything: for any generator "
                              "(portraits for the shipped ones; others have no default)")
     parser.add_argument("--l1", type=number, default=3.0, help="weight of the pixel loss (3)")
     parser.add_argument("--perceptual", type=number, default=3.0,

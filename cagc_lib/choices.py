@@ -1,6 +1,6 @@
 """What a command works with, read off its arguments: content, feature networks, a device.
 
-    "hair,hat", "bisenet=weights.pth" -> a content source
+    "hair,hat", "bisenet=weights.pth", "attention=0,3" -> a content source
     nothing -> rendered portraits, for the networks that this book ships; for others, a refusal
 
 The shipped generators draw portraits, and so do students pruned from them. To take a stranger's
@@ -8,6 +8,7 @@ network for one would score, train and measure it by the wrong pictures, without
 asked for them. Chapter 12.
 """
 
+import re
 from typing import Any
 
 import torch
@@ -64,7 +65,11 @@ def read_content(text: str) -> tuple[str, dict[str, Any]]:
     Raises:
         ValueError: an unknown name or class, or a value that the source does not take.
     """
-    name, _, value = text.partition("=")
+    name, equals, value = text.partition("=")
+    if name == "attention" and equals:
+        if not re.fullmatch(r"[0-9]{1,4}(,[0-9]{1,4})*", value):
+            raise ValueError(f"content: got {text!r}, expected clusters, as in attention=0,3")
+        return name, {"keep": [int(number) for number in value.split(",")]}
     if value and name in _OPTION_OF_FILE:
         return name, {_OPTION_OF_FILE[name]: value}
     if name == "painted":

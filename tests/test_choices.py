@@ -10,13 +10,16 @@ from cagc_lib import choices
 from cagc_lib.checkpoints import Checkpoint, load_checkpoint
 from cagc_lib.choices import (
     draws_portraits,
+    find_content,
     find_device,
     measuring_network,
     perceptual_network,
     read_content,
     settle,
 )
+from cagc_lib.content import everything
 from cagc_lib.generator import Generator, GeneratorConfig, Lineage
+from cagc_lib.generator_features import GeneratorFeatures
 from cagc_lib.portraits import CLASS_NAMES
 
 CONFIG = GeneratorConfig(16, (4,) * 6, z_dim=8, w_dim=8, mapping_layers=1)
@@ -53,6 +56,7 @@ def test_only_a_network_of_portraits_needs_no_word() -> None:
         ("portraits", "portraits", {}),
         ("hair,hat", "portraits", {"classes": ["hair", "hat"]}),
         ("attention", "attention", {}),
+        ("attention=0,3", "attention", {"keep": [0, 3]}),
         ("painted=a=b.png", "painted", {"mask": "a=b.png"}),
         ("bisenet=w.pth", "bisenet", {"weights": "w.pth"}),
         ("segformer-face-parsing=folder", "segformer-face-parsing", {"weights": "folder"}),
@@ -69,12 +73,26 @@ def test_content_is_read(text: str, name: str, options: dict) -> None:
         ("", "got '', expected portraits"),
         ("painted", "got painted, expected painted=FILE"),
         ("painted=", "got painted, expected painted=FILE"),
+        ("attention=", "got 'attention=', expected clusters, as in attention=0,3"),
+        ("attention=a", "got 'attention=a', expected clusters"),
+        ("attention=0,,3", "got 'attention=0,,3', expected clusters"),
+        ("attention=-1", "got 'attention=-1', expected clusters"),
         ("everything=x", "got 'everything=x', expected portraits"),
     ],
 )
 def test_content_that_cannot_be_read_is_named(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=f"^content: {message}"):
         read_content(text)
+
+
+def test_attention_asks_the_generator_for_the_clusters_named() -> None:
+    g = Generator(CONFIG).eval()
+    source = find_content("attention=0,3", g)
+    assert isinstance(source, GeneratorFeatures)
+    assert source.kept == (0, 3)
+    with pytest.raises(ValueError, match=r"keep: got \[9\], expected .*clusters 0 to 7"):
+        find_content("attention=9", g)
+    assert find_content("everything") is everything
 
 
 def test_the_perceptual_network_knows_the_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
