@@ -11,6 +11,7 @@ import dataclasses
 import io
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,7 @@ def run_train_student(parsed: argparse.Namespace) -> None:
     """`train student`: distillation of a network that was pruned before."""
     teacher = _load_teacher(parsed, trains=True)
     student = load_generator(parsed.student, parsed.trust)
+    _check_lineage(student, teacher)
     target = _registered(parsed.register)
     network = _prepare(parsed, teacher)
     source = find_content(parsed.content, teacher.generator)
@@ -233,6 +235,14 @@ def _load_teacher(parsed: argparse.Namespace, trains: bool) -> Checkpoint:
     if trains:
         parsed.data = settle("data", parsed.data, known, "--data FOLDER of real pictures")
     return teacher
+
+
+def _check_lineage(student: PrunableGenerator, teacher: Checkpoint) -> None:
+    """Say it if a student names another teacher; no error, as a converted one has another hash."""
+    source = student.lineage and student.lineage.source_sha256
+    if source and source != teacher.sha256:
+        told = f"teacher: got SHA-256 {teacher.sha256[:16]}..., but the student was pruned from"
+        print(f"{told} {source[:16]}...", file=sys.stderr)
 
 
 def _prepare(parsed: argparse.Namespace, teacher: Checkpoint) -> ImageFeatures | None:

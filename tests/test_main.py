@@ -138,6 +138,39 @@ def test_training_a_teacher_then_a_student(tmp_path: Path, capsys) -> None:
     assert told["training"]["autocast"] == "bfloat16"
 
 
+def test_a_student_of_another_teacher_is_told(teacher: str, tmp_path: Path, capsys) -> None:
+    g, d = Generator(CONFIG), Discriminator(matching_discriminator(CONFIG))
+    save_checkpoint(g, d, tmp_path / "other.safetensors")
+    hashes = [load_checkpoint(f).sha256[:16] for f in (tmp_path / "other.safetensors", teacher)]
+    pruned = tmp_path / "pruned.safetensors"
+    assert run("compress", teacher, "--content", "everything", *QUICK, "--out", pruned) == 0
+    student = ("train", "student", pruned, "--content", "everything", "--images", "4", *TINY)
+    capsys.readouterr()
+    assert run(*student, "--teacher", teacher, "--out", tmp_path / "a") == 0
+    assert "the student was pruned from" not in capsys.readouterr().err
+    # trained all the same: a converted teacher has another hash too
+    other = ("--teacher", tmp_path / "other.safetensors", "--out", tmp_path / "b")
+    assert run(*student, *other) == 0
+    assert (
+        f"teacher: got SHA-256 {hashes[0]}..., but the student was pruned from {hashes[1]}...\n"
+    ) in capsys.readouterr().err
+
+
+def test_clusters_of_the_generators_features_are_chosen(
+    teacher: str, tmp_path: Path, capsys
+) -> None:
+    out = tmp_path / "s.safetensors"
+    every = ",".join(map(str, range(8)))
+    common = ("compress", teacher, *QUICK, "--out")
+    assert run(*common, out, "--content", f"attention={every}") == 0
+    assert run(*common, tmp_path / "e.safetensors", "--content", "everything") == 0
+    # all clusters together are every pixel
+    assert out.read_bytes() == (tmp_path / "e.safetensors").read_bytes()
+    capsys.readouterr()
+    assert run(*common, out, "--content", "attention=8") == 2
+    assert "keep: got [8]" in capsys.readouterr().err
+
+
 def test_shipped_networks_mean_portraits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
