@@ -75,6 +75,7 @@ difference is printed. Nothing is written if they differ.
 examples:
   python -m cagc_lib convert network-snapshot-025000.pkl mine.safetensors
   python -m cagc_lib convert student.safetensors student.pt
+  python -m cagc_lib convert network-snapshot-025000.pkl mine.pt --drop-clamp
   python -m cagc_lib convert 256px_full_size.pt small.safetensors --generator-only --half
 """
 _INSPECT = """examples:
@@ -265,6 +266,9 @@ def _convert(parser: argparse.ArgumentParser) -> None:
                         help="leave the discriminator out")
     parser.add_argument("--half", action="store_true",
                         help="store float16, half the size; .safetensors only")
+    parser.add_argument("--drop-clamp", action="store_true",
+                        help="leave conv_clamp out, a bound on activations that .pt has no place "
+                             "for; refused where the 8 images show it")
     trust(parser)
     parser.set_defaults(run_command=commands.run_convert)
 

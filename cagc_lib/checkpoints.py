@@ -131,7 +131,7 @@ def save_checkpoint(
         FileNotFoundError: the folder does not exist.
     """
     path = Path(path)
-    check_target(path, half)
+    check_target(path, half, generator.config)
     if discriminator is not None:
         for what, of in (("resolution", lambda config: config.resolution), ("kind", kind_of)):
             got, expected = of(discriminator.config), of(generator.config)
@@ -162,7 +162,10 @@ def check_target(path: str | Path, half: bool = False, config: Shapes | None = N
     if half and suffix == ".pt":
         raise ValueError(f"{path}: float16 is for .safetensors, a .pt file stores float32")
     if config is not None and suffix == ".pt":
-        rosinality.check_config(config)
+        try:
+            rosinality.check_config(config)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
 
 
 def save_training_state(state: dict[str, Any], path: str | Path) -> None:

@@ -213,7 +213,7 @@ def run_convert(parsed: argparse.Namespace) -> None:
     source = load_checkpoint(parsed.file, parsed.trust)
     if parsed.generator_only:
         source = dataclasses.replace(source, discriminator=None)
-    result = convert(source, parsed.out, parsed.half, progress=True)
+    result = convert(source, parsed.out, parsed.half, True, parsed.drop_clamp)
     print(result.summary())
     print(f"{parsed.out}: {parsed.out.stat().st_size:,} bytes, SHA-256 {result.sha256}")
 

@@ -190,8 +190,8 @@ def test_conversions_that_cannot_be(place: Path, capsys) -> None:
     save_generator(Generator(clamped), place / "clamped.safetensors")
     for out, *words in (
         ("s.onnx", ".safetensors or .pt"), ("nowhere/s.pt", "nowhere"), (".", ".safetensors"),
-        ("s.pt", "conv_clamp", "256"), ("clamped.safetensors", "is the file to be converted"),
-        ("/proc/s.pt", "/proc"),
+        ("s.pt", "s.pt: a .pt file has no place for conv_clamp, got 256", "convert --drop-clamp"),
+        ("clamped.safetensors", "is the file to be converted"), ("/proc/s.pt", "/proc"),
     ):
         refuses(place, capsys, ["convert", "clamped.safetensors", out], *words)
     refuses(place, capsys, ["convert", "good.safetensors", "s.pt", "--half"], "float16")
