@@ -85,10 +85,17 @@ class Cursor:
         """Bytes between here and the end."""
         return len(self.data) - self.position
 
+    def need(self, count: int, what: str) -> None:
+        """Raise a ValueError if the buffer ends before `count` more bytes."""
+        if count > self.left():
+            raise ValueError(
+                f"cut off: got {self.left()} bytes after byte {self.position}, expected {count} "
+                f"for {what}"
+            )
+
     def take(self, count: int, what: str) -> memoryview:
         """The next `count` bytes, not copied."""
-        if count > self.left():
-            raise ValueError(f"got {self.left()} bytes, expected {count} for {what}")
+        self.need(count, what)
         self.position += count
         return self.data[self.position - count : self.position]
 
@@ -232,9 +239,7 @@ class Machine:
 
     def frame(self) -> None:
         """A frame only promises its length."""
-        size = self.cursor.number("<Q")
-        if size > self.cursor.left():
-            raise ValueError(f"got a frame of {size} bytes, expected <= {self.cursor.left()}")
+        self.cursor.need(self.cursor.number("<Q"), "a frame")
 
 
 _signature = functools.cache(inspect.signature)
