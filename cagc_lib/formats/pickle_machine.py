@@ -17,7 +17,7 @@ from typing import Any
 
 MAX_OPCODES = 200_000  # a 32x32 snapshot has 24,000, inner pickles included
 MAX_MEMO = 100_000
-MAX_TEXT_BYTES = 8 * 2**20
+MAX_TEXT_BYTES = 4 * 2**20  # four times that in memory, where one letter of a text is wide
 MAX_LINE_BYTES = 256
 
 
@@ -60,11 +60,12 @@ class Budget:
     """What one file may still use; the pickles nested inside it draw on the same account."""
 
     def __init__(self, file_bytes: int) -> None:
-        # every number of a tensor lies in the file, so views of more than that are an attack
+        # every number lies in the file once, so storages or views of more than that are an attack
         self.limits = {
             "opcodes": MAX_OPCODES,
             "bytes of text": MAX_TEXT_BYTES,
             "bytes of tensors": file_bytes,
+            "bytes of storages": file_bytes,
         }
         self.used = dict.fromkeys(self.limits, 0)
         self.hashes: dict[str, str] = {}  # of source texts, most of which come many times
