@@ -29,6 +29,9 @@ from .importance import METHODS
 from .networks import KINDS
 from .pruning import RGB_GAINS
 
+# what stands for portraits where it is not said
+SHIPPED = "portraits for the shipped networks; others have no default"
+
 _TOP = """examples:
   python -m cagc_lib compress portraits --ratio 0.7 --out student.safetensors
   python -m cagc_lib evaluate student.safetensors --teacher portraits
@@ -42,8 +45,12 @@ first asked for. COMMAND --help says more.
 _COMPRESS = """examples:
   prune only, a minute:
     python -m cagc_lib compress portraits --ratio 0.7 --out student.safetensors
-  a network of your own, without a parser:
-    python -m cagc_lib compress mine.pkl --ratio 0.7 --content everything --out student.pt
+  a network of your own, without a parser; pruned only:
+    python -m cagc_lib compress mine.pkl --ratio 0.7 --content everything --rgb-gain preserved \\
+        --out student.safetensors
+  the same, and distilled with pictures of your own; --resume goes on where it stopped:
+    python -m cagc_lib compress mine.pkl --ratio 0.7 --content everything --rgb-gain preserved \\
+        --perceptual 0 --data photos/ --distil-images 20000 --out student.safetensors
   the paper's recipe, hours; stop it when you like and continue with --resume:
     python -m cagc_lib compress portraits --ratio 0.7 --rgb-gain preserved --round-to 8 \\
         --distil-images 200000 --run runs/student --out student.safetensors
@@ -55,6 +62,8 @@ image of the same z. The class Report in cagc_lib/metrics.py explains units.
 examples:
   python -m cagc_lib evaluate portraits-11x --teacher portraits
   python -m cagc_lib evaluate student.safetensors --num-samples 500 --json report.json
+  python -m cagc_lib evaluate student.safetensors --teacher mine.pkl --content everything \\
+      --reference photos/ --features standard
 """
 _GENERATE = """examples:
   python -m cagc_lib generate portraits --out sheet.png
@@ -66,6 +75,7 @@ difference is printed. Nothing is written if they differ.
 examples:
   python -m cagc_lib convert network-snapshot-025000.pkl mine.safetensors
   python -m cagc_lib convert student.safetensors student.pt
+  python -m cagc_lib convert network-snapshot-025000.pkl mine.pt --drop-clamp
   python -m cagc_lib convert 256px_full_size.pt small.safetensors --generator-only --half
 """
 _INSPECT = """examples:
@@ -78,7 +88,7 @@ _TRAIN = """examples:
       --out runs/photos --resume
   python -m cagc_lib train student pruned.safetensors --teacher portraits --out runs/student
   python -m cagc_lib train student pruned.safetensors --teacher mine.pkl --content everything \\
-      --data photos/ --out runs/mine
+      --data photos/ --perceptual 0 --out runs/mine
   python -m cagc_lib train teacher --network sngan --data cifar10/train --out runs/sngan
   python -m cagc_lib train parser --out parser.safetensors
   python -m cagc_lib train classifier --data cifar10/train --test cifar10/test \\
@@ -206,7 +216,7 @@ def _compress(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", type=Path,
                         help="run folder of the distillation (beside --out, ending in .run)")
     distillation(parser)
-    training(parser)
+    training(parser, SHIPPED)
     trust(parser)
     parser.set_defaults(run_command=commands.run_compress)
 
@@ -215,14 +225,15 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a generator's file or name")
     parser.add_argument("--teacher", metavar="FILE", help="also measure the distance to this one")
     parser.add_argument("--num-samples", type=count, default=2000, help="images to measure (2000)")
-    parser.add_argument("--content", default="portraits",
+    parser.add_argument("--content",
                         help="as for compress, but not attention, which knows one generator's "
-                             "images only; or none for the overall numbers only (portraits)")
-    parser.add_argument("--reference", default="portraits",
-                        help="real images: portraits (rendered), or a folder (portraits)")
-    parser.add_argument("--features", default="portraits",
+                             f"images only; or none for the overall numbers only ({SHIPPED})")
+    parser.add_argument("--reference",
+                        help="real images: portraits (rendered), or a folder of pictures, as "
+                             f"--data of compress ({SHIPPED})")
+    parser.add_argument("--features",
                         help="what measures: portraits; standard, Inception and VGG as in "
-                             "published figures; or a classifier's file or name (portraits)")
+                             f"published figures; or a classifier's file or name ({SHIPPED})")
     parser.add_argument("--psi", type=number, default=1.0,
                         help="truncation: 1 is full variety, 0 the average image (1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
@@ -255,6 +266,9 @@ def _convert(parser: argparse.ArgumentParser) -> None:
                         help="leave the discriminator out")
     parser.add_argument("--half", action="store_true",
                         help="store float16, half the size; .safetensors only")
+    parser.add_argument("--drop-clamp", action="store_true",
+                        help="leave conv_clamp out, a bound on activations that .pt has no place "
+                             "for; refused where the 8 images show it")
     trust(parser)
     parser.set_defaults(run_command=commands.run_convert)
 
@@ -280,7 +294,7 @@ def _train_teacher(parser: argparse.ArgumentParser) -> None:
                         help="regression onto portraits before the adversarial phase (0)")
     parser.add_argument("--images", type=natural, default=200_000,
                         help="real images of the adversarial phase (200000)")
-    training(parser)
+    training(parser, "portraits")
     parser.set_defaults(run_command=commands.run_train_teacher)
 
 
@@ -291,7 +305,7 @@ def _train_student(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=natural, default=200_000,
                         help="real images to show (200000)")
     distillation(parser)
-    training(parser)
+    training(parser, SHIPPED)
     trust(parser)
     parser.set_defaults(run_command=commands.run_train_student)
 

@@ -11,19 +11,21 @@ import re
 def distillation(whole: argparse.ArgumentParser) -> None:
     """Add what the distillation losses take, and the content they look at."""
     parser = whole.add_argument_group("content and distillation")
-    parser.add_argument("--content", default="portraits",
+    parser.add_argument("--content",
                         help="portraits, or classes such as hair,hat: for rendered portraits only; "
                              "bisenet, segformer-face-parsing (either with =WEIGHTS) or "
                              "face-alignment: for faces; class-activation: for CIFAR-10; "
-                             "painted=FILE: one place in aligned images; attention (the "
-                             "generator's own features) or everything: for any generator "
-                             "(portraits)")
+                             "painted=FILE: one place in aligned images, painted lighter than "
+                             "middle grey; attention, clusters of the generator's own features, "
+                             "or attention=0,3, those clusters, or everything: for any generator "
+                             "(portraits for the shipped ones; others have no default)")
     parser.add_argument("--l1", type=number, default=3.0, help="weight of the pixel loss (3)")
     parser.add_argument("--perceptual", type=number, default=3.0,
                         help="weight of the feature loss (3)")
-    parser.add_argument("--perceptual-network", choices=("ours", "standard"), default="ours",
-                        help="what the feature loss looks through: ours knows portraits and "
-                             "CIFAR-10; standard is LPIPS with VGG, for photographs (ours)")
+    parser.add_argument("--perceptual-network", choices=("ours", "standard"),
+                        help="what the feature loss looks through: ours knows portraits and, for "
+                             "SN-GAN, CIFAR-10; standard is LPIPS with VGG, for photographs (ours "
+                             "for portraits and SN-GAN; others have no default)")
     parser.add_argument("--rgb", type=number, default=0.0,
                         help="weight of the pixel loss on smaller RGB sums (0)")
     parser.add_argument("--adversarial", type=number, default=1.0,
@@ -36,12 +38,14 @@ def distillation(whole: argparse.ArgumentParser) -> None:
                         help="the student's first weights (inherited)")
 
 
-def training(whole: argparse.ArgumentParser) -> None:
-    """Add what every run of the training loop takes."""
+def training(whole: argparse.ArgumentParser, default: str) -> None:
+    """Add what every run of the training loop takes; `default` says what --data is without it."""
     parser = whole.add_argument_group("training")
     parser.add_argument("--resume", action="store_true", help="continue the run where it stopped")
-    parser.add_argument("--data", default="portraits",
-                        help="real images: portraits (rendered), or a folder of yours (portraits)")
+    parser.add_argument("--data",
+                        help="real images: portraits (rendered), or a folder of pictures (.png, "
+                             ".jpg, .jpeg, .webp, .bmp, also in folders inside), cut to their "
+                             f"central square and resized ({default})")
     parser.add_argument("--batch-size", type=count, help="images a step (16; SN-GAN 64)")
     parser.add_argument("--autocast", choices=("off", "bfloat16"), default="bfloat16",
                         help="arithmetic of the networks in training (bfloat16)")

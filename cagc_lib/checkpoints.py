@@ -11,7 +11,6 @@ executes nothing. Everything is written atomically, as float32 unless asked for 
 
 import argparse
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +30,7 @@ from .artefacts import (
 from .discriminator import Discriminator, DiscriminatorConfig
 from .downloads import model_path
 from .formats import native, nvidia, rosinality
+from .formats.archives import check_zip
 from .formats.layouts import State, assemble, expected_shapes
 from .formats.native import load_network, save_network
 from .generator import Generator, GeneratorConfig
@@ -131,7 +131,7 @@ def save_checkpoint(
         FileNotFoundError: the folder does not exist.
     """
     path = Path(path)
-    check_target(path, half)
+    check_target(path, half, generator.config)
     if discriminator is not None:
         for what, of in (("resolution", lambda config: config.resolution), ("kind", kind_of)):
             got, expected = of(discriminator.config), of(generator.config)
@@ -162,7 +162,10 @@ def check_target(path: str | Path, half: bool = False, config: Shapes | None = N
     if half and suffix == ".pt":
         raise ValueError(f"{path}: float16 is for .safetensors, a .pt file stores float32")
     if config is not None and suffix == ".pt":
-        rosinality.check_config(config)
+        try:
+            rosinality.check_config(config)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
 
 
 def save_training_state(state: dict[str, Any], path: str | Path) -> None:
@@ -293,23 +296,19 @@ def _torch_load(path: Path) -> Any:
         with path.open("rb") as file:
             zipped = file.read(2) == b"PK"
         if zipped:
-            with zipfile.ZipFile(path) as archive:
-                entries = archive.infolist()
-            # a compressed entry could unfold to any size; torch.save never compresses
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-                raise ValueError("got a compressed archive, expected one of torch.save")
-            if sum(entry.file_size for entry in entries) > path.stat().st_size:
-                raise ValueError("got an archive of overlapping entries, expected separate ones")
+            check_zip(path)
         # given a path, torch would go by its extension
         with torch.serialization.safe_globals([argparse.Namespace]), path.open("rb") as file:
             return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         # torch raises many types for damaged files, with advice to load them unsafely
         refused = re.search(r"GLOBAL (\S+)", str(error))
-        reason = str(error).partition("\n")[0][:200]
+        reason = str(error).partition("\n")[0][:200] or type(error).__name__
         if refused:
             reason = f"got the name {refused[1][:80]}, expected tensors and plain values only"
-        raise ValueError(_one_line(path, f"not a readable torch file: {reason}")) from None
+        if not reason.startswith("got "):
+            reason = f"not a readable torch file: {reason}"
+        raise ValueError(_one_line(path, reason)) from None
 
 
 def _read_rosinality(path: Path) -> tuple[Generator, Discriminator | None, dict[str, Any]]:

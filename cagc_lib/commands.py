@@ -11,14 +11,14 @@ import dataclasses
 import io
 import json
 import re
-import statistics
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from . import classifier, content, costs, features, metrics
+from . import choices, classifier, features, metrics
 from .artefacts import atomic_write, data_dir, file_sha256, write_manifest_entry
 from .checkpoints import (
     Checkpoint,
@@ -27,20 +27,19 @@ from .checkpoints import (
     load_generator,
     save_checkpoint,
 )
-from .conversion import card, convert, short_widths
+from .choices import find_content, find_device, read_content, settle
+from .content import ContentSource
+from .conversion import card, comparison, convert
 from .distillation import DistillationConfig
-from .images import ClassFolders, save_sheet
+from .images import ClassFolders, image_source, save_sheet
 from .importance import score_channels
 from .networks import KINDS, kind_of
 from .parser import train_parser
-from .portraits import CLASS_NAMES
 from .protocol import ImageFeatures, PrunableGenerator, like
 from .pruning import plan_pruning, prune
-from .standard_features import load_standard_features
 from .train_state import SNGAN_RECIPE, TrainConfig, TrainState
 from .training import train_student, train_teacher
 
-TURNS = 9
 # what `train teacher` makes where it is told nothing else, and how a kind of network is trained
 SHAPES: dict[str, dict[str, Any]] = {
     "stylegan2": {
@@ -50,9 +49,12 @@ SHAPES: dict[str, dict[str, Any]] = {
     "sngan": {"resolution": 32, "channels": (256,) * 7, "z_dim": 128},
 }
 RECIPES = {"stylegan2": {"batch_size": 16}, "sngan": SNGAN_RECIPE}
-
-# what a file given with a content source's name is to that source
-_OPTION_OF_FILE = {"painted": "mask", "bisenet": "weights", "segformer-face-parsing": "weights"}
+# what a network of one's own is measured by, and what to ask for where nothing is said
+EVALUATED = {
+    "content": "--content SOURCE, or none",
+    "reference": "--reference FOLDER of real pictures",
+    "features": "--features standard, or a classifier",
+}
 
 
 def run_train_teacher(parsed: argparse.Namespace) -> None:
@@ -61,8 +63,10 @@ def run_train_teacher(parsed: argparse.Namespace) -> None:
     names = SHAPES["stylegan2"]
     given = {n: getattr(parsed, n) for n in names if getattr(parsed, n) is not None}
     generator = KINDS[parsed.network].generator_config.from_dict(SHAPES[parsed.network] | given)
-    device = _device(parsed.device)
-    network = _perceptual(device, "stylegan2") if config.looks_at_features else None
+    device = find_device(parsed.device)
+    network = None
+    if config.looks_at_features:
+        network = features.load_features(device, "portraits-perceptual")
     target = _registered(parsed.register)
     state = train_teacher(
         config, generator, parsed.out, features=network, resume=parsed.resume, device=device
@@ -93,7 +97,7 @@ def run_train_classifier(parsed: argparse.Namespace) -> None:
     held_out = parsed.test and ClassFolders(parsed.test, parsed.resolution)
     network = classifier.train_classifier(
         parsed.data, parsed.resolution, parsed.steps, parsed.batch_size, seed=parsed.seed,
-        out=path, device=_device(parsed.device),
+        out=path, device=find_device(parsed.device),
     )
     measured = {"accuracy": classifier.accuracy(network, held_out)} if held_out else {}
     for name, value in measured.items():
@@ -105,12 +109,13 @@ def run_train_classifier(parsed: argparse.Namespace) -> None:
 
 def run_train_student(parsed: argparse.Namespace) -> None:
     """`train student`: distillation of a network that was pruned before."""
-    source = _content(parsed.content)
-    teacher = load_checkpoint(parsed.teacher, parsed.trust)
-    source = source or content.content_source("attention", generator=teacher.generator)
+    teacher = _load_teacher(parsed, trains=True)
     student = load_generator(parsed.student, parsed.trust)
+    _check_lineage(student, teacher)
     target = _registered(parsed.register)
-    state = _distil(parsed, parsed.out, parsed.images, student, teacher, source)
+    network = _prepare(parsed, teacher)
+    source = find_content(parsed.content, teacher.generator)
+    state = _distil(parsed, parsed.out, parsed.images, student, teacher, source, network)
     print(f"{parsed.out / 'checkpoint.safetensors'}: {state.images:,} images seen")
     _register(target, state.average, None, parsed)
 
@@ -121,33 +126,34 @@ def run_compress(parsed: argparse.Namespace) -> None:
     _check_output(parsed.out, (".safetensors", ".pt"))
     if not 0 <= parsed.ratio < 1:
         raise ValueError(f"ratio: got {parsed.ratio}, expected a number in [0, 1)")
-    source = _content(parsed.content)
-    teacher = load_checkpoint(parsed.teacher, parsed.trust)
+    trains = bool(parsed.distil_images or parsed.sparse_images)
+    teacher = _load_teacher(parsed, trains)
     check_target(parsed.out, config=teacher.generator.config)
-    source = source or content.content_source("attention", generator=teacher.generator)
     run = parsed.run or parsed.out.with_suffix(".run")
     kept = run / "pruned.safetensors"
     if parsed.sparse_images and parsed.method != "slimming":
         raise ValueError(f"sparse-images: got method {parsed.method}, expected slimming")
     begun = any((run / f).exists() for f in ("state.pt", "sparse/state.pt"))
-    if begun and not parsed.resume and (parsed.distil_images or parsed.sparse_images):
+    if begun and not parsed.resume and trains:
         raise ValueError(f"run: {run} holds a run already; --resume it or choose another --run")
+    network = _prepare(parsed, teacher) if trains else None
+    source = find_content(parsed.content, teacher.generator)
     settings = _settings(parsed, teacher.sha256)
     if parsed.resume and kept.exists():
         _check_settings(run / "compress.json", settings)
         student = load_generator(kept)
     else:
-        student = _score_and_prune(parsed, teacher, source, run)
+        student = _score_and_prune(parsed, teacher, source, network, run)
         if parsed.distil_images:
             run.mkdir(parents=True, exist_ok=True)
             text = json.dumps(settings, indent=2) + "\n"
             atomic_write(run / "compress.json", text.encode())
             save_checkpoint(student, None, kept)
     if parsed.distil_images:
-        state = _distil(parsed, run, parsed.distil_images, student, teacher, source)
+        state = _distil(parsed, run, parsed.distil_images, student, teacher, source, network)
         student = state.average.cpu()
     save_checkpoint(student, None, parsed.out)
-    print(_comparison(teacher.generator, student))
+    print(comparison(teacher.generator, student))
     print(f"{parsed.out}: {parsed.out.stat().st_size:,} bytes")
     _register(target, student, None, parsed)
 
@@ -157,17 +163,21 @@ def run_evaluate(parsed: argparse.Namespace) -> None:
     for path, suffix in ((parsed.json, ".json"), (parsed.csv, ".csv")):
         if path is not None:
             _check_output(path, (suffix,))
-    if parsed.content == "attention":
+    if parsed.content not in (None, "none") and read_content(parsed.content)[0] == "attention":
         raise ValueError("content: got attention, expected a source for any image")
-    source = None if parsed.content == "none" else _content(parsed.content)
-    generator = load_generator(parsed.file, parsed.trust)
-    teacher = (
-        None if parsed.teacher is None else load_generator(parsed.teacher, parsed.trust)
-    )
+    generator = load_checkpoint(parsed.file, parsed.trust)
+    teacher = None if parsed.teacher is None else load_checkpoint(parsed.teacher, parsed.trust)
+    known = any(choices.draws_portraits(c) for c in (generator, teacher) if c is not None)
+    wanted = {
+        name: settle(name, getattr(parsed, name), known, expected)
+        for name, expected in EVALUATED.items()
+    }
     report = metrics.evaluate(
-        generator, parsed.num_samples, parsed.seed, source, teacher,
-        truncation_psi=parsed.psi, device=_device(parsed.device), progress=True,
-        reference=parsed.reference, features=_features(parsed.features),
+        generator.generator, parsed.num_samples, parsed.seed,
+        None if wanted["content"] == "none" else find_content(wanted["content"]),
+        None if teacher is None else teacher.generator,
+        truncation_psi=parsed.psi, device=find_device(parsed.device), progress=True,
+        reference=wanted["reference"], features=choices.measuring_network(wanted["features"]),
     )
     values = {key: value for key, value in report.to_dict().items() if value is not None}
     width = max(map(len, values))
@@ -182,7 +192,7 @@ def run_evaluate(parsed: argparse.Namespace) -> None:
 def run_generate(parsed: argparse.Namespace) -> None:
     """`generate`: a sheet of images, one a seed."""
     _check_output(parsed.out, (".png",))
-    generator = load_generator(parsed.file, parsed.trust).to(_device(parsed.device))
+    generator = load_generator(parsed.file, parsed.trust).to(find_device(parsed.device))
     z = [
         torch.randn(generator.config.z_dim, generator=torch.Generator().manual_seed(seed))
         for seed in parsed.seeds
@@ -203,7 +213,7 @@ def run_convert(parsed: argparse.Namespace) -> None:
     source = load_checkpoint(parsed.file, parsed.trust)
     if parsed.generator_only:
         source = dataclasses.replace(source, discriminator=None)
-    result = convert(source, parsed.out, parsed.half, progress=True)
+    result = convert(source, parsed.out, parsed.half, True, parsed.drop_clamp)
     print(result.summary())
     print(f"{parsed.out}: {parsed.out.stat().st_size:,} bytes, SHA-256 {result.sha256}")
 
@@ -213,8 +223,43 @@ def run_inspect(parsed: argparse.Namespace) -> None:
     print(card(load_checkpoint(parsed.file, parsed.trust), str(parsed.file)))
 
 
+def _load_teacher(parsed: argparse.Namespace, trains: bool) -> Checkpoint:
+    """Load the teacher and settle what the command line left open: content, real images."""
+    if parsed.content is not None:
+        # a mistyped name is told before a model is downloaded
+        read_content(parsed.content)
+    teacher = load_checkpoint(parsed.teacher, parsed.trust)
+    known = choices.draws_portraits(teacher)
+    expected = "--content SOURCE, such as everything"
+    parsed.content = settle("content", parsed.content, known, expected)
+    if trains:
+        parsed.data = settle("data", parsed.data, known, "--data FOLDER of real pictures")
+    return teacher
+
+
+def _check_lineage(student: PrunableGenerator, teacher: Checkpoint) -> None:
+    """Say it if a student names another teacher; no error, as a converted one has another hash."""
+    source = student.lineage and student.lineage.source_sha256
+    if source and source != teacher.sha256:
+        told = f"teacher: got SHA-256 {teacher.sha256[:16]}..., but the student was pruned from"
+        print(f"{told} {source[:16]}...", file=sys.stderr)
+
+
+def _prepare(parsed: argparse.Namespace, teacher: Checkpoint) -> ImageFeatures | None:
+    """Look at what training needs before hours go into the scores; return the feature network."""
+    config = teacher.generator.config
+    fit = _train_config(parsed, kind_of(config))
+    image_source(fit.data, config.resolution)
+    if not _distillation_config(parsed).perceptual:
+        return None
+    return choices.perceptual_network(
+        parsed.perceptual_network, kind_of(config), fit.data, find_device(parsed.device)
+    )
+
+
 def _score_and_prune(
-    parsed: argparse.Namespace, teacher: Checkpoint, source: content.ContentSource, run: Path
+    parsed: argparse.Namespace, teacher: Checkpoint, source: ContentSource,
+    network: ImageFeatures | None, run: Path,
 ) -> PrunableGenerator:
     g = teacher.generator
     if parsed.sparse_images:
@@ -222,10 +267,11 @@ def _score_and_prune(
         sparse = run / "sparse"
         sparse.mkdir(parents=True, exist_ok=True)
         g = _distil(
-            parsed, sparse, parsed.sparse_images, g, teacher, source, sparsity=parsed.sparsity
+            parsed, sparse, parsed.sparse_images, g, teacher, source, network,
+            sparsity=parsed.sparsity,
         ).average
     scores = score_channels(
-        g.to(_device(parsed.device)), source, parsed.method, parsed.num_samples,
+        g.to(find_device(parsed.device)), source, parsed.method, parsed.num_samples,
         parsed.score_batch, parsed.noise_prob, parsed.seed, parsed.per_sample, progress=True,
     )
     plan = plan_pruning(scores, parsed.ratio, parsed.round_to)
@@ -234,22 +280,23 @@ def _score_and_prune(
 
 def _distil(
     parsed: argparse.Namespace, run: Path, images: int, student: PrunableGenerator,
-    teacher: Checkpoint, source: content.ContentSource, **values: float,
+    teacher: Checkpoint, source: ContentSource, network: ImageFeatures | None, **values: float,
 ) -> TrainState:
-    distillation = DistillationConfig(
-        l1=parsed.l1, perceptual=parsed.perceptual, rgb=parsed.rgb,
-        adversarial=parsed.adversarial, mask_content=not parsed.no_mask,
-        noise=parsed.teacher_noise, init=parsed.init,
-    )
-    device = _device(parsed.device)
     if teacher.discriminator is None:
         print("the teacher's file holds no discriminator: a new one is trained")
     kind = kind_of(teacher.generator.config)
     return train_student(
-        _train_config(parsed, kind, images=images, **values), distillation, student,
-        teacher.generator, run, teacher.discriminator, source,
-        _perceptual(device, kind, parsed.perceptual_network) if distillation.perceptual else None,
-        parsed.resume, device,
+        _train_config(parsed, kind, images=images, **values), _distillation_config(parsed),
+        student, teacher.generator, run, teacher.discriminator, source, network, parsed.resume,
+        find_device(parsed.device),
+    )
+
+
+def _distillation_config(parsed: argparse.Namespace) -> DistillationConfig:
+    return DistillationConfig(
+        l1=parsed.l1, perceptual=parsed.perceptual, rgb=parsed.rgb,
+        adversarial=parsed.adversarial, mask_content=not parsed.no_mask,
+        noise=parsed.teacher_noise, init=parsed.init,
     )
 
 
@@ -258,29 +305,6 @@ def _train_config(parsed: argparse.Namespace, kind: str, **values: object) -> Tr
         if getattr(parsed, name, None) is not None:
             values.setdefault(name, getattr(parsed, name))
     return TrainConfig.from_dict(RECIPES[kind] | values | dict(parsed.set))
-
-
-def _content(text: str) -> content.ContentSource | None:
-    """Look up a source: NAME, NAME=FILE, or classes of the portraits separated by commas.
-
-    None stands for "attention": that source needs the teacher, which is loaded later.
-    """
-    name, _, file = text.partition("=")
-    if name == "attention" and not file:
-        return None
-    if file and name in _OPTION_OF_FILE:
-        return content.content_source(name, **{_OPTION_OF_FILE[name]: file})
-    if name == "painted":
-        raise ValueError("content: got painted, expected painted=FILE")
-    if text in content.SOURCES:
-        return content.content_source(text)
-    classes = text.split(",")
-    if unknown := [c for c in classes if c not in CLASS_NAMES]:
-        raise ValueError(
-            f"content: got {unknown[0]!r}, expected {', '.join(content.SOURCES)}, or class names "
-            f"out of {', '.join(CLASS_NAMES)}"
-        )
-    return content.content_source("portraits", classes=classes)
 
 
 def _settings(parsed: argparse.Namespace, sha256: str) -> dict[str, Any]:
@@ -293,21 +317,6 @@ def _settings(parsed: argparse.Namespace, sha256: str) -> dict[str, Any]:
     return {"teacher_sha256": sha256} | {name: getattr(parsed, name) for name in names}
 
 
-def _perceptual(device: torch.device, kind: str, name: str = "ours") -> ImageFeatures:
-    if name == "standard":
-        return load_standard_features(device)
-    if kind == "sngan":
-        return classifier.load_classifier("cifar10-perceptual", device)
-    return features.load_features(device, "portraits-perceptual")
-
-
-def _features(name: str) -> ImageFeatures | None:
-    """The network that measures: None for the portraits', else a classifier or the standard."""
-    if name == "standard":
-        return load_standard_features()
-    return None if name == "portraits" else classifier.load_classifier(name)
-
-
 def _check_settings(path: Path, settings: dict[str, Any]) -> None:
     try:
         started = json.loads(path.read_text(encoding="utf-8"))
@@ -316,29 +325,6 @@ def _check_settings(path: Path, settings: dict[str, Any]) -> None:
     for name in started | settings:
         if (now := settings.get(name)) != (then := started.get(name)):
             raise ValueError(f"resume: {name} is {now!r}, but the run was started with {then!r}")
-
-
-def _comparison(teacher: PrunableGenerator, student: PrunableGenerator) -> str:
-    """Describe both networks in a small table."""
-    pair = (teacher.cpu(), student.cpu())
-    macs = [costs.macs(g) for g in pair]
-    sizes = [costs.parameters(g) for g in pair]
-    # in turns, so that whatever else the machine does meets both alike
-    turns = [[costs.latency(g, repeats=1, warmup=1).p50 for g in pair] for _ in range(TURNS)]
-    times = [statistics.median(column) for column in zip(*turns, strict=True)]
-    rows = [
-        ("", "teacher", "student", ""),
-        ("widths", *(short_widths(g.config.channels) for g in pair), ""),
-        ("parameters", *(f"{n:,}" for n in sizes), f"{sizes[0] / sizes[1]:.2f}x fewer"),
-        ("MACs", *(f"{n:,}" for n in macs), f"{macs[0] / macs[1]:.2f}x fewer"),
-        ("latency", *(f"{1e3 * t:.1f} ms" for t in times), f"{times[0] / times[1]:.2f}x the speed"),
-    ]
-    wide = [max(len(row[i]) for row in rows) for i in range(4)]
-    lines = [
-        "  ".join([row[0].ljust(wide[0]), *(row[i].rjust(wide[i]) for i in (1, 2, 3))]).rstrip()
-        for row in rows
-    ]
-    return "\n".join(lines)
 
 
 def _append_row(path: Path, row: dict[str, Any]) -> None:
@@ -391,15 +377,3 @@ def _register(
     save_checkpoint(g.cpu(), None if d is None else d.cpu(), path, half=True)
     write_manifest_entry(path, parsed.command_line)
     print(f"{path}: {path.stat().st_size:,} bytes, SHA-256 {file_sha256(path)[:16]}...")
-
-
-def _device(name: str | None) -> torch.device:
-    if name is None:
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ValueError(f"device: got {name!r}, expected cpu or cuda") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device: got {name!r}, but torch sees no GPU; expected cpu")
-    return device

@@ -1,32 +1,36 @@
 """Writes a network in another format and proves it; describes what a file holds.
 
-    convert: checkpoint -> file, read back: the same images from the same z, before and after
-    card:    checkpoint -> lines of text: format, sizes, costs, hashes, what is missing
+    convert:    checkpoint -> file, read back: the same images from the same z, before and after
+    card:       checkpoint -> lines of text: format, sizes, costs, hashes, what is missing
+    comparison: teacher, student -> a table: widths, parameters, MACs, latency
 
 A conversion renames numbers and copies them, so the images must agree to float32's last digits; a
-file whose images do not is not left behind. float16 is a loss by choice, and is told as one.
-Chapter 12.
+file whose images do not is not left behind. float16 is a loss by choice, and is told as one. A
+clamp may be left out where no image shows it. Chapter 12.
 """
 
+import dataclasses
+import statistics
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .checkpoints import Checkpoint, load_checkpoint, save_checkpoint
-from .costs import macs, parameters
+from .checkpoints import Checkpoint, check_target, load_checkpoint, save_checkpoint
+from .costs import latency, macs, parameters
 from .generator import GeneratorConfig
-from .networks import KINDS, kind_of
-from .protocol import Shapes
+from .networks import KINDS, build, kind_of
+from .protocol import PrunableGenerator, Shapes
 
 NUM_IMAGES = 8
 # not 1: an image then depends on w_avg too
 TRUNCATION_PSI = 0.7
 LIMIT = 1e-5
+TURNS = 9
 _FORMATS = {
     "safetensors": "safetensors of this project",
     "rosinality": "rosinality/CAGC .pt",
@@ -60,24 +64,28 @@ class Conversion:
         logits: how the discriminator's outputs on the images before differ, or None where there is
             no discriminator.
         made_up: what the source lacked and the loader drew, which the file now holds.
+        left_out: what the source had and the file has not.
     """
 
     sha256: str
     images: Difference
     logits: Difference | None
     made_up: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
     def summary(self) -> str:
-        """Say it in one to four lines."""
+        """Say it in one to five lines."""
         lines = [f"{NUM_IMAGES} images before and after: {self.images}"]
         if self.logits is not None:
             lines.append(f"the discriminator's outputs on them: {self.logits}")
         lines += [f"not in the source, and written as drawn: {what}" for what in self.made_up]
+        lines += [f"left out, as none of them shows it: {what}" for what in self.left_out]
         return "\n".join(lines)
 
 
 def convert(
-    source: Checkpoint, path: str | Path, half: bool = False, progress: bool = False
+    source: Checkpoint, path: str | Path, half: bool = False, progress: bool = False,
+    drop_clamp: bool = False,
 ) -> Conversion:
     """Save a checkpoint, load it back, and compare images.
 
@@ -86,6 +94,8 @@ def convert(
         path: as for `save_checkpoint`.
         half: store float16; any difference is then reported, not refused.
         progress: draw a bar.
+        drop_clamp: leave conv_clamp out, as a .pt file has no place for it; refused where the
+            images show it.
 
     Returns:
         The differences.
@@ -98,15 +108,47 @@ def convert(
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: no folder {path.parent}, expected an existing one")
+    left_out = ()
+    if drop_clamp and (clamps := _clamps(source)):
+        clamped, left_out = source, tuple(f"conv_clamp {clamp:g}" for clamp in clamps)
+        source = _unclamped(clamped)
+        _check_same(path, _compare(clamped, source, progress), "none at all: the clamp acts")
+    check_target(path, half, source.generator.config)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         trial = Path(folder) / path.name
         save_checkpoint(source.generator, source.discriminator, trial, half)
         result = _compare(source, load_checkpoint(trial), progress)
-        for what, difference in (("images", result.images), ("logits", result.logits)):
-            if not half and difference is not None and not difference.small:
-                raise ValueError(f"{path}: {what}: got {difference}, expected none at all")
+        if not half:
+            _check_same(path, result, "none at all")
         trial.replace(path)
-    return result
+    return dataclasses.replace(result, left_out=left_out)
+
+
+def _check_same(path: Path, result: Conversion, expected: str) -> None:
+    for what, difference in (("images", result.images), ("logits", result.logits)):
+        if difference is not None and not difference.small:
+            raise ValueError(f"{path}: {what}: got {difference}, expected {expected}")
+
+
+def _clamps(source: Checkpoint) -> list[float]:
+    """The different conv_clamps of both networks; an SN-GAN has none."""
+    configs = [n.config for n in (source.generator, source.discriminator) if n is not None]
+    found = {getattr(config, "conv_clamp", None) for config in configs}
+    return sorted(clamp for clamp in found if clamp is not None)
+
+
+def _unclamped(source: Checkpoint) -> Checkpoint:
+    """The same networks without conv_clamp."""
+
+    def rebuilt(network: Any) -> Any:
+        other = build(dataclasses.replace(network.config, conv_clamp=None))
+        other.load_state_dict(network.state_dict())
+        return other.eval()
+
+    generator = rebuilt(source.generator)
+    generator.lineage = source.generator.lineage
+    discriminator = source.discriminator and rebuilt(source.discriminator)
+    return dataclasses.replace(source, generator=generator, discriminator=discriminator)
 
 
 @torch.inference_mode()
@@ -198,6 +240,36 @@ def _missing(checkpoint: Checkpoint) -> list[str]:
     if checkpoint.generator.lineage is None:
         facts.append("kept indices and teacher's hash (if it was pruned, none are stored)")
     return facts
+
+
+def comparison(teacher: PrunableGenerator, student: PrunableGenerator) -> str:
+    """Describe a teacher and its student in a table; latencies are measured here and now.
+
+    Args:
+        teacher, student: generators of one kind; they are moved to the CPU.
+
+    Returns:
+        One line a fact, with the ratio of the two.
+    """
+    pair = (teacher.cpu(), student.cpu())
+    work = [macs(g) for g in pair]
+    sizes = [parameters(g) for g in pair]
+    # in turns, so that whatever else the machine does meets both alike
+    turns = [[latency(g, repeats=1, warmup=1).p50 for g in pair] for _ in range(TURNS)]
+    times = [statistics.median(column) for column in zip(*turns, strict=True)]
+    rows = [
+        ("", "teacher", "student", ""),
+        ("widths", *(short_widths(g.config.channels) for g in pair), ""),
+        ("parameters", *(f"{n:,}" for n in sizes), f"{sizes[0] / sizes[1]:.2f}x fewer"),
+        ("MACs", *(f"{n:,}" for n in work), f"{work[0] / work[1]:.2f}x fewer"),
+        ("latency", *(f"{1e3 * t:.1f} ms" for t in times), f"{times[0] / times[1]:.2f}x the speed"),
+    ]
+    wide = [max(len(row[i]) for row in rows) for i in range(4)]
+    lines = [
+        "  ".join([row[0].ljust(wide[0]), *(row[i].rjust(wide[i]) for i in (1, 2, 3))]).rstrip()
+        for row in rows
+    ]
+    return "\n".join(lines)
 
 
 def _printable(text: str) -> str:

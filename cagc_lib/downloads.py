@@ -74,6 +74,12 @@ def model_path(name: str, trust: bool = False) -> Path:
     return path
 
 
+def reason_of(error: BaseException) -> str:
+    """Say in a few words why something could not be fetched; never in none."""
+    reason = getattr(error, "reason", None) or error
+    return str(getattr(reason, "strerror", None) or reason) or type(error).__name__
+
+
 def _check(entry: dict[str, Any], path: Path, trust: bool) -> None:
     name, size = entry["name"], path.stat().st_size
     if size != entry.get("bytes", size):
@@ -108,10 +114,9 @@ def _fetch(entry: dict[str, Any], path: Path) -> Path:
         elif not part.exists() or part.stat().st_size != entry.get("bytes"):
             _fetch_by_http(entry, part)
     except (OSError, HTTPException) as error:
-        reason = str(getattr(error, "reason", None) or error or type(error).__name__)
         raise OSError(
-            f"{name}: cannot download {url} ({reason}); with a network, the same call goes on "
-            "where it stopped"
+            f"{name}: cannot download {url} ({reason_of(error)}); with a network, the same call "
+            "goes on where it stopped"
         ) from None
     return part
 

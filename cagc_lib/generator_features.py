@@ -178,7 +178,7 @@ class GeneratorFeatures:
         if not kept:
             raise ValueError(
                 f"attention: all {len(shares)} clusters touch the rim, expected some that keep "
-                "away from it; choose with keep"
+                "away from it; choose with keep (--content attention=0,3)"
             )
         return kept
 

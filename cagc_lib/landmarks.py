@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .downloads import reason_of
 from .features import FeatureNetwork, load_features
 from .masks import check_images
 
@@ -175,8 +176,13 @@ def landmark_source(
             ) -> nn.Module:
                 return HeatMaps(network).to(device, dtype).eval()
 
-    alignment = kind(
-        face_alignment.LandmarksType.TWO_D, device=str(device or "cpu"), flip_input=False,
-        compile=False, face_detector="sfd" if box is None else "folder",
-    )
+    try:
+        alignment = kind(
+            face_alignment.LandmarksType.TWO_D, device=str(device or "cpu"), flip_input=False,
+            compile=False, face_detector="sfd" if box is None else "folder",
+        )
+    except OSError as error:
+        raise OSError(
+            f"face-alignment: cannot fetch its networks ({reason_of(error)})"
+        ) from None
     return LandmarkHull(alignment, margin, box)

@@ -91,6 +91,8 @@ def _empty_dict(budget: Budget) -> dict[str, Any]:
 def _set(budget: Budget, items: Any) -> set[str]:
     if type(items) is not list or any(type(item) is not str for item in items):
         raise ValueError("got a set of other things, expected strings")
+    # one list out of the memo may be made a set any number of times
+    budget.spend("opcodes", len(items))
     return set(items)
 
 
@@ -172,6 +174,8 @@ def _load_storage(budget: Budget, blob: Any) -> _Storage:
         raise ValueError(f"got {cursor.left()} bytes of numbers, expected {count}")
     if not count:
         return _Storage(torch.empty(0, dtype=dtype))
+    # one blob out of the memo may be loaded any number of times
+    budget.spend("bytes of storages", count)
     # The clone is aligned, and lets the file's bytes go as soon as reading ends.
     return _Storage(torch.frombuffer(cursor.take(count, "numbers"), dtype=dtype).clone())
 
@@ -192,6 +196,10 @@ _OUTER = Grammar(
     },
     instances={"dnnlib.util.EasyDict": _empty_dict},
     build=_set_byte_order,
+    told={
+        "dnnlib.tflib.": "a TensorFlow pickle; convert it with legacy.py of stylegan2-ada-pytorch "
+        "first",
+    },
 )
 
 

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .downloads import reason_of
 from .masks import check_images
 
 # the public CAGC code brings larger images down to this before LPIPS
@@ -86,7 +87,10 @@ def load_standard_features(device: torch.device | str = "cpu") -> StandardFeatur
             f"features: standard needs the packages torch-fidelity and lpips ({reason}); "
             "expected them to be there: pip install torch-fidelity lpips"
         ) from None
-    inception = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
-    whole = lpips.LPIPS(net="vgg", verbose=False)
+    try:
+        inception = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
+        whole = lpips.LPIPS(net="vgg", verbose=False)
+    except OSError as error:
+        raise OSError(f"features: cannot fetch standard's weights ({reason_of(error)})") from None
     weights = [lin.model[-1].weight for lin in whole.lins]
     return StandardFeatures(inception, whole.scaling_layer, whole.net, weights).to(device)

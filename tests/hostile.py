@@ -155,6 +155,14 @@ def storage(values: torch.Tensor, edit: Callable[[bytes], bytes] = lambda data: 
     return name("torch.storage", "_load_from_bytes") + blob(content) + b"\x85R"
 
 
+def again(values: torch.Tensor) -> bytes:
+    """One storage's bytes, remembered and loaded forty times; every result stays on the stack."""
+    loader = storage(values)
+    at = loader.index(b"B")
+    start, content = loader[:at], loader[at : -len(b"\x85R")]
+    return P + content + b"\x94" + start + b"\x94" + b"h\x01h\x00\x85R" * 40 + b"."
+
+
 def tensor(
     offset: int = 0,
     size: tuple[int, ...] = (4,),
@@ -255,6 +263,11 @@ RESOURCES = {
     "mark flood": P + b"(" * 200_001 + b".",
     "memo flood": P + b"N" + b"\x94" * 100_001 + b".",
     "text flood": P + text("x" * 9_000_000) + b".",
+    "set flood": P + b"\x8f" * 200_001 + b".",
+    "wide text, then sets": P + text("x" * (2**22 - 4) + "\U0001f600") + b"\x8f" * 200_000 + b".",
+    "one list made a set again and again": P + b"](" + b"".join(
+        b"\x8c\x05" + f"{i:05}".encode() for i in range(50_000)
+    ) + b"e\x94" + name("builtins", "set") + b"\x94" + b"h\x01h\x00\x85R" * 30_000 + b".",
     "doubling tuples": root(doubling(120)),
     "dict that holds itself": P + b"}\x94" + text("G_ema") + b"h\x00s.",
     "list that holds itself": root(b"]\x94h\x00a"),
@@ -276,6 +289,7 @@ TENSORS = {
         + b"(h\x00K\x00M\x00\x10\x85K\x01\x85\x89}tRs"
         for i in range(8)
     ) + b".",
+    "one storage loaded again and again": again(torch.ones(2**20)),
     "tensor of no storage": name("torch._utils", "_rebuild_tensor_v2")
     + b"(NK\x00K\x01\x85K\x01\x85\x89}tR",
     "tensor of too few arguments": name("torch._utils", "_rebuild_tensor_v2") + b")R",

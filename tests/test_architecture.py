@@ -56,6 +56,7 @@ ROAD = (
     "figures",
     "static_slider",
     "widgets",
+    "choices",
     "commands",
     "arguments",
     "__main__",

@@ -278,9 +278,9 @@ def test_discriminator_of_another_resolution(tmp_path: Path) -> None:
     [
         (make_generator, None, "x.bin", r"got extension '.bin', expected .safetensors or .pt"),
         (make_generator, None, "x", r"got extension ''"),
-        (lambda: make_generator(clamp=256.0), None, "x.pt", "conv_clamp: got 256.0, expected None"),
-        (make_generator, lambda: make_discriminator(mbstd_group=8), "x.pt", "mbstd_group 4"),
-        (make_generator, lambda: make_discriminator(conv_clamp=1.0), "x.pt", "no conv_clamp"),
+        (lambda: make_generator(clamp=256.0), None, "x.pt", "conv_clamp, got 256.0; write"),
+        (make_generator, lambda: make_discriminator(mbstd_group=8), "x.pt", "mbstd_group 8, exp"),
+        (make_generator, lambda: make_discriminator(conv_clamp=1.0), "x.pt", "conv_clamp 1.0 and"),
         (
             lambda: Generator(GeneratorConfig(8, (4, 4, 4, 4), 6, 5, 2)),
             None,

@@ -8,7 +8,9 @@ import torch
 
 from cagc_lib import conversion
 from cagc_lib.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
-from cagc_lib.conversion import Conversion, Difference, card, convert, short_widths
+from cagc_lib.conversion import Conversion, Difference, card, comparison, convert, short_widths
+from cagc_lib.costs import macs, parameters
+from cagc_lib.discriminator import Discriminator, DiscriminatorConfig
 from cagc_lib.generator import Generator, GeneratorConfig, Lineage
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -72,11 +74,70 @@ def test_a_file_that_differs_is_not_left(
 def test_what_a_format_cannot_hold_leaves_nothing(tmp_path: Path) -> None:
     source = load_checkpoint(GOLDEN / "nvidia_ada.pkl")
     clamped = Checkpoint(pruned(), None, "safetensors", "", {})
-    with pytest.raises(ValueError, match="conv_clamp: got 256, expected None"):
+    with pytest.raises(ValueError) as error:
         convert(clamped, tmp_path / "x.pt")
+    # the file that was asked for, not the one it was tried in
+    assert str(error.value) == (
+        f"{tmp_path / 'x.pt'}: a .pt file has no place for conv_clamp, got 256; write "
+        ".safetensors, or drop it with convert --drop-clamp"
+    )
     with pytest.raises(FileNotFoundError, match="no folder"):
         convert(source, tmp_path / "absent" / "x.pt")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("extension", [".pt", ".safetensors"])
+def test_a_clamp_that_never_acts_is_dropped(tmp_path: Path, extension: str) -> None:
+    g, d = pruned(), Discriminator(DiscriminatorConfig(8, (3, 4), conv_clamp=256))
+    out = tmp_path / f"x{extension}"
+    source = Checkpoint(g, d, "safetensors", "", {})
+    result = convert(source, out, drop_clamp=True)
+    assert (result.images.of_values, result.logits.of_values) == (0, 0)
+    assert "left out, as none of them shows it: conv_clamp 256" in result.summary()
+    loaded = load_checkpoint(out)
+    assert loaded.generator.config == dataclasses.replace(g.config, conv_clamp=None)
+    assert loaded.discriminator.config == dataclasses.replace(d.config, conv_clamp=None)
+    # the source is as it was, and .safetensors keeps where it comes from
+    assert g.config.conv_clamp == 256
+    if extension == ".safetensors":
+        assert loaded.generator.lineage.source_sha256 == "ab" * 32
+    # the discriminator's alone
+    only = dataclasses.replace(loaded, discriminator=d)
+    assert convert(only, out, drop_clamp=True).left_out == ("conv_clamp 256",)
+    # nothing to drop
+    again = convert(loaded, tmp_path / "y.safetensors", drop_clamp=True)
+    assert again.left_out == ()
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("part", ["images", "logits"])
+def test_a_clamp_that_acts_is_not_dropped(tmp_path: Path, part: str, half: bool) -> None:
+    clamps = {"images": (1e-3, 256.0), "logits": (256.0, 1e-3)}[part]
+    g = Generator(GeneratorConfig(8, (3, 3, 2, 2), 4, 4, 2, conv_clamp=clamps[0]))
+    d = Discriminator(DiscriminatorConfig(8, (3, 4), conv_clamp=clamps[1]))
+    source = Checkpoint(g.eval(), d.eval(), "safetensors", "", {})
+    with pytest.raises(ValueError, match=rf"{part}: got .* expected none at all: the clamp acts$"):
+        convert(source, tmp_path / "x.safetensors", half, drop_clamp=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_discriminator_that_a_format_cannot_hold_is_told_with_a_way_out(tmp_path: Path) -> None:
+    g = Generator(GeneratorConfig(8, (3, 3, 2, 2), 4, 4, 2)).eval()
+    d = Discriminator(DiscriminatorConfig(8, (3, 4), mbstd_group=8)).eval()
+    message = "discriminator: got conv_clamp None and mbstd_group 8, expected None and 4 .*--gen"
+    with pytest.raises(ValueError, match=f"^{message}"):
+        convert(Checkpoint(g, d, "safetensors", "", {}), tmp_path / "x.pt")
+
+
+def test_comparison_of_a_teacher_and_its_student() -> None:
+    teacher = Generator(GeneratorConfig(8, (6, 6, 4, 4), 4, 4, mapping_layers=2))
+    rows = [line.split() for line in comparison(teacher, pruned()).splitlines()]
+    assert rows[0] == ["teacher", "student"]
+    assert rows[1] == ["widths", "6x2,4x2", "3x2,2x2"]
+    assert rows[2][:3] == ["parameters", f"{parameters(teacher):,}", "355"]
+    assert rows[2][3:] == [f"{parameters(teacher) / 355:.2f}x", "fewer"]
+    assert rows[3][1:3] == [f"{macs(teacher):,}", "5,076"]
+    assert rows[4][0] == "latency" and rows[4][-2:] == ["the", "speed"]
 
 
 def test_differences_that_are_not_numbers_are_not_small() -> None:

@@ -18,7 +18,7 @@ from cagc_lib import artefacts, downloads
 from cagc_lib.__main__ import main
 from cagc_lib.artefacts import named_models, write_manifest_entry
 from cagc_lib.checkpoints import generator_names, load_checkpoint, load_generator
-from cagc_lib.downloads import cache_dir, model_path
+from cagc_lib.downloads import cache_dir, model_path, reason_of
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 GOLDEN = (Path(__file__).parent / "golden" / "rosinality_pruned70.pt").read_bytes()
@@ -349,3 +349,16 @@ def test_a_malformed_model_is_refused(place: Path, wrong: dict) -> None:
     name_models(one=wrong)
     with pytest.raises(ValueError, match=f"lacks a proper {next(iter(wrong))}"):
         named_models()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (urllib.error.URLError(OSError(-2, "Name or service not known")), "Name or service not k"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (OSError("the connection ended after 3 of 9 bytes"), "the connection ended after 3 of 9"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+def test_why_something_could_not_be_fetched_is_told_in_words(error: OSError, reason: str) -> None:
+    assert reason_of(error).startswith(reason)

@@ -1,5 +1,8 @@
 """The hull of 68 landmarks, found by the package face-alignment with the shipped network."""
 
+import socket
+import urllib.error
+
 import numpy as np
 import pytest
 import torch
@@ -102,6 +105,21 @@ def test_the_hull_of_a_square() -> None:
 def test_wrong_options_are_named(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}"):
         LandmarkHull(None, **options)
+
+
+def test_networks_that_cannot_be_fetched_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    face_alignment = pytest.importorskip("face_alignment", reason="needs the package")
+    name = socket.gaierror(-2, "Name or service not known")
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise urllib.error.URLError(name)
+
+    monkeypatch.setattr(face_alignment.FaceAlignment, "__init__", fail)
+    with pytest.raises(OSError) as error:
+        content_source("face-alignment")
+    assert str(error.value) == (
+        "face-alignment: cannot fetch its networks (Name or service not known)"
+    )
 
 
 def test_an_unknown_network_is_named() -> None:

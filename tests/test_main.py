@@ -21,7 +21,7 @@ GOLDEN = Path(__file__).resolve().parent / "golden" / "rosinality.pt"
 CONFIG = GeneratorConfig(32, (8,) * 8, z_dim=128, w_dim=16, mapping_layers=2)
 QUICK = ("--num-samples", "4", "--score-batch", "2")
 TINY = (
-    "--batch-size", "4", "--set", "pool=8", "--set", "log_every=1",
+    "--data", "portraits", "--batch-size", "4", "--set", "pool=8", "--set", "log_every=1",
     "--set", "checkpoint_every=1", "--perceptual", "0",
 )
 
@@ -138,6 +138,73 @@ def test_training_a_teacher_then_a_student(tmp_path: Path, capsys) -> None:
     assert told["training"]["autocast"] == "bfloat16"
 
 
+def test_a_student_of_another_teacher_is_told(teacher: str, tmp_path: Path, capsys) -> None:
+    g, d = Generator(CONFIG), Discriminator(matching_discriminator(CONFIG))
+    save_checkpoint(g, d, tmp_path / "other.safetensors")
+    hashes = [load_checkpoint(f).sha256[:16] for f in (tmp_path / "other.safetensors", teacher)]
+    pruned = tmp_path / "pruned.safetensors"
+    assert run("compress", teacher, "--content", "everything", *QUICK, "--out", pruned) == 0
+    student = ("train", "student", pruned, "--content", "everything", "--images", "4", *TINY)
+    capsys.readouterr()
+    assert run(*student, "--teacher", teacher, "--out", tmp_path / "a") == 0
+    assert "the student was pruned from" not in capsys.readouterr().err
+    # trained all the same: a converted teacher has another hash too
+    other = ("--teacher", tmp_path / "other.safetensors", "--out", tmp_path / "b")
+    assert run(*student, *other) == 0
+    assert (
+        f"teacher: got SHA-256 {hashes[0]}..., but the student was pruned from {hashes[1]}...\n"
+    ) in capsys.readouterr().err
+
+
+def test_clusters_of_the_generators_features_are_chosen(
+    teacher: str, tmp_path: Path, capsys
+) -> None:
+    out = tmp_path / "s.safetensors"
+    every = ",".join(map(str, range(8)))
+    common = ("compress", teacher, *QUICK, "--out")
+    assert run(*common, out, "--content", f"attention={every}") == 0
+    assert run(*common, tmp_path / "e.safetensors", "--content", "everything") == 0
+    # all clusters together are every pixel
+    assert out.read_bytes() == (tmp_path / "e.safetensors").read_bytes()
+    capsys.readouterr()
+    assert run(*common, out, "--content", "attention=8") == 2
+    assert "keep: got [8]" in capsys.readouterr().err
+
+
+def test_shipped_networks_mean_portraits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {}
+
+    def train(config, distillation, student, teacher, run, discriminator, source, network, *rest):
+        told.update(data=config.data, source=type(source).__name__, network=type(network).__name__)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(commands, "train_student", train)
+    common = ("compress", "portraits", *QUICK, "--distil-images", "8")
+    assert run(*common, "--out", tmp_path / "s.safetensors") == 2
+    expected = {"data": "portraits", "source": "ParserSource", "network": "FeatureNetwork"}
+    assert told == expected
+    record = json.loads((tmp_path / "s.run" / "compress.json").read_text())
+    assert record["content"] == "portraits"
+    pruned = tmp_path / "s.run" / "pruned.safetensors"
+    told.clear()
+    student = ("train", "student", pruned, "--teacher", "portraits", "--out", tmp_path / "run")
+    assert run(*student) == 2
+    assert told == expected
+
+    def evaluate(g, *arguments, reference, features, **options):
+        told.update(content=type(arguments[2]).__name__, reference=reference, features=features)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("cagc_lib.metrics.evaluate", evaluate)
+    # the student knows whom it was pruned from
+    for arguments in ((pruned,), ("portraits",), (GOLDEN, "--teacher", "portraits")):
+        told.clear()
+        assert run("evaluate", *arguments) == 2
+        assert told == {"content": "ParserSource", "reference": "portraits", "features": None}
+
+
 def test_registering_records_the_command(teacher: str, tmp_path: Path, data: Path) -> None:
     out = tmp_path / "s.safetensors"
     status = run(
@@ -187,7 +254,8 @@ def test_evaluate_prints_and_writes(
     for seed in ("0", "1"):
         status = run(
             "evaluate", teacher, "--teacher", teacher, "--num-samples", "8", "--content",
-            "everything", "--seed", seed, "--json", tmp_path / "r.json", "--csv", table,
+            "everything", "--reference", "portraits", "--features", "portraits", "--seed", seed,
+            "--json", tmp_path / "r.json", "--csv", table,
         )
         assert status == 0
     printed = capsys.readouterr().out

@@ -208,7 +208,11 @@ def test_module_that_is_not_a_tree() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"c_dim": 10}, "c_dim: got 10, expected 0"),
+        (
+            {"c_dim": 10},
+            r"x.pkl: G_ema: got a conditional network \(c_dim 10\), expected c_dim 0$",
+        ),
+        ({"c_dim": False}, "c_dim: got False, expected 0"),
         ({"img_channels": 1}, "img_channels: got 1, expected 3"),
         ({"architecture": "resnet"}, "architecture: got 'resnet', expected 'skip'"),
         ({"use_noise": False}, "use_noise: got False, expected True"),
@@ -244,8 +248,25 @@ def test_tensor_too_many_or_too_few_is_named(tmp_path: Path) -> None:
         load_checkpoint(path)
     for root in ({"G": network}, {"G_ema": {}}, {"G_ema": module("Generator")}):
         path.write_bytes(dump(root))
-        with pytest.raises(ValueError, match=r"expected a network G_ema|is missing|no plain value"):
+        with pytest.raises(ValueError, match=r"expected a network G_ema|got no StyleGAN2"):
             load_checkpoint(path)
+
+
+def test_networks_that_are_no_stylegan2_of_pytorch_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.pkl"
+    # as StyleGAN3's: an input layer, and one layer after the other
+    synthesis = module("SynthesisNetwork", children={"input": module("SynthesisInput")})
+    path.write_bytes(dump({"G_ema": module("Generator", children={"synthesis": synthesis})}))
+    with pytest.raises(ValueError) as error:
+        load_checkpoint(path)
+    assert str(error.value) == (
+        f"{path}: G_ema: got no StyleGAN2 (no synthesis.b4.const), expected one; StyleGAN3 is not "
+        "supported"
+    )
+    # as TensorFlow's: a tuple of networks, each built by its class
+    path.write_bytes(b"\x80\x03cdnnlib.tflib.network\nNetwork\nq\x00)\x81q\x01}q\x02b.")
+    with pytest.raises(ValueError, match=r"at byte 2: .*tflib.network.Network', a TensorFlow pic"):
+        load_checkpoint(path)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import builtins
 import sys
 import types
+import urllib.error
 
 import pytest
 import torch
@@ -112,6 +113,20 @@ def test_evaluate_and_distil_take_it_like_any_other(packages: None) -> None:
     )
     assert report.frechet > 0
     assert report.teacher_perceptual == 0
+
+
+def test_weights_that_cannot_be_fetched_are_told(
+    packages: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**options: object) -> None:
+        raise urllib.error.URLError(OSError(-2, "Name or service not known"))
+
+    monkeypatch.setattr(sys.modules["lpips"], "LPIPS", fail)
+    with pytest.raises(OSError) as error:
+        load_standard_features()
+    assert str(error.value) == (
+        "features: cannot fetch standard's weights (Name or service not known)"
+    )
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ..artefacts import atomic_write
 from ..networks import KINDS, kind_of
 from ..protocol import Lineage, PrunableGenerator, Shapes
+from .archives import safetensors_cut_off
 from .layouts import State, assemble, check_names
 from .sngan import COUNTER
 
@@ -57,7 +58,9 @@ def read_tensors(path: Path) -> tuple[State, Any]:
         return tensors, json.loads(metadata.get("cagc", "null"))
     except (safetensors.SafetensorError, ValueError, RuntimeError, OSError) as error:
         reason = str(error).partition("\n")[0]
-        raise ValueError(f"{path}: not a readable safetensors file: {reason}") from None
+        raise ValueError(
+            f"{path}: {safetensors_cut_off(path) or f'not a readable safetensors file: {reason}'}"
+        ) from None
 
 
 def read_file(path: Path, expected: str) -> tuple[State, dict[str, Any]]:

@@ -32,6 +32,13 @@ def read_generator(state: State, modules: Modules) -> tuple[GeneratorConfig, Sta
     Raises:
         ValueError: a tensor too many, too few or of another shape, or a network of another kind.
     """
+    if "synthesis.b4.const" not in state:
+        raise ValueError(
+            "G_ema: got no StyleGAN2 (no synthesis.b4.const), expected one; StyleGAN3 is not "
+            "supported"
+        )
+    if (classes := _common(modules, "c_dim")) != 0:
+        raise ValueError(f"G_ema: got a conditional network (c_dim {classes!r}), expected c_dim 0")
     _require(modules, {"c_dim": 0, "img_channels": 3, "architecture": "skip", "use_noise": True})
     _require(_select(modules, r"synthesis\..*\.conv[01]"), {"activation": "lrelu"})
     mapping = {"activation": "lrelu", "bias_gain": MAPPING_LR_MULTIPLIER}

@@ -17,7 +17,7 @@ from typing import Any
 
 MAX_OPCODES = 200_000  # a 32x32 snapshot has 24,000, inner pickles included
 MAX_MEMO = 100_000
-MAX_TEXT_BYTES = 8 * 2**20
+MAX_TEXT_BYTES = 4 * 2**20  # four times that in memory, where one letter of a text is wide
 MAX_LINE_BYTES = 256
 
 
@@ -39,6 +39,7 @@ class Grammar:
         instances: what NEWOBJ may name -> the same.
         build: BUILD, as a function of (target, state).
         persistent: BINPERSID, as a function of the persistent id.
+        told: beginnings of refused names that tell what the file is -> what to say of it.
     """
 
     opcodes: frozenset[str]
@@ -46,6 +47,7 @@ class Grammar:
     instances: dict[str, Callable[..., Any]] = field(default_factory=dict)
     build: Callable[[Any, Any], Any] | None = None
     persistent: Callable[[Any], Any] | None = None
+    told: dict[str, str] = field(default_factory=dict)
 
     @functools.cached_property
     def actions(self) -> dict[int, Callable[["Machine"], None]]:
@@ -58,11 +60,12 @@ class Budget:
     """What one file may still use; the pickles nested inside it draw on the same account."""
 
     def __init__(self, file_bytes: int) -> None:
-        # every number of a tensor lies in the file, so views of more than that are an attack
+        # every number lies in the file once, so storages or views of more than that are an attack
         self.limits = {
             "opcodes": MAX_OPCODES,
             "bytes of text": MAX_TEXT_BYTES,
             "bytes of tensors": file_bytes,
+            "bytes of storages": file_bytes,
         }
         self.used = dict.fromkeys(self.limits, 0)
         self.hashes: dict[str, str] = {}  # of source texts, most of which come many times
@@ -85,10 +88,17 @@ class Cursor:
         """Bytes between here and the end."""
         return len(self.data) - self.position
 
+    def need(self, count: int, what: str) -> None:
+        """Raise a ValueError if the buffer ends before `count` more bytes."""
+        if count > self.left():
+            raise ValueError(
+                f"cut off: got {self.left()} bytes after byte {self.position}, expected {count} "
+                f"for {what}"
+            )
+
     def take(self, count: int, what: str) -> memoryview:
         """The next `count` bytes, not copied."""
-        if count > self.left():
-            raise ValueError(f"got {self.left()} bytes, expected {count} for {what}")
+        self.need(count, what)
         self.position += count
         return self.data[self.position - count : self.position]
 
@@ -186,7 +196,9 @@ class Machine:
         name = f"{module}.{attribute}"
         if name not in self.grammar.calls and name not in self.grammar.instances:
             allowed = sorted({*self.grammar.calls, *self.grammar.instances})
-            raise ValueError(f"got global {name[:120]!r}, expected one of {', '.join(allowed)}")
+            told = [text for start, text in self.grammar.told.items() if name.startswith(start)]
+            expected = told[0] if told else f"expected one of {', '.join(allowed)}"
+            raise ValueError(f"got global {name[:120]!r}, {expected}")
         self.stack.append(Global(name))
 
     def set_items(self, items: list[Any]) -> None:
@@ -232,9 +244,7 @@ class Machine:
 
     def frame(self) -> None:
         """A frame only promises its length."""
-        size = self.cursor.number("<Q")
-        if size > self.cursor.left():
-            raise ValueError(f"got a frame of {size} bytes, expected <= {self.cursor.left()}")
+        self.cursor.need(self.cursor.number("<Q"), "a frame")
 
 
 _signature = functools.cache(inspect.signature)

@@ -95,7 +95,10 @@ def check_config(config: Any) -> None:
             ".pt file has; .safetensors holds any"
         )
     if config.conv_clamp is not None:
-        raise ValueError(f"conv_clamp: got {config.conv_clamp}, expected None for a .pt file")
+        raise ValueError(
+            f"a .pt file has no place for conv_clamp, got {config.conv_clamp}; write .safetensors, "
+            "or drop it with convert --drop-clamp"
+        )
     if config.z_dim != config.w_dim:
         raise ValueError(f"z_dim: got {config.z_dim}, expected w_dim {config.w_dim} for a .pt file")
 
@@ -180,7 +183,11 @@ def write_discriminator(discriminator: Discriminator) -> State:
     """
     config = discriminator.config
     if config.conv_clamp is not None or config.mbstd_group != 4:
-        raise ValueError("discriminator: expected no conv_clamp and mbstd_group 4 for a .pt file")
+        raise ValueError(
+            f"discriminator: got conv_clamp {config.conv_clamp} and mbstd_group "
+            f"{config.mbstd_group}, expected None and 4 for a .pt file; leave it out with convert "
+            "--generator-only"
+        )
     table, filters = _discriminator_names(config)
     ours = discriminator.state_dict()
     state = {a: ours[b].detach().cpu().float().contiguous() for a, b in table.items()}

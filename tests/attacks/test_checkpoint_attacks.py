@@ -56,6 +56,32 @@ def test_cut_files_are_refused(file: str) -> None:
         refuse(data[:length], "cut")
 
 
+def test_a_download_that_was_cut_off_is_named() -> None:
+    data = (GOLDEN / "rosinality.pt").read_bytes()
+    assert refuse(data[:100_000], "trunc.pt") == (
+        "trunc.pt: got 100000 bytes that begin a zip archive but lack its end, expected a whole "
+        "file (cut off?)"
+    )
+    torch.save({"g_ema": {}}, "old.pt", _use_new_zipfile_serialization=False)
+    assert "not a readable torch file: EOFError" in refuse(Path("old.pt").read_bytes()[:40])
+    data = (GOLDEN / "nvidia_ada.pkl").read_bytes()
+    frame = struct.unpack("<Q", data[3:11])[0]
+    assert refuse(data[:50_000], "trunc.pkl") == (
+        f"trunc.pkl: refused at byte 2: cut off: got 49989 bytes after byte 11, expected {frame} "
+        "for a frame"
+    )
+    save_generator(small_generator(), "whole.safetensors")
+    data = Path("whole.safetensors").read_bytes()
+    header = 8 + int.from_bytes(data[:8], "little")
+    for length, expected in (
+        (100, f"{header} or more"), (header, f"{len(data)}"), (len(data) - 1, f"{len(data)}")
+    ):
+        told = refuse(data[:length], "trunc.safetensors")
+        assert told == f"trunc.safetensors: cut off: got {length} bytes, expected {expected}"
+    # a header that promises nothing is not one that was cut
+    assert "not a readable safetensors file" in refuse(data + b"x", "long.safetensors")
+
+
 # --- torch files
 
 
@@ -110,8 +136,13 @@ def test_zip_files_of_another_kind() -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("readme.txt", "hello")
-    assert "not a readable torch file" in refuse(buffer.getvalue())
-    assert "not a readable torch file" in refuse(b"PK\x03\x04" + bytes(100))
+    other = "x.pkl: got a zip archive that torch.save did not write, expected one of its"
+    assert refuse(buffer.getvalue()) == other
+    # torch would ask for its own source to be repaired
+    assert refuse(zipped(b"\x80\x02}.")) == other
+    assert "104 bytes that begin a zip archive but lack its end" in refuse(
+        b"PK\x03\x04" + bytes(100)
+    )
 
 
 @pytest.mark.parametrize("content", [[], 3, {}, {"a": 1}, {"state_dict": {}}, None])

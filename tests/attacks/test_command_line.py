@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from PIL import Image
 
 from cagc_lib import commands
 from cagc_lib.__main__ import main
@@ -177,7 +178,8 @@ def test_wrong_seeds(place: Path, capsys, seeds: str) -> None:
 
 def test_wrong_outputs_of_the_other_commands(place: Path, capsys) -> None:
     refuses(place, capsys, ["generate", "good.safetensors", "--out", "sheet.jpg"], ".png")
-    evaluate = ["evaluate", "good.safetensors", "--content", "none"]
+    evaluate = ["evaluate", "good.safetensors", "--content", "none", "--reference", "portraits"]
+    evaluate += ["--features", "portraits"]
     refuses(place, capsys, [*evaluate, "--json", "nowhere/r.json"], "nowhere")
     refuses(place, capsys, [*evaluate, "--csv", "table.txt"], ".csv")
     refuses(place, capsys, [*evaluate, "--num-samples", "2"], "num_samples", "at least 5")
@@ -188,8 +190,8 @@ def test_conversions_that_cannot_be(place: Path, capsys) -> None:
     save_generator(Generator(clamped), place / "clamped.safetensors")
     for out, *words in (
         ("s.onnx", ".safetensors or .pt"), ("nowhere/s.pt", "nowhere"), (".", ".safetensors"),
-        ("s.pt", "conv_clamp", "256"), ("clamped.safetensors", "is the file to be converted"),
-        ("/proc/s.pt", "/proc"),
+        ("s.pt", "s.pt: a .pt file has no place for conv_clamp, got 256", "convert --drop-clamp"),
+        ("clamped.safetensors", "is the file to be converted"), ("/proc/s.pt", "/proc"),
     ):
         refuses(place, capsys, ["convert", "clamped.safetensors", out], *words)
     refuses(place, capsys, ["convert", "good.safetensors", "s.pt", "--half"], "float16")
@@ -201,7 +203,7 @@ def test_conversions_that_cannot_be(place: Path, capsys) -> None:
 def test_networks_that_do_not_fit(place: Path, capsys) -> None:
     other = GeneratorConfig(8, (4,) * 4, z_dim=8, w_dim=8, mapping_layers=1)
     save_generator(Generator(other), place / "smaller.safetensors")
-    arguments = ["--content", "everything", "--perceptual", "0"]
+    arguments = ["--content", "everything", "--data", "portraits", "--perceptual", "0"]
     refuses(
         place, capsys,
         ["train", "student", "smaller.safetensors", "--teacher", "good.safetensors",
@@ -223,7 +225,54 @@ def test_resuming_a_run_with_a_damaged_record(place: Path, capsys) -> None:
     run.mkdir()
     save_generator(Generator(SMALL), run / "pruned.safetensors")
     (run / "compress.json").write_text("{")
-    refuses(place, capsys, [*compress(), "--distil-images", "8", "--resume"], "compress.json")
+    distil = ["--distil-images", "8", "--data", "portraits", "--perceptual", "0", "--resume"]
+    refuses(place, capsys, [*compress(), *distil], "compress.json")
+
+
+NOTHING = "got nothing, expected"
+
+
+def test_a_strangers_network_is_not_taken_for_portraits(
+    place: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # refused before the scores are computed
+    monkeypatch.setattr(commands, "score_channels", None)
+    (place / "photos").mkdir()
+    Image.new("RGB", (16, 16)).save(place / "photos" / "0.png")
+    portraits = "(portraits are for the shipped teacher)"
+    out, content = ["--out", "s.safetensors"], ["--content", "everything"]
+    student = ["train", "student", "good.safetensors", "--teacher", "good.safetensors"]
+    data = f"data: {NOTHING} --data FOLDER of real pictures {portraits}"
+    features = f"perceptual-network: {NOTHING} --perceptual-network standard"
+    for command in (
+        ["compress", "good.safetensors", *out, "--distil-images", "8"],
+        ["compress", "good.safetensors", *out, "--sparse-images", "8", "--method", "slimming"],
+        [*student, "--out", "run"],
+    ):
+        refuses(place, capsys, command, f"content: {NOTHING} --content SOURCE", portraits)
+        refuses(place, capsys, [*command, *content], data)
+        photos = [*command, *content, "--data", "photos"]
+        refuses(place, capsys, photos, features, "--perceptual 0")
+    refuses(place, capsys, ["compress", "good.safetensors", *out], f"content: {NOTHING}")
+    evaluate = ["evaluate", "good.safetensors"]
+    for option, value in (("content", "none"), ("reference", "photos"), ("features", "")):
+        refuses(place, capsys, evaluate, f"{option}: {NOTHING} --{option} ", portraits)
+        evaluate += [f"--{option}", value]
+
+
+def test_what_training_needs_is_looked_at_before_the_scores(
+    place: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "score_channels", None)
+    (place / "empty").mkdir()
+    distil = [*compress(), "--distil-images", "8", "--data"]
+    refuses(place, capsys, [*distil, "absent"], "data: got 'absent'")
+    refuses(place, capsys, [*distil, "empty"], "no image in empty")
+    refuses(place, capsys, [*distil, "portraits", "--set", "r1_gamma=high"], "r1_gamma", "high")
+    # a package is missing
+    monkeypatch.setitem(sys.modules, "lpips", None)
+    standard = [*distil, "portraits", "--perceptual-network", "standard"]
+    refuses(place, capsys, standard, "features: standard needs the packages")
 
 
 def test_the_process_itself_ends_with_status_two(place: Path) -> None:
