@@ -126,8 +126,7 @@ def score_channels(
         The scores, on the CPU.
 
     Raises:
-        ValueError: an argument out of range, content that is no source, a mask that does not fit,
-            no pixel of content at all.
+        ValueError: an argument out of range, no source, a mask that does not fit or is empty.
     """
     settings = {
         "method": method, "num_samples": num_samples, "batch_size": batch_size,

@@ -122,13 +122,7 @@ def train_student(
             raise ValueError(f"{name}: got {got}, expected 0 for a student")
     if content is not None:
         check_source(content)
-    got, expected = kind_of(teacher.config), kind_of(student.config)
-    if got != expected:
-        raise ValueError(f"teacher: got a {got} network, expected the student's kind, {expected}")
-    for name in ("resolution", "z_dim"):
-        got, expected = getattr(teacher.config, name), getattr(student.config, name)
-        if got != expected:
-            raise ValueError(f"teacher: got {name} {got}, expected the student's {expected}")
+    _check_pair(student.config, teacher.config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mixed_seed(config.seed, 4))
         if distillation.init == "fresh":
@@ -270,6 +264,17 @@ class RunFolder:
         state.update_w_avg()
         save_checkpoint(state.average, state.discriminator, self.out / "checkpoint.safetensors")
         save_training_state(state.state_dict(), self.out / "state.pt")
+
+
+def _check_pair(student: Shapes, teacher: Shapes) -> None:
+    """Refuse a teacher whose pictures the student could not paint."""
+    got, expected = kind_of(teacher), kind_of(student)
+    if got != expected:
+        raise ValueError(f"teacher: got a {got} network, expected the student's kind, {expected}")
+    for name in ("resolution", "z_dim"):
+        got, expected = getattr(teacher, name), getattr(student, name)
+        if got != expected:
+            raise ValueError(f"teacher: got {name} {got}, expected the student's {expected}")
 
 
 def _kept(lineage: Lineage | None) -> dict[str, str]:
