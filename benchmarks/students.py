@@ -1,6 +1,6 @@
 """What does each ingredient of content-aware compression buy?
 
-    python benchmarks/students.py [--rows paper random ...] [--seeds 0 1 2] [--images 10000]
+    python benchmarks/students.py [--rows "both masks" random ...] [--seeds 0 1 2]
     python benchmarks/students.py --latencies
 
 Every row prunes the portraits teacher and trains the student with the same budget and, for the same
@@ -49,7 +49,7 @@ class Recipe:
     Attributes:
         method: how channels are scored.
         scoring: the content that scoring looks at, "portraits" or "everything".
-        distillation: what differs from the paper's distillation.
+        distillation: what differs from the method's distillation.
         ratio: share of the channels to remove.
         teacher: whether there is one to learn from; without, the discriminator is new too.
         calibrated: correct the pruned network's statistics before training.
@@ -69,7 +69,7 @@ class Recipe:
 
 NO_TEACHER = {"l1": 0.0, "perceptual": 0.0, "init": "fresh"}
 RECIPES = {
-    "paper": Recipe(),
+    "both masks": Recipe(),
     "no mask in scoring": Recipe(scoring="everything"),
     "no mask in distillation": Recipe(distillation={"mask_content": False}),
     "no masks": Recipe(scoring="everything", distillation={"mask_content": False}),

@@ -28,21 +28,22 @@ def test_runs_fill_the_table_and_are_not_repeated(
 ) -> None:
     table = tmp_path / "students.csv"
     where = ["--teacher", str(teacher), "--table", str(table), "--runs", str(tmp_path / "runs")]
-    wanted = ["--rows", "teacher", "paper", "no teacher", "ratio 0.5", "--seeds", "0", "1"]
+    wanted = ["--rows", "teacher", "both masks", "no teacher", "ratio 0.5", "--seeds", "0", "1"]
     students.main([*TINY, *where, *wanted])
     rows = rows_of(table)
     measured = [key for key, row in rows.items() if row["status"] == "measured"]
     assert measured == [
-        ("teacher", ""), ("paper", "0"), ("paper", "1"), ("no teacher", "0"), ("no teacher", "1"),
-        ("ratio 0.5", "0"),
+        ("teacher", ""), ("both masks", "0"), ("both masks", "1"), ("no teacher", "0"),
+        ("no teacher", "1"), ("ratio 0.5", "0"),
     ]
     # everything planned is there, in the table's order, and says that it was not run
     assert list(rows) == [(r["row"], r["seed"]) for r in students.planned([0, 1])]
     assert {row["frechet"] for row in rows.values() if row["status"] == "not run"} == {""}
-    paper = rows["paper", "0"]
-    assert int(paper["images"]) == 16 and float(paper["frechet"]) > 0
-    assert float(paper["teacher_content_l1"]) > 0
-    macs = [int(rows[key]["macs"]) for key in (("paper", "0"), ("ratio 0.5", "0"), ("teacher", ""))]
+    both = rows["both masks", "0"]
+    assert int(both["images"]) == 16 and float(both["frechet"]) > 0
+    assert float(both["teacher_content_l1"]) > 0
+    networks = (("both masks", "0"), ("ratio 0.5", "0"), ("teacher", ""))
+    macs = [int(rows[key]["macs"]) for key in networks]
     assert macs == sorted(macs)
     hashes = [rows[key]["config_sha256"] for key in measured[1:]]
     assert len(set(hashes)) == len(hashes)
@@ -83,7 +84,7 @@ def test_latency_is_measured_once_a_ratio_and_changes_nothing_else(
 ) -> None:
     table = tmp_path / "students.csv"
     where = ["--teacher", str(teacher), "--table", str(table), "--runs", str(tmp_path / "runs")]
-    wanted = ["--rows", "teacher", "paper", "ratio 0.5", "--seeds", "0", "1"]
+    wanted = ["--rows", "teacher", "both masks", "ratio 0.5", "--seeds", "0", "1"]
     students.main([*TINY, *where, *wanted])
     before = rows_of(table)
     assert {row["latency_1_ms"] for row in before.values()} == {""}
@@ -93,7 +94,7 @@ def test_latency_is_measured_once_a_ratio_and_changes_nothing_else(
         "ratio 0.0", "ratio 0.7", "ratio 0.5"
     ]
     after = rows_of(table)
-    assert after["paper", "0"]["latency_16_ms"] == after["paper", "1"]["latency_16_ms"]
+    assert after["both masks", "0"]["latency_16_ms"] == after["both masks", "1"]["latency_16_ms"]
     for key, row in after.items():
         times = [row.pop(f"latency_{n}_ms") for n in (1, 16)]
         assert row == {k: v for k, v in before[key].items() if not k.startswith("latency")}
@@ -110,9 +111,9 @@ def test_younger_fields_count_only_where_they_say_something(students: ModuleType
     assert students.hashed(TrainConfig(seed=3, sparsity=0.5)) == first | {"sparsity": 0.5}
 
 
-def test_recipes_differ_from_the_papers_in_one_thing(students: ModuleType) -> None:
-    paper = vars(students.RECIPES["paper"])
+def test_recipes_differ_from_both_masks_in_one_thing(students: ModuleType) -> None:
+    both = vars(students.RECIPES["both masks"])
     several = {"no masks", "no teacher", "no mask, four times longer"}
     for name, recipe in students.RECIPES.items():
-        changed = {key for key in paper if vars(recipe)[key] != paper[key]} - {"seeds"}
-        assert len(changed) == (0 if name == "paper" else 1) or name in several, name
+        changed = {key for key in both if vars(recipe)[key] != both[key]} - {"seeds"}
+        assert len(changed) == (0 if name == "both masks" else 1) or name in several, name
