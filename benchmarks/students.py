@@ -8,9 +8,10 @@ seed, the same portraits in the same order; rows differ in one ingredient. Each 
 2,000 samples and becomes one row of data/students.csv: what it was, its measures, seed, a hash of
 all settings and networks, images seen, device, seconds. A run in the table is left alone if its
 hash is today's, and made again if not; a run that was stopped goes on from its folder under --runs;
-planned runs stand in the table as "not run". Several processes may share the table. Latency depends
-on the widths alone and wants a quiet machine: --latencies measures it once a ratio, for all rows
-there are, and trains nothing. Chapter 8 reads the table and nothing else.
+planned runs stand in the table as "not run"; a row that lacks a measure is measured again. Several
+processes may share the table. Latency depends on the widths alone and wants a quiet machine:
+--latencies measures it once a ratio, for all rows there are, and trains nothing. Chapter 8 reads
+the table and nothing else.
 """
 
 import argparse
@@ -285,7 +286,8 @@ def fill(name: str, seed: str, args: argparse.Namespace) -> None:
         return
     told = None if name == "teacher" else setting(name, int(seed), args)
     sha256 = told.sha256 if told else teacher_sha256(args)
-    if row["status"] == "measured" and row["config_sha256"] == sha256:
+    wanted = [c for c in REPORT if told or not c.startswith("teacher_")]
+    if row.get("config_sha256") == sha256 and all(row.get(c, "") != "" for c in wanted):
         return
     start = time.perf_counter()
     columns = {

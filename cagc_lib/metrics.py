@@ -46,6 +46,8 @@ class Report:
     absolute difference on [-1, 1]. teacher_content_psnr averages over the region,
     teacher_content_psnr_frame over the whole masked frame (see distances.psnr). Fields that were
     not asked for are None, and so are content distances when no image has any content.
+    content_frechet cuts every image out by its own mask, teacher_content_frechet the generated ones
+    by their teachers': the first sees what is painted beyond the teacher's content, the second not.
     """
 
     resolution: int
@@ -68,6 +70,7 @@ class Report:
     teacher_content_psnr: float | None = None
     teacher_content_psnr_frame: float | None = None
     teacher_content_perceptual: float | None = None
+    teacher_content_frechet: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values; an infinite PSNR becomes the string "inf"."""
@@ -147,6 +150,7 @@ class _TeacherDistance:
     def __init__(self, network: ImageFeatures, content: ContentSource | None) -> None:
         self.network, self.content = network, content
         self.values: dict[str, list[torch.Tensor]] = {}
+        self.inside: list[torch.Tensor] = []
 
     def _append(self, name: str, values: torch.Tensor) -> None:
         self.values.setdefault(f"teacher_{name}", []).append(values.double().cpu())
@@ -165,6 +169,7 @@ class _TeacherDistance:
         self._append("content_psnr", psnr(student, teacher, mask))
         self._append("content_psnr_frame", psnr(student, teacher, mask, frame=True))
         self._append("content_perceptual", perceptual_distance(self.network, s, t))
+        self.inside.append(self.network.embed(s).cpu())
 
     def means(self) -> dict[str, float | None]:
         """Means over images; those without content count only overall, None if all are such."""
@@ -319,6 +324,8 @@ def _measure(
     values = _compare(real.whole, fake.whole, "")
     if content is not None:
         values |= _compare(real.inside, fake.inside, "content_") | {"content_area": fake.area}
+    if distance.inside:
+        values["teacher_content_frechet"] = _frechet(real.inside, torch.cat(distance.inside))
     return Report(
         resolution=resolution,
         num_samples=num_samples,
@@ -331,10 +338,14 @@ def _measure(
     )
 
 
+def _frechet(real: torch.Tensor, fake: torch.Tensor) -> float:
+    return frechet_distance(*feature_statistics(real), *feature_statistics(fake))
+
+
 def _compare(real: torch.Tensor, fake: torch.Tensor, prefix: str) -> dict[str, float]:
     precision, recall = precision_recall(real, fake)
     return {
-        f"{prefix}frechet": frechet_distance(*feature_statistics(real), *feature_statistics(fake)),
+        f"{prefix}frechet": _frechet(real, fake),
         f"{prefix}precision": precision,
         f"{prefix}recall": recall,
     }

@@ -160,6 +160,23 @@ def test_content_distances_ignore_what_is_outside(generator):
     assert distance.means()["teacher_content_l1"] == pytest.approx(0.5)
 
 
+def test_content_cut_out_by_the_teachers_mask(generator):
+    def bright(images):
+        return images.mean(1, keepdim=True) > 0
+
+    louder = copy.deepcopy(generator)
+    with torch.no_grad():
+        louder.synthesis.torgbs[-1].bias.add_(0.3)
+    fixed = evaluate(louder, num_samples=8, content=left_half, teacher=generator)
+    assert fixed.teacher_content_frechet == pytest.approx(fixed.content_frechet, rel=1e-6)
+    # the brighter student has content where its teacher has none, which only its own mask shows
+    spilt = evaluate(louder, num_samples=8, content=bright, teacher=generator)
+    assert spilt.content_area > evaluate(generator, num_samples=8, content=bright).content_area
+    assert spilt.teacher_content_frechet != pytest.approx(spilt.content_frechet, rel=1e-3)
+    itself = evaluate(generator, num_samples=8, content=bright, teacher=generator)
+    assert itself.teacher_content_frechet == pytest.approx(itself.content_frechet, rel=1e-6)
+
+
 def test_images_without_content_leave_content_distances_undefined(generator):
     report = evaluate(
         generator, num_samples=5, teacher=generator, content=lambda images: ~everything(images)
