@@ -61,7 +61,7 @@ networks: $(READY)
 		--set path_interval=16 --set style_mixing=0.5 --set pool=60000 --set checkpoint_every=500 \
 		--set sample_every=2000 --out runs/teacher --resume --register portraits
 	$(BIN)/python -m cagc_lib compress portraits --ratio 0.7 --content portraits \
-		--rgb-gain preserved --distil-images 80000 --set pool=20000 --set r1_gamma=1 \
+		--rgb-gain preserved --distil-images 240000 --set pool=20000 --set r1_gamma=1 \
 		--set path_weight=0 --set average_rampup=0.2 --set checkpoint_every=500 --run runs/student \
 		--resume --register portraits-11x --out runs/portraits-11x.safetensors
 
