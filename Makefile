@@ -64,6 +64,22 @@ networks: $(READY)
 		--rgb-gain preserved --distil-images 240000 --set pool=20000 --set r1_gamma=1 \
 		--set path_weight=0 --set average_rampup=0.2 --set checkpoint_every=500 --run runs/student \
 		--resume --register portraits-11x --out runs/portraits-11x.safetensors
+	$(BIN)/python -m cagc_lib compress portraits --ratio 0.3 --content portraits \
+		--rgb-gain preserved --distil-images 40000 --set pool=20000 --set r1_gamma=1 \
+		--set path_weight=0 --set average_rampup=0.2 --set checkpoint_every=500 --run runs/portraits-2x \
+		--resume --register portraits-2x --out runs/portraits-2x.safetensors
+	$(BIN)/python -m cagc_lib compress portraits --ratio 0.5 --content portraits \
+		--rgb-gain preserved --distil-images 40000 --set pool=20000 --set r1_gamma=1 \
+		--set path_weight=0 --set average_rampup=0.2 --set checkpoint_every=500 --run runs/portraits-4x \
+		--resume --register portraits-4x --out runs/portraits-4x.safetensors
+	$(BIN)/python -m cagc_lib compress portraits --ratio 0.8 --content portraits \
+		--rgb-gain preserved --distil-images 40000 --set pool=20000 --set r1_gamma=1 \
+		--set path_weight=0 --set average_rampup=0.2 --set checkpoint_every=500 --run runs/portraits-24x \
+		--resume --register portraits-24x --out runs/portraits-24x.safetensors
+	$(BIN)/python -m cagc_lib compress portraits --ratio 0.9 --content portraits \
+		--rgb-gain preserved --distil-images 40000 --set pool=20000 --set r1_gamma=1 \
+		--set path_weight=0 --set average_rampup=0.2 --set checkpoint_every=500 --run runs/portraits-89x \
+		--resume --register portraits-89x --out runs/portraits-89x.safetensors
 
 # The teacher's curve has more points if its first line runs beside the teacher's training, with
 # --every 600. Latencies want a machine that does nothing else.
