@@ -91,7 +91,7 @@ def test_latency_is_measured_once_a_ratio_and_changes_nothing_else(
     capsys.readouterr()
     students.main([*TINY, *where, *wanted, "--latencies"])
     assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == [
-        "ratio 0.0", "ratio 0.7", "ratio 0.5"
+        "ratio 0.0", "ratio 0.5", "ratio 0.7"
     ]
     after = rows_of(table)
     assert after["both masks", "0"]["latency_16_ms"] == after["both masks", "1"]["latency_16_ms"]
