@@ -60,26 +60,19 @@ networks: $(READY)
 		--set average_half_life=20000 --set average_rampup=0.1 --set r1_gamma=1 \
 		--set path_interval=16 --set style_mixing=0.5 --set pool=60000 --set checkpoint_every=500 \
 		--set sample_every=2000 --out runs/teacher --resume --register portraits
-	$(BIN)/python -m cagc_lib compress portraits --ratio 0.7 --content portraits \
-		--rgb-gain preserved --distil-images 240000 --set pool=20000 --set r1_gamma=1 \
-		--set path_weight=0 --set average_rampup=0.2 --set checkpoint_every=500 --run runs/student \
-		--resume --register portraits-11x --out runs/portraits-11x.safetensors
-	$(BIN)/python -m cagc_lib compress portraits --ratio 0.3 --content portraits \
-		--rgb-gain preserved --distil-images 40000 --set pool=20000 --set r1_gamma=1 \
-		--set path_weight=0 --set average_rampup=0.2 --set checkpoint_every=500 --run runs/portraits-2x \
-		--resume --register portraits-2x --out runs/portraits-2x.safetensors
-	$(BIN)/python -m cagc_lib compress portraits --ratio 0.5 --content portraits \
-		--rgb-gain preserved --distil-images 40000 --set pool=20000 --set r1_gamma=1 \
-		--set path_weight=0 --set average_rampup=0.2 --set checkpoint_every=500 --run runs/portraits-4x \
-		--resume --register portraits-4x --out runs/portraits-4x.safetensors
-	$(BIN)/python -m cagc_lib compress portraits --ratio 0.8 --content portraits \
-		--rgb-gain preserved --distil-images 40000 --set pool=20000 --set r1_gamma=1 \
-		--set path_weight=0 --set average_rampup=0.2 --set checkpoint_every=500 --run runs/portraits-24x \
-		--resume --register portraits-24x --out runs/portraits-24x.safetensors
-	$(BIN)/python -m cagc_lib compress portraits --ratio 0.9 --content portraits \
-		--rgb-gain preserved --distil-images 40000 --set pool=20000 --set r1_gamma=1 \
-		--set path_weight=0 --set average_rampup=0.2 --set checkpoint_every=500 --run runs/portraits-89x \
-		--resume --register portraits-89x --out runs/portraits-89x.safetensors
+	$(call student,0.7,240000,portraits-11x)
+	$(call student,0.3,40000,portraits-2x)
+	$(call student,0.5,40000,portraits-4x)
+	$(call student,0.8,40000,portraits-24x)
+	$(call student,0.9,40000,portraits-89x)
+
+# $(call student,RATIO,IMAGES,NAME): the shipped student of the portraits with that ratio.
+define student
+$(BIN)/python -m cagc_lib compress portraits --ratio $(1) --content portraits \
+	--rgb-gain preserved --distil-images $(2) --set pool=20000 --set r1_gamma=1 \
+	--set path_weight=0 --set average_rampup=0.2 --set checkpoint_every=500 --run runs/$(3) \
+	--resume --register $(3) --out runs/$(3).safetensors
+endef
 
 # The teacher's curve has more points if its first line runs beside the teacher's training, with
 # --every 600. Latencies want a machine that does nothing else.

@@ -24,7 +24,7 @@ from rows import device_name, read_table, write_table
 import cagc_lib as cagc
 from cagc_lib.artefacts import manifest
 from cagc_lib.classifier import Classifier, load_classifier
-from cagc_lib.distances import feature_statistics, frechet_distance, precision_recall
+from cagc_lib.distances import compare_features
 from cagc_lib.images import image_source
 
 TABLE = pathlib.Path(__file__).resolve().parents[1] / "data" / "cifar10.csv"
@@ -60,12 +60,7 @@ def real(args: argparse.Namespace, network: Classifier) -> dict:
         with torch.no_grad():
             parts = [network.embed(source(s, n)) for s, n in zip(starts, counts, strict=True)]
         embedded.append(torch.cat(parts))
-    a, b = embedded
-    precision, recall = precision_recall(a, b)
-    distance = frechet_distance(*feature_statistics(a), *feature_statistics(b))
-    return {
-        "num_samples": args.samples, "frechet": distance, "precision": precision, "recall": recall,
-    }
+    return {"num_samples": args.samples} | compare_features(*embedded)
 
 
 def generated(name: str, args: argparse.Namespace, network: Classifier) -> dict:

@@ -27,7 +27,7 @@ from rows import device_name, read_table, write_table
 import cagc_lib as cagc
 from cagc_lib.checkpoints import load_training_state
 from cagc_lib.content import ContentSource
-from cagc_lib.distances import feature_statistics, frechet_distance, mask_images, precision_recall
+from cagc_lib.distances import compare_features, mask_images
 from cagc_lib.editing import project
 from cagc_lib.metrics import REFERENCE_SEED
 from cagc_lib.train_state import TrainConfig
@@ -118,9 +118,7 @@ def real(args: argparse.Namespace, side: int) -> dict:
         embedded["content_"].append(torch.cat(inside))
     row = {"samples": args.samples}
     for part, (a, b) in embedded.items():
-        precision, recall = precision_recall(a, b)
-        distance = frechet_distance(*feature_statistics(a), *feature_statistics(b))
-        row |= {f"{part}frechet": distance, f"{part}precision": precision, f"{part}recall": recall}
+        row |= {f"{part}{name}": value for name, value in compare_features(a, b).items()}
     return row
 
 

@@ -122,6 +122,19 @@ def precision_recall(
     return precision, recall
 
 
+def feature_distance(real: torch.Tensor, fake: torch.Tensor) -> float:
+    """Frechet distance between the Gaussians of two sets of features [N, D] and [M, D]."""
+    return frechet_distance(*feature_statistics(real), *feature_statistics(fake))
+
+
+def compare_features(real: torch.Tensor, fake: torch.Tensor) -> dict[str, float]:
+    """Frechet distance, precision and recall of features [M, D] against real ones [N, D]."""
+    precision, recall = precision_recall(real, fake)
+    return {
+        "frechet": feature_distance(real, fake), "precision": precision, "recall": recall,
+    }
+
+
 def mask_images(images: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Set everything outside the mask to 0, mid-grey.
 

@@ -22,13 +22,7 @@ from tqdm import tqdm
 
 from . import costs
 from .content import ContentSource, check_mask, check_source, content_source, watches_a_generator
-from .distances import (
-    feature_statistics,
-    frechet_distance,
-    mask_images,
-    precision_recall,
-    psnr,
-)
+from .distances import compare_features, feature_distance, mask_images, psnr
 from .features import load_features, perceptual_distance
 from .images import ImageSource, image_source
 from .portraits import render_portraits
@@ -321,11 +315,13 @@ def _measure(
         counts = [min(batch_size, num_samples - start) for start in starts]
         drawn = (source(s, n).to(device) for s, n in zip(starts, counts, strict=True))
         real = _describe(drawn, network, content)
-    values = _compare(real.whole, fake.whole, "")
+    values = compare_features(real.whole, fake.whole)
     if content is not None:
-        values |= _compare(real.inside, fake.inside, "content_") | {"content_area": fake.area}
+        inside = compare_features(real.inside, fake.inside)
+        values |= {f"content_{k}": v for k, v in inside.items()} | {"content_area": fake.area}
     if distance.inside:
-        values["teacher_content_frechet"] = _frechet(real.inside, torch.cat(distance.inside))
+        fake_inside = torch.cat(distance.inside)
+        values["teacher_content_frechet"] = feature_distance(real.inside, fake_inside)
     return Report(
         resolution=resolution,
         num_samples=num_samples,
@@ -336,16 +332,3 @@ def _measure(
         **values,
         **distance.means(),
     )
-
-
-def _frechet(real: torch.Tensor, fake: torch.Tensor) -> float:
-    return frechet_distance(*feature_statistics(real), *feature_statistics(fake))
-
-
-def _compare(real: torch.Tensor, fake: torch.Tensor, prefix: str) -> dict[str, float]:
-    precision, recall = precision_recall(real, fake)
-    return {
-        f"{prefix}frechet": _frechet(real, fake),
-        f"{prefix}precision": precision,
-        f"{prefix}recall": recall,
-    }

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from cagc_lib.distances import (
+    compare_features,
+    feature_distance,
     feature_statistics,
     frechet_distance,
     mask_images,
@@ -101,6 +103,16 @@ def test_precision_recall_does_not_depend_on_the_block():
     generator = torch.Generator().manual_seed(1)
     real, fake = torch.randn(2, 150, 4, generator=generator)
     assert precision_recall(real, fake, block=7) == precision_recall(real, fake, block=1000)
+
+
+def test_compare_features_gathers_the_three_measures():
+    real, fake = torch.randn(2, 60, 4, generator=torch.Generator().manual_seed(0)) + 1
+    distance = frechet_distance(*feature_statistics(real), *feature_statistics(fake))
+    precision, recall = precision_recall(real, fake)
+    assert feature_distance(real, fake) == distance
+    assert compare_features(real, fake) == {
+        "frechet": distance, "precision": precision, "recall": recall,
+    }
 
 
 def test_precision_recall_rejects_bad_input():
