@@ -203,8 +203,7 @@ class RunFolder:
             noted = {"kept": described.get("kept")} | _read_config(out / "config.json")
             _check_same(noted, described)
             state.load_state_dict(load_training_state(saved))
-            with (out / "log.csv").open(newline="") as file:
-                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= state.step]
+            rows = [row for row in _read_log(out / "log.csv") if int(row["step"]) <= state.step]
         self._since = state.drawn
         atomic_write(out / "config.json", (json.dumps(described, indent=2) + "\n").encode())
         text = io.StringIO()
@@ -283,6 +282,20 @@ def _kept(lineage: Lineage | None) -> dict[str, str]:
         return {}
     indices = json.dumps([keep.tolist() for keep in lineage.keep])
     return {"channels": hashlib.sha256(indices.encode()).hexdigest()[:16]}
+
+
+def _read_log(path: Path) -> list[dict[str, str]]:
+    """Read log.csv; an older run's may have fewer columns."""
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"resume: {path} cannot be read ({error})") from None
+    for line, row in enumerate(rows, start=2):
+        if not set(row) <= set(COLUMNS) or not (row.get("step") or "").isdecimal():
+            cells = ",".join(str(cell) for cell in row.values())
+            raise ValueError(f"resume: {path}, line {line}: got {cells[:60]!r}, expected a row")
+    return rows
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The manifest, looking artefacts up, and writing files whole."""
 
+import csv
 import hashlib
 import json
 import shlex
@@ -49,6 +50,12 @@ def test_make_networks_runs_the_commands_of_the_manifest() -> None:
         # a run that goes on gives what an uninterrupted one gives
         assert [word for word in made.pop(name) if word != "--resume"] == shlex.split(entry["how"])
     assert not made
+
+
+def test_the_blind_test_was_of_the_student_that_ships() -> None:
+    with (data_dir() / "blind_test.csv").open(newline="") as file:
+        judged = {row["sha256"] for row in csv.DictReader(file)}
+    assert judged == {manifest()["portraits-11x"]["sha256"]}
 
 
 def test_entry_round_trip(data: Path) -> None:

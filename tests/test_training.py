@@ -143,6 +143,18 @@ def test_resuming_drops_rows_after_the_checkpoint(tmp_path: Path) -> None:
     assert rows[-1]["d"]
 
 
+@pytest.mark.parametrize("row", ["3" + "," * 30 + "1", "three", ",,", "\xff"])
+def test_a_damaged_log_is_one_line(tmp_path: Path, row: str) -> None:
+    run_teacher(tmp_path, images=4)
+    with (tmp_path / "log.csv").open("a", encoding="latin-1") as file:
+        file.write(row + "\n")
+    before = (tmp_path / "log.csv").read_bytes()
+    with pytest.raises(ValueError, match=r"^resume: .*log\.csv.*[^\n]*$") as caught:
+        run_teacher(tmp_path, resume=True, images=8)
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "log.csv").read_bytes() == before
+
+
 def test_callers_networks_and_random_numbers_are_left_alone(tmp_path: Path) -> None:
     big, small = teacher(), student()
     d = Discriminator(matching_discriminator(TEACHER))
