@@ -3,11 +3,11 @@
     python benchmarks/cifar10.py [--data cifar10] [--only cifar10-random-50 ...]
 
 Measures the shipped SN-GAN and its students, every network of data/manifest.json that the plan
-below names, against the 10,000 test images, which none has seen, in the features of the shipped
-classifier; content is where that classifier looks. The row "training images" puts real images in a
-generator's place: the best that can be. One row a network in data/cifar10.csv; one is left alone
-if it was measured on the same file, and networks that are not there stand as "not run". Chapter 11
-reads the table and nothing else.
+below names, against as many test images, which none has seen, in the features of a classifier that
+only measures; content is where the other one looks, that of the losses. The row "training images"
+puts real images in a generator's place: the best that can be. One row a network in
+data/cifar10.csv; one is left alone if it was measured on the same files, and networks that are not
+there stand as "not run". Chapter 11 reads the table and nothing else.
 """
 
 import argparse
@@ -34,8 +34,8 @@ RATIOS = (0.5, 0.7)
 RESOLUTION = 32
 REPORT = tuple(f.name for f in cagc.Report.__dataclass_fields__.values() if f.name != "seed")
 COLUMNS = (
-    "name", "method", "ratio", "status", "sha256", "classifier_sha256", "images", "device",
-    "threads", "torch", *REPORT,
+    "name", "method", "ratio", "status", "sha256", "classifier_sha256", "content_sha256", "images",
+    "device", "threads", "torch", *REPORT,
 )
 
 
@@ -92,10 +92,14 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"--only: got {unknown[0]!r}, expected some of: {'; '.join(rows)}")
     rows |= {r["name"]: r for r in read_table(args.table) if r["status"] == "measured"}
     shipped = manifest()
-    network, judge = load_classifier(), shipped["cifar10-classifier"]["sha256"]
+    network = load_classifier("cifar10-classifier")
+    networks = {
+        "classifier_sha256": shipped["cifar10-classifier"]["sha256"],
+        "content_sha256": shipped["cifar10-perceptual"]["sha256"],
+    }
     for name in args.only or planned():
         entry = shipped.get(name, {"sha256": "", "how": ""})
-        hashes = {"sha256": entry["sha256"], "classifier_sha256": judge}
+        hashes = {"sha256": entry["sha256"]} | networks
         if name not in shipped and name != REAL:
             continue
         if {key: rows[name].get(key) for key in hashes} == hashes:

@@ -145,7 +145,7 @@ def load_classifier(
 
     Args:
         path_or_name: a file that `train_classifier` wrote, or a shipped one's name:
-            "cifar10-classifier" for measures and content, "cifar10-perceptual" for losses.
+            "cifar10-classifier" for measures, "cifar10-perceptual" for losses and content.
         device: where to put it.
 
     Raises:

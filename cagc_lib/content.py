@@ -56,7 +56,9 @@ def _everything() -> ContentSource:
 def _class_activation(
     threshold: float = 0.2, device: torch.device | str | None = None
 ) -> ContentSource:
-    return ClassActivation(load_classifier(device=device or "cpu"), threshold)
+    # not the classifier that measures: it would judge by its own idea of content
+    classifier = load_classifier("cifar10-perceptual", device or "cpu")
+    return ClassActivation(classifier, threshold)
 
 
 # name -> function of the options

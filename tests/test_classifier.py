@@ -96,7 +96,7 @@ def test_it_learns_and_survives_a_file(
     # by name, as a content source
     (tmp_path / "data").mkdir()
     monkeypatch.setattr(artefacts, "data_dir", lambda: tmp_path / "data")
-    target = tmp_path / "data" / "cifar10-classifier.safetensors"
+    target = tmp_path / "data" / "cifar10-perceptual.safetensors"
     target.write_bytes(out.read_bytes())
     artefacts.write_manifest_entry(target, "test")
     mask = content_source("class-activation")(pictures)

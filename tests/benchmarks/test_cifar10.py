@@ -29,12 +29,14 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.copytree(IMAGES, tmp_path / "cifar10" / split)
     torch.manual_seed(0)
     classes = sorted(folder.name for folder in IMAGES.iterdir() if folder.is_dir())
-    judge = Classifier(classes, (4, 6, 8), depth=1)
     meta = {"kind": "classifier", "classes": classes, "widths": [4, 6, 8], "depth": 1}
-    save_network(judge.state_dict(), meta, data / "cifar10-classifier.safetensors")
+    for name in ("classifier", "perceptual"):
+        network = Classifier(classes, (4, 6, 8), depth=1)
+        save_network(network.state_dict(), meta, data / f"cifar10-{name}.safetensors")
     g = SNGANGenerator(SNGANConfig(32, (4,) * 7, z_dim=8)).eval()
     save_checkpoint(g, None, data / "cifar10-sngan.safetensors")
-    for name, how in (("classifier", "train classifier"), ("sngan", "train teacher --images 640")):
+    for name in ("classifier", "perceptual", "sngan"):
+        how = "train teacher --images 640" if name == "sngan" else "train classifier"
         artefacts.write_manifest_entry(data / f"cifar10-{name}.safetensors", how)
     return tmp_path
 
