@@ -50,7 +50,7 @@ artefacts: networks
 	$(MAKE) tables
 
 # The commands of data/manifest.json, in the order in which one needs the other.
-networks: $(READY)
+networks: $(READY) | cifar10
 	$(BIN)/python -m cagc_lib train features --register portraits-perceptual
 	$(BIN)/python -m cagc_lib train features --seed 1 --register portraits-features
 	$(BIN)/python -m cagc_lib train parser --steps 10000 --register portraits-parser
@@ -65,6 +65,14 @@ networks: $(READY)
 	$(call student,0.5,40000,portraits-4x)
 	$(call student,0.8,40000,portraits-24x)
 	$(call student,0.9,40000,portraits-89x)
+	$(BIN)/python -m cagc_lib train classifier --data cifar10/train --test cifar10/test \
+		--steps 8000 --register cifar10-perceptual
+	$(BIN)/python -m cagc_lib train classifier --data cifar10/train --test cifar10/test \
+		--steps 8000 --seed 1 --register cifar10-classifier
+
+# 60,000 photographs as files, by way of torchvision, which .venv needs for this and nothing else.
+cifar10: $(READY)
+	$(BIN)/python -c 'from cagc_lib.cifar10 import fetch_cifar10; fetch_cifar10("cifar10")'
 
 # $(call student,RATIO,IMAGES,NAME): the shipped student of the portraits with that ratio.
 define student

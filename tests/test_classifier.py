@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from cagc_lib import artefacts
+from cagc_lib.artefacts import manifest
 from cagc_lib.classifier import (
     ClassActivation,
     Classifier,
@@ -115,3 +116,16 @@ def test_a_file_of_another_kind_and_an_unknown_name(tmp_path: Path) -> None:
         load_classifier(tmp_path / "absent.safetensors")
     with pytest.raises(ValueError, match="artefact: got 'dogs', expected one of"):
         load_classifier("dogs")
+
+
+@pytest.mark.parametrize("name", ["cifar10-perceptual", "cifar10-classifier"])
+def test_a_shipped_classifier_knows_the_shipped_photographs(name: str) -> None:
+    assert manifest()[name]["accuracy"] > 0.87
+    network = load_classifier(name)
+    photographs = ClassFolders(artefacts.data_dir() / "cifar10", 32)
+    assert accuracy(network, photographs) >= 10 / 12
+    images, _ = photographs[range(12)]
+    mask = ClassActivation(network)(images)
+    check_mask(mask, images)
+    # somewhere in every photograph, and not everywhere
+    assert all(0 < share < 1 for share in mask.float().mean((1, 2, 3)))
