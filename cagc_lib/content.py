@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from .classifier import ClassActivation, load_classifier
+from .classifier import THRESHOLD, ClassActivation, load_classifier
 from .generator_features import GeneratorFeatures
 from .landmarks import landmark_source
 from .masks import (
@@ -54,7 +54,7 @@ def _everything() -> ContentSource:
 
 
 def _class_activation(
-    threshold: float = 0.2, device: torch.device | str | None = None
+    threshold: float = THRESHOLD, device: torch.device | str | None = None
 ) -> ContentSource:
     # not the classifier that measures: it would judge by its own idea of content
     classifier = load_classifier("cifar10-perceptual", device or "cpu")
