@@ -4,7 +4,8 @@
 # make test-gpu   the Triton kernels' tests on an NVIDIA GPU
 # make lint   check style
 # make artefacts   make everything in data/ again: networks and tables
-# make networks    train those in data/ again: about a day on one core; goes on where it was stopped
+# make networks    train those in data/ again: about a day on one core; goes on where it was stopped;
+#                  the last ones want cifar10/ here, which torchvision, once installed, downloads
 # make tables      measure the tables in data/ again, for which another day of students is trained;
 #                  what was measured on the same networks stays
 
@@ -16,7 +17,7 @@ READY := .venv/.ready
 # other longer than they compute.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: book test test-gpu lab lint artefacts networks tables
+.PHONY: book test test-gpu lab lint artefacts networks networks-portraits networks-cifar10 tables
 .DEFAULT_GOAL := book
 
 book: $(READY)
@@ -50,7 +51,9 @@ artefacts: networks
 	$(MAKE) tables
 
 # The commands of data/manifest.json, in the order in which one needs the other.
-networks: $(READY) | cifar10
+networks: networks-portraits networks-cifar10
+
+networks-portraits: $(READY)
 	$(BIN)/python -m cagc_lib train features --register portraits-perceptual
 	$(BIN)/python -m cagc_lib train features --seed 1 --register portraits-features
 	$(BIN)/python -m cagc_lib train parser --steps 10000 --register portraits-parser
@@ -65,14 +68,17 @@ networks: $(READY) | cifar10
 	$(call student,0.5,40000,portraits-4x)
 	$(call student,0.8,40000,portraits-24x)
 	$(call student,0.9,40000,portraits-89x)
+
+networks-cifar10: $(READY) | cifar10
 	$(BIN)/python -m cagc_lib train classifier --data cifar10/train --test cifar10/test \
 		--steps 8000 --register cifar10-perceptual
 	$(BIN)/python -m cagc_lib train classifier --data cifar10/train --test cifar10/test \
 		--steps 8000 --seed 1 --register cifar10-classifier
 
-# 60,000 photographs as files, by way of torchvision, which .venv needs for this and nothing else.
-cifar10: $(READY)
-	$(BIN)/python -c 'from cagc_lib.cifar10 import fetch_cifar10; fetch_cifar10("cifar10")'
+# 60,000 photographs as files. The folder has its name only once it is whole.
+cifar10: | $(READY)
+	$(BIN)/python -c 'from cagc_lib.cifar10 import fetch_cifar10; fetch_cifar10("cifar10.part")'
+	mv cifar10.part cifar10
 
 # $(call student,RATIO,IMAGES,NAME): the shipped student of the portraits with that ratio.
 define student
