@@ -110,8 +110,8 @@ class ClassActivation:
     Args:
         classifier: any; put into eval mode and frozen.
         threshold: a pixel is content where its activation, scaled to 0..1 over the image, is
-            above. At 0.2, the paper's for boxes (Zhou et al. 2016, section 3.2), two thirds of a
-            photograph of CIFAR-10 are content, at 0.35 half, with the animal or vehicle whole.
+            above. 0.2 is the paper's for boxes (Zhou et al. 2016, section 3.2); it calls about two
+            thirds of the photographs in data/cifar10 content, 0.35 about half of them.
     """
 
     def __init__(self, classifier: Classifier, threshold: float = THRESHOLD) -> None:

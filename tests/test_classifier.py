@@ -127,5 +127,6 @@ def test_a_shipped_classifier_knows_the_shipped_photographs(name: str) -> None:
     images, _ = photographs[range(12)]
     mask = ClassActivation(network)(images)
     check_mask(mask, images)
-    # somewhere in every photograph, and not everywhere
+    # somewhere in every photograph and not everywhere; about half of them together
     assert all(0 < share < 1 for share in mask.float().mean((1, 2, 3)))
+    assert 0.4 < mask.float().mean() < 0.6

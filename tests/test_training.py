@@ -149,7 +149,7 @@ def test_a_damaged_log_is_one_line(tmp_path: Path, row: str) -> None:
     with (tmp_path / "log.csv").open("a", encoding="latin-1") as file:
         file.write(row + "\n")
     before = (tmp_path / "log.csv").read_bytes()
-    with pytest.raises(ValueError, match=r"^resume: .*log\.csv.*[^\n]*$") as caught:
+    with pytest.raises(ValueError, match=r"^resume: .*log\.csv") as caught:
         run_teacher(tmp_path, resume=True, images=8)
     assert "\n" not in str(caught.value)
     assert (tmp_path / "log.csv").read_bytes() == before

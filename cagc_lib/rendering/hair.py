@@ -143,7 +143,7 @@ def draw_hair_front(
 
 
 def measure_beard(c: Columns, m: SimpleNamespace) -> SimpleNamespace:
-    """Kind of beard: 0 none, 1 stubble, 2 moustache, 3 goatee, 4 full."""
+    """Kind of beard, numbered as in `portraits.ATTRIBUTES`, its length, and the moustache."""
     kind = choose(c("beard"), (0.42, 0.2, 0.11, 0.11, 0.16))
     kind = torch.where(m.fem < 0.5, kind, 0)
     b = SimpleNamespace(kind=kind, length=c("beard_length", 0.01, 0.15) * (kind >= 3))
