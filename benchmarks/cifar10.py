@@ -1,27 +1,33 @@
 """What do the students of the CIFAR-10 network look like in numbers?
 
-    python benchmarks/cifar10.py [--data cifar10] [--only cifar10-random-50 ...]
+    python benchmarks/cifar10.py [--data cifar10] [--only cifar10-random-50 ...] [--seeds 0 1]
 
 Measures the shipped SN-GAN and its students, every network of data/manifest.json that the plan
 below names, against as many test images, which none has seen, in the features of a classifier that
 only measures; content is where the other one looks, that of the losses. The row "training images"
-puts real images in a generator's place: the best that can be. One row a network in
-data/cifar10.csv; one is left alone if it was measured on the same files, and networks that are not
-there stand as "not run". Chapter 11 reads the table and nothing else.
+puts real images in a generator's place: the best that can be. Students of seed 0 ship; those of
+another seed are made by the same command with that seed, in a folder under --runs, where a stopped
+one goes on. One row a network in data/cifar10.csv; one is left alone if it was measured on the same
+files, and what is not there stands as "not run". Several processes may share the table. Chapter 11
+reads it and nothing else.
 """
 
 import argparse
+import hashlib
+import json
 import pathlib
 import re
+import shlex
 import sys
 
 import torch
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from rows import device_name, read_table, write_table
+from rows import device_name, locked, read_table, write_table
 
 import cagc_lib as cagc
+from cagc_lib.__main__ import main as command_line
 from cagc_lib.artefacts import manifest
 from cagc_lib.classifier import Classifier, load_classifier
 from cagc_lib.distances import compare_features
@@ -31,23 +37,36 @@ TABLE = pathlib.Path(__file__).resolve().parents[1] / "data" / "cifar10.csv"
 TEACHER, REAL = "cifar10-sngan", "training images"
 METHODS = ("random", "l1-out", "slimming", "content-aware")
 RATIOS = (0.5, 0.7)
+SEEDS = (0, 1)
 RESOLUTION = 32
 REPORT = tuple(f.name for f in cagc.Report.__dataclass_fields__.values() if f.name != "seed")
 COLUMNS = (
-    "name", "method", "ratio", "status", "sha256", "classifier_sha256", "content_sha256", "images",
-    "device", "threads", "torch", *REPORT,
+    "name", "method", "ratio", "seed", "status", "sha256", "classifier_sha256", "content_sha256",
+    "images", "device", "threads", "torch", *REPORT,
 )
 
 
-def planned() -> dict[str, dict]:
-    """Every row there should be, in the table's order."""
-    rows = [{"name": REAL}, {"name": TEACHER}]
+def planned() -> dict[tuple[str, str], dict]:
+    """Every row there should be, by name and seed, in the table's order."""
+    rows = [{"name": name, "seed": ""} for name in (REAL, TEACHER)]
     rows += [
-        {"name": f"cifar10-{method}-{100 * ratio:.0f}", "method": method, "ratio": ratio}
-        for ratio in RATIOS
-        for method in METHODS
+        {"name": f"cifar10-{m}-{100 * r:.0f}", "method": m, "ratio": r, "seed": str(seed)}
+        for r in RATIOS
+        for m in METHODS
+        for seed in SEEDS
     ]
-    return {row["name"]: row | {"status": "not run"} for row in rows}
+    return {(row["name"], row["seed"]): row | {"status": "not run"} for row in rows}
+
+
+def record(table: pathlib.Path, done: dict | None = None) -> dict[tuple[str, str], dict]:
+    """Put a measured row into the table, bring that up to date and return its rows."""
+    with locked(table):
+        rows = planned()
+        rows |= {(r["name"], r["seed"]): r for r in read_table(table) if r["status"] == "measured"}
+        if done is not None:
+            rows[done["name"], done["seed"]] = done
+        write_table(rows.values(), COLUMNS, table)
+    return rows
 
 
 def real(args: argparse.Namespace, network: Classifier) -> dict:
@@ -63,14 +82,41 @@ def real(args: argparse.Namespace, network: Classifier) -> dict:
     return {"num_samples": args.samples} | compare_features(*embedded)
 
 
-def generated(name: str, args: argparse.Namespace, network: Classifier) -> dict:
-    """The report of a shipped network; of a student also against its teacher."""
+def generated(g: cagc.SNGANGenerator, args: argparse.Namespace, network: Classifier) -> dict:
+    """The report of a generator; of a student also against its teacher."""
     report = cagc.evaluate(
-        cagc.load_generator(name), args.samples, content=cagc.content_source("class-activation"),
-        teacher=None if name == TEACHER else cagc.load_generator(TEACHER),
+        g, args.samples, content=cagc.content_source("class-activation"),
+        teacher=None if g.lineage is None else cagc.load_generator(TEACHER),
         reference=str(args.data / "test"), features=network,
     )
     return {k: v for k, v in report.to_dict().items() if k != "seed"}
+
+
+def made(name: str, seed: str) -> str:
+    """What identifies a network: the hash of the file that ships, or of its command and teacher."""
+    shipped = manifest()
+    if name not in shipped:
+        return ""
+    if seed in ("", "0"):
+        return shipped[name]["sha256"]
+    text = json.dumps([shipped[name]["how"], seed, shipped[TEACHER]["sha256"]])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def trained_again(name: str, seed: str, args: argparse.Namespace) -> pathlib.Path:
+    """The shipped student's file with another seed; made if it is not there."""
+    folder = args.runs / f"{name}-{seed}-{made(name, seed)[:16]}"
+    out = folder.with_suffix(".safetensors")
+    if not out.exists():
+        # all behind "python -m cagc_lib"; of an option given twice the last one counts
+        words = shlex.split(manifest()[name]["how"])[3:]
+        at = words.index("--register")
+        del words[at : at + 2]
+        args.runs.mkdir(parents=True, exist_ok=True)
+        words += ["--data", str(args.data / "train"), "--seed", seed, "--resume"]
+        if status := command_line([*words, "--run", str(folder), "--out", str(out)]):
+            sys.exit(status)
+    return out
 
 
 def seen(how: str) -> int:
@@ -78,40 +124,53 @@ def seen(how: str) -> int:
     return sum(int(n) for n in re.findall(r"--(?:distil-|sparse-)?images (\d+)", how))
 
 
+def fill(name: str, seed: str, args: argparse.Namespace, network: Classifier) -> None:
+    """Make one row, unless it is there or its network does not ship."""
+    shipped = manifest()
+    if name not in shipped and name != REAL:
+        return
+    row = record(args.table)[name, seed]
+    hashes = {
+        "sha256": made(name, seed), "classifier_sha256": shipped["cifar10-classifier"]["sha256"],
+        "content_sha256": shipped["cifar10-perceptual"]["sha256"],
+    }
+    if {key: row.get(key) for key in hashes} == hashes:
+        return
+    if name == REAL:
+        measured = real(args, network)
+    else:
+        file = name if seed in ("", "0") else trained_again(name, seed, args)
+        measured = generated(cagc.load_generator(file), args, network)
+    row = planned()[name, seed] | hashes | {
+        "status": "measured", "images": "" if name == REAL else seen(shipped[name]["how"]),
+        "device": device_name(), "threads": torch.get_num_threads(), "torch": torch.__version__,
+    }
+    row |= {k: round(v, 5) if isinstance(v, float) else v for k, v in measured.items()}
+    record(args.table, row)
+    print(f"{name} {seed}".rstrip() + f": Frechet {row['frechet']:.2f}", flush=True)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Measure what the table lacks."""
+    names = list(dict.fromkeys(name for name, _ in planned()))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path("cifar10"),
                         help="holds the class folders of train/ and test/ (cifar10)")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="; ".join(planned()))
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="; ".join(names))
+    parser.add_argument("--seeds", nargs="+", type=int, choices=SEEDS, default=SEEDS)
     parser.add_argument("--samples", type=int, default=5_000, help="images measured")
+    parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/cifar10"))
     parser.add_argument("--table", type=pathlib.Path, default=TABLE)
     args = parser.parse_args(arguments)
-    rows = planned()
-    if unknown := sorted(set(args.only or ()) - set(rows)):
-        parser.error(f"--only: got {unknown[0]!r}, expected some of: {'; '.join(rows)}")
-    rows |= {r["name"]: r for r in read_table(args.table) if r["status"] == "measured"}
-    shipped = manifest()
+    if unknown := sorted(set(args.only or ()) - set(names)):
+        parser.error(f"--only: got {unknown[0]!r}, expected some of: {'; '.join(names)}")
+    record(args.table)
     network = load_classifier("cifar10-classifier")
-    networks = {
-        "classifier_sha256": shipped["cifar10-classifier"]["sha256"],
-        "content_sha256": shipped["cifar10-perceptual"]["sha256"],
-    }
-    for name in args.only or planned():
-        entry = shipped.get(name, {"sha256": "", "how": ""})
-        hashes = {"sha256": entry["sha256"]} | networks
-        if name not in shipped and name != REAL:
-            continue
-        if {key: rows[name].get(key) for key in hashes} == hashes:
-            continue
-        measured = real(args, network) if name == REAL else generated(name, args, network)
-        rows[name] = planned()[name] | hashes | {
-            "status": "measured", "images": seen(entry["how"]) or "", "device": device_name(),
-            "threads": torch.get_num_threads(), "torch": torch.__version__,
-        } | {k: round(v, 5) if isinstance(v, float) else v for k, v in measured.items()}
-        write_table(rows.values(), COLUMNS, args.table)
-        print(f"{name}: Frechet {rows[name]['frechet']:.2f}", flush=True)
-    write_table(rows.values(), COLUMNS, args.table)
+    # seed by seed, so that a table cut short still compares all rows
+    for wanted in ("", *map(str, args.seeds)):
+        for name, seed in planned():
+            if seed == wanted and name in (args.only or names):
+                fill(name, seed, args, network)
 
 
 if __name__ == "__main__":

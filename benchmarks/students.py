@@ -15,7 +15,6 @@ the table and nothing else.
 """
 
 import argparse
-import fcntl
 import hashlib
 import json
 import pathlib
@@ -29,7 +28,7 @@ import torch
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from rows import device_name, read_table, write_table
+from rows import device_name, locked, read_table, write_table
 
 import cagc_lib as cagc
 from cagc_lib.artefacts import manifest
@@ -125,8 +124,7 @@ def record(
         seeds: those that are planned.
         done: a measured row to put in its place.
     """
-    with table.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(table):
         rows = {(row["row"], row["seed"]): row for row in planned(seeds)}
         old = read_table(table)
         rows |= {(r["row"], r["seed"]): r for r in old if r["status"] == "measured"}

@@ -9,10 +9,9 @@ from types import ModuleType
 import pytest
 import torch
 
-from cagc_lib import artefacts
+from cagc_lib import artefacts, checkpoints, commands
 from cagc_lib.checkpoints import save_checkpoint, save_network
 from cagc_lib.classifier import Classifier
-from cagc_lib.pruning import plan_pruning, prune
 from cagc_lib.sngan import SNGANConfig, SNGANGenerator
 
 IMAGES = artefacts.data_dir() / "cifar10"
@@ -24,7 +23,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     data = tmp_path / "data"
     data.mkdir()
     (data / "manifest.json").write_text(json.dumps({"artefacts": []}))
-    monkeypatch.setattr(artefacts, "data_dir", lambda: data)
+    for module in (artefacts, checkpoints, commands):
+        monkeypatch.setattr(module, "data_dir", lambda: data)
     for split in ("train", "test"):
         shutil.copytree(IMAGES, tmp_path / "cifar10" / split)
     torch.manual_seed(0)
@@ -41,40 +41,53 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def rows(place: Path) -> dict[str, dict[str, str]]:
+def rows(place: Path) -> dict[tuple[str, str], dict[str, str]]:
     with (place / "table.csv").open(newline="") as file:
-        return {row["name"]: row for row in csv.DictReader(file)}
+        return {(row["name"], row["seed"]): row for row in csv.DictReader(file)}
 
 
 def test_it_measures_what_is_there_once(
     cifar10: ModuleType, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--data", str(place / "cifar10"), "--samples", "12"]
-    arguments += ["--table", str(place / "table.csv")]
+    arguments += ["--table", str(place / "table.csv"), "--runs", str(place / "runs")]
     cifar10.main(arguments)
     table = rows(place)
     assert list(table) == list(cifar10.planned())
-    measured = [name for name, row in table.items() if row["status"] == "measured"]
+    measured = [name for (name, _), row in table.items() if row["status"] == "measured"]
     assert measured == ["training images", "cifar10-sngan"]
     # both halves of this data set are the same images
-    assert float(table["training images"]["frechet"]) == pytest.approx(0, abs=1e-4)
-    assert float(table["cifar10-sngan"]["frechet"]) > 0
-    assert table["cifar10-sngan"]["images"] == "640"
+    teacher, real = table["cifar10-sngan", ""], table["training images", ""]
+    assert float(real["frechet"]) == pytest.approx(0, abs=1e-4)
+    assert float(teacher["frechet"]) > 0
+    assert teacher["images"] == "640"
     assert {row["frechet"] for row in table.values() if row["status"] == "not run"} == {""}
 
-    g = artefacts.data_dir() / "cifar10-sngan.safetensors"
-    teacher = cifar10.cagc.load_generator(g)
-    half = prune(teacher, plan_pruning([torch.rand(c) for c in teacher.config.channels], 0.5))
-    path = g.with_name("cifar10-slimming-50.safetensors")
-    save_checkpoint(half, None, path)
-    artefacts.write_manifest_entry(path, "compress --sparse-images 64 --distil-images 128")
+    # what a command makes and ships is measured, and made again with the other seed
+    name, image_folder = "cifar10-slimming-50", str(place / "cifar10" / "train")
+    options = ["--ratio", "0.5", "--method", "slimming", "--content", "everything"]
+    options += ["--num-samples", "4", "--perceptual", "0", "--batch-size", "4"]
+    options += ["--sparse-images", "4", "--distil-images", "8", "--set", "d_steps=1"]
+    options += ["--data", image_folder, "--run", str(place / name)]
+    options += ["--out", str(place / "x.safetensors")]
+    assert not cifar10.command_line(["compress", "cifar10-sngan", *options, "--register", name])
     capsys.readouterr()
     cifar10.main(arguments)
-    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == [path.stem]
-    row = rows(place)[path.stem]
-    assert (row["method"], row["ratio"], row["images"]) == ("slimming", "0.5", "192")
-    assert float(row["teacher_l1"]) > 0
-    assert int(row["macs"]) < int(table["cifar10-sngan"]["macs"])
+    printed = capsys.readouterr().out.splitlines()
+    printed = [line.split(":")[0] for line in printed if "Frechet" in line]
+    assert printed == [f"{name} 0", f"{name} 1"]
+    table = rows(place)
+    first, second = table[name, "0"], table[name, "1"]
+    for row in (first, second):
+        assert (row["method"], row["ratio"], row["images"]) == ("slimming", "0.5", "12")
+        assert float(row["teacher_l1"]) > 0
+        assert int(row["macs"]) < int(teacher["macs"])
+    assert first["sha256"] != second["sha256"]
+    (again,) = (place / "runs").glob("*.safetensors")
+    assert again.read_bytes() != (place / "x.safetensors").read_bytes()
+    shutil.rmtree(place / "runs")
+    cifar10.main(arguments)
+    assert capsys.readouterr().out == "", "both stand in the table"
 
 
 def test_a_name_outside_the_plan_is_refused(
