@@ -42,7 +42,7 @@ RESOLUTION = 32
 REPORT = tuple(f.name for f in cagc.Report.__dataclass_fields__.values() if f.name != "seed")
 COLUMNS = (
     "name", "method", "ratio", "seed", "status", "sha256", "classifier_sha256", "content_sha256",
-    "images", "device", "threads", "torch", *REPORT,
+    "images", "seconds", "device", "threads", "torch", *REPORT,
 )
 
 
@@ -103,9 +103,24 @@ def made(name: str, seed: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def run_folder(name: str, seed: str, args: argparse.Namespace) -> pathlib.Path:
+    """Where a network was trained: what its command says, or a folder of the seed's own."""
+    if seed not in ("", "0"):
+        return args.runs / f"{name}-{seed}-{made(name, seed)[:16]}"
+    words = shlex.split(manifest()[name]["how"])
+    options = [option for option in ("--run", "--out") if option in words]
+    return pathlib.Path(words[words.index(options[0]) + 1])
+
+
+def seconds(folder: pathlib.Path) -> int | str:
+    """What a training took, by its own log; nothing where that is not here."""
+    logs = [log for log in (folder / "sparse/log.csv", folder / "log.csv") if log.exists()]
+    return round(sum(float(read_table(log)[-1]["seconds"]) for log in logs)) if logs else ""
+
+
 def trained_again(name: str, seed: str, args: argparse.Namespace) -> pathlib.Path:
     """The shipped student's file with another seed; made if it is not there."""
-    folder = args.runs / f"{name}-{seed}-{made(name, seed)[:16]}"
+    folder = run_folder(name, seed, args)
     out = folder.with_suffix(".safetensors")
     if not out.exists():
         # all behind "python -m cagc_lib"; of an option given twice the last one counts
@@ -136,15 +151,17 @@ def fill(name: str, seed: str, args: argparse.Namespace, network: Classifier) ->
     }
     if {key: row.get(key) for key in hashes} == hashes:
         return
+    row = planned()[name, seed] | hashes | {
+        "status": "measured", "device": device_name(), "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
     if name == REAL:
         measured = real(args, network)
     else:
         file = name if seed in ("", "0") else trained_again(name, seed, args)
+        row["images"] = seen(shipped[name]["how"])
+        row["seconds"] = seconds(run_folder(name, seed, args))
         measured = generated(cagc.load_generator(file), args, network)
-    row = planned()[name, seed] | hashes | {
-        "status": "measured", "images": "" if name == REAL else seen(shipped[name]["how"]),
-        "device": device_name(), "threads": torch.get_num_threads(), "torch": torch.__version__,
-    }
     row |= {k: round(v, 5) if isinstance(v, float) else v for k, v in measured.items()}
     record(args.table, row)
     print(f"{name} {seed}".rstrip() + f": Frechet {row['frechet']:.2f}", flush=True)
