@@ -116,15 +116,9 @@ def draw_noise(n: int, num_layers: int, rng: torch.Generator) -> list[torch.Tens
 
 @torch.no_grad()
 def update_average(average: torch.nn.Module, source: torch.nn.Module, decay: float) -> None:
-    """Move every parameter and batch-norm statistic of `average` by 1 - decay toward `source`."""
-    pairs = [
-        [*network.parameters(), *(
-            buffer for name, buffer in network.named_buffers()
-            if name.endswith(("running_mean", "running_var"))
-        )]
-        for network in (average, source)
-    ]
-    torch._foreach_lerp_(*pairs, 1 - decay)
+    """Move every parameter of `average` by 1 - decay toward `source`."""
+    parameters = [list(network.parameters()) for network in (average, source)]
+    torch._foreach_lerp_(*parameters, 1 - decay)
 
 
 def average_decay(batch_size: int, half_life: float) -> float:

@@ -295,6 +295,8 @@ class Generator(nn.Module):
         w_avg: [w_dim], the running mean of w that truncation pulls toward.
     """
 
+    mean_samples = 10_000
+
     def __init__(self, config: GeneratorConfig, lineage: Lineage | None = None) -> None:
         super().__init__()
         self.config = config
@@ -355,7 +357,7 @@ class Generator(nn.Module):
         return [layer.affine(v).mean(dim=0) for layer, v in zip(layers, ws, strict=True)]
 
     @torch.no_grad()
-    def update_w_avg(self, z: torch.Tensor) -> None:
+    def update_means(self, z: torch.Tensor) -> None:
         """Set `w_avg` to the mean of the mapped z [N, z_dim]."""
         self.w_avg.copy_(self.mapping(z).mean(0))
 

@@ -92,8 +92,10 @@ class PrunableGenerator(Protocol):
         mapping: z [N, z_dim] -> w [N, w_dim].
         synthesis: (w, noise, return_rgbs) -> images [N, 3, R, R], or the list of RGB sums whose
             last one is the image.
+        mean_samples: how many latents `update_means` wants.
     """
 
+    mean_samples: ClassVar[int]
     config: Shapes
     lineage: Lineage | None
     mapping: nn.Module
@@ -126,8 +128,8 @@ class PrunableGenerator(Protocol):
     def gains(self, w: torch.Tensor) -> list[torch.Tensor]:
         """Per width, the learned factor [C_k] before a channel is read, a mean over w."""
 
-    def update_w_avg(self, z: torch.Tensor) -> None:
-        """Set what truncation pulls toward to the mean over z [N, z_dim], if it is learned."""
+    def update_means(self, z: torch.Tensor) -> None:
+        """Set what is a mean over latents z [N, z_dim]: w_avg, or batch norms' statistics."""
 
 
 def like(g: PrunableGenerator) -> torch.Tensor:

@@ -18,10 +18,13 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.optim.swa_utils import update_bn
 
 from .generator import NOISE_MODES
 from .protocol import Lineage, PlainConfig, check_positive
 
+# latents at a time when statistics are measured
+STATISTICS_BATCH = 100
 # part of up-block i -> its axes over channels, as (axis, width - 2i)
 _BLOCK_AXES = {
     "bn1": ((0, 0),),
@@ -193,6 +196,8 @@ class SNGANGenerator(nn.Module):
         lineage: None, or for a pruned network which of the teacher's channels it holds.
     """
 
+    mean_samples = 1_000
+
     def __init__(self, config: SNGANConfig, lineage: Lineage | None = None) -> None:
         super().__init__()
         self.config = config
@@ -257,8 +262,13 @@ class SNGANGenerator(nn.Module):
         norms = [bn for block in self.synthesis.blocks for bn in (block.bn1, block.bn2)]
         return [bn.weight for bn in (*norms, self.synthesis.bn)]
 
-    def update_w_avg(self, z: torch.Tensor) -> None:
-        """Change nothing: the mean that truncation pulls toward is known, 0."""
+    @torch.no_grad()
+    def update_means(self, z: torch.Tensor) -> None:
+        """Measure the batch norms' statistics on the images of z [N, z_dim]; no weight changes.
+
+        A moving average of weights and a pruned network hold statistics of other weights.
+        """
+        update_bn(z.split(STATISTICS_BATCH), self)
 
 
 def glorot_conv(

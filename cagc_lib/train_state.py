@@ -22,7 +22,6 @@ from .protocol import PrunableGenerator
 from .sngan import SNGANGenerator
 
 KIND = "cagc-training-state"
-W_AVG_SAMPLES = 10_000
 _AT_LEAST_ONE = (
     "batch_size", "d_steps", "path_shrink", "log_every", "sample_every", "checkpoint_every",
 )
@@ -217,6 +216,8 @@ class TrainState:
         self.mean_path = torch.zeros([], device=self.device)
         self.step = 0
         self.seconds = 0.0
+        # the step at which update_means was last called
+        self._means_of = -1
         self.make_optimisers()
 
     @property
@@ -268,11 +269,14 @@ class TrainState:
         for group, rate in zip(groups, self._rates, strict=True):
             group["lr"] = rate * fade
 
-    def update_w_avg(self) -> None:
-        """Set the average generator's w_avg, where it has one, from 10,000 mapped latents."""
+    def update_means(self) -> None:
+        """Set what the average generator's weights and latents decide: w_avg or statistics."""
+        if self._means_of == self.step:
+            return
         draw = torch.Generator().manual_seed(mixed_seed(self.config.seed, 3))
-        z = torch.randn(W_AVG_SAMPLES, self.average.config.z_dim, generator=draw)
-        self.average.update_w_avg(z.to(self.device))
+        z = torch.randn(self.average.mean_samples, self.average.config.z_dim, generator=draw)
+        self.average.update_means(z.to(self.device))
+        self._means_of = self.step
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything as tensors and plain values, for `save_training_state`."""

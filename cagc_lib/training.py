@@ -248,7 +248,7 @@ class RunFolder:
     @torch.no_grad()
     def sample(self) -> None:
         """Write a sheet of 64 images; for a student 32 under those of its teacher."""
-        self.state.update_w_avg()
+        self.state.update_means()
         networks = [self.state.average]
         if self.lesson is not None:
             networks.insert(0, self.lesson.teacher)
@@ -260,7 +260,7 @@ class RunFolder:
     def checkpoint(self) -> None:
         """Write the networks and the state."""
         state = self.state
-        state.update_w_avg()
+        state.update_means()
         save_checkpoint(state.average, state.discriminator, self.out / "checkpoint.safetensors")
         save_training_state(state.state_dict(), self.out / "state.pt")
 

@@ -120,16 +120,6 @@ def test_one_w_an_image_is_never_mixed() -> None:
     assert torch.equal(latents.ws(torch.nn.Identity(), 1), latents.z[0][:, None])
 
 
-def test_the_average_takes_batch_statistics_along() -> None:
-    source, average = torch.nn.BatchNorm2d(2), torch.nn.BatchNorm2d(2)
-    source.running_mean.fill_(4.0)
-    source.running_var.fill_(9.0)
-    update_average(average, source, 0.75)
-    assert average.running_mean.tolist() == [1.0, 1.0]
-    assert average.running_var.tolist() == [3.0, 3.0]
-    assert average.num_batches_tracked == 0
-
-
 def test_adams_second_moments_decay_as_told() -> None:
     weight = torch.nn.Parameter(torch.zeros(1))
     assert lazy_adam([weight], 1e-3, 0, 0.9).defaults["betas"] == (0.0, 0.9)

@@ -96,6 +96,24 @@ def test_wrong_input_is_named() -> None:
         g(torch.zeros(2, 8), noise=[torch.zeros(1, 1, 4, 4)])
 
 
+def test_statistics_measured_anew_are_those_of_the_latents() -> None:
+    g, z = small(), 3 * torch.randn(250, 8) + 1
+    weights = [p.clone() for p in g.parameters()]
+    g.update_means(z)
+    assert not g.training
+    seen = {}
+    for name, layer in g.named_modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.register_forward_hook(lambda *event, name=name: seen.update({name: event[2]}))
+    g(z)
+    assert len(seen) == 5
+    for y in seen.values():
+        # a new batch norm has gain 1 and bias 0; three batches' statistics are averaged
+        torch.testing.assert_close(y.mean((0, 2, 3)), torch.zeros(y.shape[1]), atol=0.1, rtol=0)
+        torch.testing.assert_close(y.var((0, 2, 3)), torch.ones(y.shape[1]), atol=0.1, rtol=0)
+    assert all(torch.equal(a, b) for a, b in zip(weights, g.parameters(), strict=True))
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_scores_every_width(method: str) -> None:
     g = SNGANGenerator(SMALL).train()
