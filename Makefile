@@ -74,6 +74,14 @@ networks-cifar10: $(READY) | cifar10
 		--steps 8000 --register cifar10-perceptual
 	$(BIN)/python -m cagc_lib train classifier --data cifar10/train --test cifar10/test \
 		--steps 8000 --seed 1 --register cifar10-classifier
+	$(BIN)/python -m cagc_lib train teacher --network sngan --data cifar10/train \
+		--images 800000 --set d_steps=2 --set d_lr=0.0004 --set flip=true \
+		--set average_half_life=30000 --set checkpoint_every=250 --set sample_every=500 \
+		--out runs/sngan --resume --register cifar10-sngan
+	$(call cifar10-student,random,5)
+	$(call cifar10-student,content-aware,5)
+	$(call cifar10-student,random,7)
+	$(call cifar10-student,content-aware,7)
 
 # 60,000 photographs as files. The folder has its name only once it is whole.
 cifar10: | $(READY)
@@ -88,13 +96,25 @@ $(BIN)/python -m cagc_lib compress portraits --ratio $(1) --content portraits \
 	--resume --register $(3) --out runs/$(3).safetensors
 endef
 
+# $(call cifar10-student,METHOD,TENTHS,OPTIONS): the shipped student of SN-GAN with those channels.
+# Slimming's sparse training comes on top of what all have.
+SPARSE := --sparse-images 20000 --sparsity 0.003
+define cifar10-student
+$(BIN)/python -m cagc_lib compress cifar10-sngan --ratio 0.$(2) --method $(1) \
+	--content class-activation --data cifar10/train --distil-images 32000 $(3) \
+	--set d_steps=1 --set d_lr=0.0004 --set flip=true --set average_half_life=5000 \
+	--set average_rampup=0.2 --set checkpoint_every=250 --run runs/cifar10-$(1)-$(2)0 \
+	--resume --register cifar10-$(1)-$(2)0 --out runs/cifar10-$(1)-$(2)0.safetensors
+endef
+
 # The teacher's curve has more points if its first line runs beside the teacher's training, with
 # --every 600. Latencies want a machine that does nothing else.
-tables: $(READY)
+tables: $(READY) | cifar10
 	$(BIN)/python benchmarks/teacher.py curve runs/teacher
 	$(BIN)/python benchmarks/teacher.py judge
 	$(BIN)/python benchmarks/students.py
 	$(BIN)/python benchmarks/students.py --latencies
+	$(BIN)/python benchmarks/cifar10.py
 
 # The stamp makes every later run start at once; a changed requirements.txt installs again. Debian's
 # Python has no pip for a new environment without python3-venv; install_pip.py then fetches it.
