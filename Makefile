@@ -4,7 +4,7 @@
 # make test-gpu   the Triton kernels' tests on an NVIDIA GPU
 # make lint   check style
 # make artefacts   make everything in data/ again: networks and tables
-# make networks    train those in data/ again: about a day on one core; goes on where it was stopped;
+# make networks    train those in data/ again: about two days on one core; goes on where it stopped;
 #                  the last ones want cifar10/ here, which torchvision, once installed, downloads
 # make tables      measure the tables in data/ again, for which another day of students is trained;
 #                  what was measured on the same networks stays
@@ -79,8 +79,12 @@ networks-cifar10: $(READY) | cifar10
 		--set average_half_life=30000 --set checkpoint_every=250 --set sample_every=500 \
 		--out runs/sngan --resume --register cifar10-sngan
 	$(call cifar10-student,random,5)
+	$(call cifar10-student,l1-out,5)
+	$(call cifar10-student,slimming,5,$(SPARSE))
 	$(call cifar10-student,content-aware,5)
 	$(call cifar10-student,random,7)
+	$(call cifar10-student,l1-out,7)
+	$(call cifar10-student,slimming,7,$(SPARSE))
 	$(call cifar10-student,content-aware,7)
 
 # 60,000 photographs as files. The folder has its name only once it is whole.

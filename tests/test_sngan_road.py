@@ -233,6 +233,40 @@ def test_the_command_line_from_training_to_a_sheet(photos: Path, tmp_path: Path,
     assert run("generate", student, "--seeds", "0-3", "--out", tmp_path / "sheet.png") == 0
 
 
+def test_the_shipped_network_is_compressed_like_any_other(tmp_path: Path) -> None:
+    teacher, student = cagc.load_checkpoint("cifar10-sngan"), tmp_path / "student.safetensors"
+    z = torch.randn(4, 128)
+    with torch.no_grad():
+        images = teacher.generator(z)
+        every = tuple(torch.arange(width) for width in teacher.generator.config.channels)
+        plan = PruningPlan(every, teacher.generator.config.channels, 0.0, "random", 0)
+        assert torch.equal(prune(teacher.generator, plan)(z), images)
+    # neither flat nor saturated, and another image for another z
+    assert 0.2 < images.std() < 0.7 and images.std(0).mean() > 0.1
+    assert run("compress", "cifar10-sngan", "--content", "class-activation", "--num-samples", "4",
+               "--score-batch", "2", "--out", student) == 0
+    g = cagc.load_generator(student)
+    assert g.config.channels == (77,) * 7
+    assert macs(g) == count_macs(g) == 147_713_104
+    assert parameters(g) == sum(p.numel() for p in g.parameters()) == 500_734
+    assert g.lineage.source_sha256 == teacher.sha256
+
+
+@pytest.mark.parametrize("ratio", [50, 70])
+@pytest.mark.parametrize("method", ["random", "l1-out", "slimming", "content-aware"])
+def test_the_shipped_students_are_of_the_shipped_teacher(method: str, ratio: int) -> None:
+    teacher = cagc.load_checkpoint("cifar10-sngan")
+    student = cagc.load_generator(f"cifar10-{method}-{ratio}")
+    assert student.lineage.source_sha256 == teacher.sha256
+    assert student.config.channels == ({50: 128, 70: 77}[ratio],) * 7
+    z = torch.randn(8, 128)
+    with torch.no_grad():
+        images, target = student(z), teacher.generator(z)
+        # trained: nearer to the teacher's image of the same z than to those of others
+        own, other = (images - target).abs().mean(), (images - target.roll(1, 0)).abs().mean()
+    assert own < 0.8 * other
+
+
 def test_slimming_from_the_command_line_trains_gains_first(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
