@@ -58,6 +58,19 @@ def test_the_blind_test_was_of_the_student_that_ships() -> None:
     assert judged == {manifest()["portraits-11x"]["sha256"]}
 
 
+def test_the_table_of_cifar10_is_of_the_networks_that_ship() -> None:
+    with (data_dir() / "cifar10.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["status"] == "measured"]
+    shipped = manifest()
+    judges = {(row["classifier_sha256"], row["content_sha256"]) for row in rows}
+    names = ("cifar10-classifier", "cifar10-perceptual")
+    assert judges == {tuple(shipped[name]["sha256"] for name in names)}
+    measured = {row["name"]: row["sha256"] for row in rows if row["seed"] in ("", "0")}
+    assert measured.pop("training images") == ""
+    networks = {name for name in shipped if name.startswith("cifar10-")} - set(names)
+    assert measured == {name: shipped[name]["sha256"] for name in networks}
+
+
 def test_entry_round_trip(data: Path) -> None:
     file = data / "thing.safetensors"
     file.write_bytes(b"abc")
