@@ -5,7 +5,7 @@
 Measures the shipped SN-GAN and its students, every network of data/manifest.json that the plan
 below names, against as many test images, which none has seen, in the features of a classifier that
 only measures; content is where the other one looks, that of the losses. The row "training images"
-puts real images in a generator's place: the best that can be. Students of seed 0 ship; those of
+puts real images in a generator's place, as a yardstick. Students of seed 0 ship; those of
 another seed are made by the same command with that seed, in a folder under --runs, where a stopped
 one goes on. One row a network in data/cifar10.csv; one is left alone if it was measured on the same
 files, and what is not there stands as "not run". Several processes may share the table. Chapter 11
