@@ -21,10 +21,11 @@ import shlex
 import sys
 
 import torch
+from filelock import FileLock
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from rows import device_name, locked, read_table, write_table
+from rows import device_name, read_table, write_table
 
 import cagc_lib as cagc
 from cagc_lib.__main__ import main as command_line
@@ -60,7 +61,7 @@ def planned() -> dict[tuple[str, str], dict]:
 
 def record(table: pathlib.Path, done: dict | None = None) -> dict[tuple[str, str], dict]:
     """Put a measured row into the table, bring that up to date and return its rows."""
-    with locked(table):
+    with FileLock(table.with_suffix(".lock")):
         rows = planned()
         rows |= {(r["name"], r["seed"]): r for r in read_table(table) if r["status"] == "measured"}
         if done is not None:

@@ -3,12 +3,10 @@
 import argparse
 import csv
 import datetime
-import fcntl
 import io
 import pathlib
 import platform
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -52,14 +50,6 @@ def read_table(path: pathlib.Path) -> list[dict]:
         return []
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
-
-
-@contextmanager
-def locked(path: pathlib.Path) -> Iterator[None]:
-    """Keep other processes out of a table while it is read and replaced."""
-    with path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def write_table(rows: Iterable[dict], columns: Sequence[str], path: pathlib.Path) -> None:

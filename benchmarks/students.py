@@ -25,10 +25,11 @@ from dataclasses import dataclass, field
 from functools import cache
 
 import torch
+from filelock import FileLock
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from rows import device_name, locked, read_table, write_table
+from rows import device_name, read_table, write_table
 
 import cagc_lib as cagc
 from cagc_lib.artefacts import manifest
@@ -124,7 +125,7 @@ def record(
         seeds: those that are planned.
         done: a measured row to put in its place.
     """
-    with locked(table):
+    with FileLock(table.with_suffix(".lock")):
         rows = {(row["row"], row["seed"]): row for row in planned(seeds)}
         old = read_table(table)
         rows |= {(r["row"], r["seed"]): r for r in old if r["status"] == "measured"}

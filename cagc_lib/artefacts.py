@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from filelock import FileLock
+
 MANIFEST = "manifest.json"
 _ENTRY_KEYS = {"name": str, "file": str, "sha256": str, "bytes": int, "how": str, "licence": str}
 _MODEL_KEYS = {"name": str, "file": str, "licence": str, "source": str}
@@ -165,9 +167,12 @@ def write_manifest_entry(
     clash = sorted(set(extra) & set(entry))
     if clash:
         raise ValueError(f"artefact: got {clash} as extra values, expected other names")
-    entries = manifest() | {path.stem: entry | extra}
-    models = list(named_models().values())
-    listing = {"artefacts": [entries[name] for name in sorted(entries)]}
-    listing |= {"models": models} if models else {}
-    atomic_write(data_dir() / MANIFEST, (json.dumps(listing, indent=2) + "\n").encode())
+    listed = data_dir() / MANIFEST
+    # two trainings may end at the same moment
+    with FileLock(listed.with_suffix(".lock")):
+        entries = manifest() | {path.stem: entry | extra}
+        models = list(named_models().values())
+        listing = {"artefacts": [entries[name] for name in sorted(entries)]}
+        listing |= {"models": models} if models else {}
+        atomic_write(listed, (json.dumps(listing, indent=2) + "\n").encode())
     return entry | extra

@@ -5,6 +5,8 @@ import hashlib
 import json
 import shlex
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,21 @@ def test_entries_are_sorted(data: Path) -> None:
         write_manifest_entry(data / f"{name}.json", how="x")
     listing = json.loads((data / "manifest.json").read_text())["artefacts"]
     assert [entry["name"] for entry in listing] == ["a", "b", "c"]
+
+
+def test_entries_written_at_once_all_stay(data: Path) -> None:
+    names = [f"file{i}" for i in range(8)]
+    for name in names:
+        (data / f"{name}.json").write_text("{}")
+    together = threading.Barrier(len(names))
+
+    def write(name: str) -> None:
+        together.wait()
+        write_manifest_entry(data / f"{name}.json", how="x")
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(write, names))
+    assert list(manifest()) == names
 
 
 def test_unknown_name_lists_the_known(data: Path) -> None:
