@@ -102,7 +102,7 @@ endef
 
 # $(call cifar10-student,METHOD,TENTHS,OPTIONS): the shipped student of SN-GAN with those channels.
 # Slimming's sparse training comes on top of what all have.
-SPARSE := --sparse-images 20000 --sparsity 0.003
+SPARSE := --sparse-images 20000 --sparsity 0.005
 define cifar10-student
 $(BIN)/python -m cagc_lib compress cifar10-sngan --ratio 0.$(2) --method $(1) \
 	--content class-activation --data cifar10/train --distil-images 32000 $(3) \

@@ -8,8 +8,9 @@ only measures; content is where the other one looks, that of the losses. The row
 puts real images in a generator's place, as a yardstick. Students of seed 0 ship; those of
 another seed are made by the same command with that seed, in a folder under --runs, where a stopped
 one goes on. One row a network in data/cifar10.csv; one is left alone if it was measured on the same
-files, and what is not there stands as "not run". Several processes may share the table. Chapter 11
-reads it and nothing else.
+files, and what is not there stands as "not run". Several processes may share the table. Where the
+sparse training of slimming at 0.7 is at hand, its gains go to data/cifar10_gains.csv: of the last
+weights, and of their average, which is scored. Chapter 11 reads these two and nothing else.
 """
 
 import argparse
@@ -30,9 +31,12 @@ from rows import device_name, read_table, write_table
 import cagc_lib as cagc
 from cagc_lib.__main__ import main as command_line
 from cagc_lib.artefacts import manifest
+from cagc_lib.checkpoints import load_training_state
 from cagc_lib.classifier import Classifier, load_classifier
 from cagc_lib.distances import compare_features
 from cagc_lib.images import image_source
+from cagc_lib.protocol import like
+from cagc_lib.sngan import SNGANConfig
 
 TABLE = pathlib.Path(__file__).resolve().parents[1] / "data" / "cifar10.csv"
 TEACHER, REAL = "cifar10-sngan", "training images"
@@ -140,6 +144,26 @@ def seen(how: str) -> int:
     return sum(int(n) for n in re.findall(r"--(?:distil-|sparse-)?images (\d+)", how))
 
 
+def record_gains(table: pathlib.Path, seed: str, folder: pathlib.Path) -> None:
+    """Put the gains that a sparse training left into their table, a row a channel."""
+    if not (folder / "state.pt").exists():
+        return
+    state = load_training_state(folder / "state.pt")
+    g = cagc.SNGANGenerator(SNGANConfig.from_dict(state["generator_config"]))
+    columns = []
+    for part in ("generator", "average"):
+        g.load_state_dict(state[part])
+        columns.append([gains.tolist() for gains in g.gains(like(g))])
+    rows = [
+        {"seed": seed, "width": k, "channel": c, "gain": f"{last:.6g}", "average": f"{mean:.6g}"}
+        for k, pair in enumerate(zip(*columns, strict=True))
+        for c, (last, mean) in enumerate(zip(*pair, strict=True))
+    ]
+    with FileLock(table.with_suffix(".lock")):
+        others = [row for row in read_table(table) if row["seed"] != seed]
+        write_table(sorted(others + rows, key=lambda row: row["seed"]), list(rows[0]), table)
+
+
 def fill(name: str, seed: str, args: argparse.Namespace, network: Classifier) -> None:
     """Make one row, unless it is there or its network does not ship."""
     shipped = manifest()
@@ -165,6 +189,9 @@ def fill(name: str, seed: str, args: argparse.Namespace, network: Classifier) ->
         measured = generated(cagc.load_generator(file), args, network)
     row |= {k: round(v, 5) if isinstance(v, float) else v for k, v in measured.items()}
     record(args.table, row)
+    if name == "cifar10-slimming-70":
+        gains = args.table.with_name(f"{args.table.stem}_gains.csv")
+        record_gains(gains, seed, run_folder(name, seed, args) / "sparse")
     print(f"{name} {seed}".rstrip() + f": Frechet {row['frechet']:.2f}", flush=True)
 
 

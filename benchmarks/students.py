@@ -39,7 +39,7 @@ from cagc_lib.train_state import TrainConfig, TrainState
 from cagc_lib.training import train_student
 
 # fields of TrainConfig that are younger than the first rows of the table
-YOUNGER = ("loss", "adam_beta2", "lr_decay", "d_steps", "sparsity")
+YOUNGER = ("loss", "adam_beta2", "lr_decay", "d_steps", "sparsity", "gains_lr")
 TABLE = pathlib.Path(__file__).resolve().parents[1] / "data" / "students.csv"
 RATIO = 0.7
 

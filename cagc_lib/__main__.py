@@ -208,7 +208,7 @@ def _compress(parser: argparse.ArgumentParser) -> None:
                         help="round kept widths up to multiples of N")
     parser.add_argument("--sparse-images", type=natural, default=0, metavar="N",
                         help="with --method slimming: real images to show beforehand, while all "
-                             "gains are made small (0)")
+                             "gains are driven toward zero (0)")
     parser.add_argument("--sparsity", type=number, default=1e-3,
                         help="weight of the gains' L1 norm there (0.001)")
     parser.add_argument("--distil-images", type=natural, default=0, metavar="N",

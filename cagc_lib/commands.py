@@ -263,13 +263,17 @@ def _score_and_prune(
 ) -> PrunableGenerator:
     g = teacher.generator
     if parsed.sparse_images:
-        # slimming's own first half: gains are made small where the images can do without
+        # slimming's own first half: gains become zero where the images can do without
         sparse = run / "sparse"
         sparse.mkdir(parents=True, exist_ok=True)
-        g = _distil(
+        state = _distil(
             parsed, sparse, parsed.sparse_images, g, teacher, source, network,
             sparsity=parsed.sparsity,
-        ).average
+        )
+        if state.sparse_gains:
+            gains = torch.cat(state.sparse_gains)
+            print(f"gains: {(gains == 0).sum():,} of {len(gains):,} are zero")
+        g = state.average
     scores = score_channels(
         g.to(find_device(parsed.device)), source, parsed.method, parsed.num_samples,
         parsed.score_batch, parsed.noise_prob, parsed.seed, parsed.per_sample, progress=True,

@@ -18,7 +18,7 @@ from torch import nn
 
 from .adversarial import LOSSES, lazy_adam
 from .images import mixed_seed
-from .protocol import PrunableGenerator
+from .protocol import PrunableGenerator, like
 from .sngan import SNGANGenerator
 
 KIND = "cagc-training-state"
@@ -61,7 +61,9 @@ class TrainConfig:
         average_half_life: half-life in images of the generator's moving average.
         average_rampup: the half-life is at most this share of the images seen so far.
         sparsity: weight of the L1 norm of the generator's gains beside its loss: GAN Slimming's
-            training, see `importance.score_channels`.
+            training, see `importance.score_channels`. Gains that are weights (SN-GAN) become
+            exactly zero where they are not worth that much.
+        gains_lr: rate of such gains' own descent while `sparsity` is not 0.
         d_head_start: adversarial steps at the start in which the generator is left alone.
         warm_start: steps of regression onto portraits before the adversarial phase.
         warm_start_coarse: how many of them, at the start, compare 16x16 images only, where a step
@@ -104,6 +106,7 @@ class TrainConfig:
     average_half_life: float = 10_000.0
     average_rampup: float = 0.05
     sparsity: float = 0.0
+    gains_lr: float = 2.0
     d_head_start: int = 0
     warm_start: int = 0
     warm_start_coarse: int = 0
@@ -183,6 +186,7 @@ class TrainState:
         generator, discriminator: in training, on `device`.
         average: the generator's moving average, the one to show and to save.
         g_optimiser, d_optimiser: Adam; the first has other rates in the warm start.
+        sparse_gains: weights of the generator that Adam leaves to the proximal step.
         mean_path: running mean of the path length, a scalar tensor.
         step: steps done, warm start included.
         seconds: time spent in them, over all resumptions.
@@ -241,9 +245,19 @@ class TrainState:
         draw = torch.Generator(self.device)
         return draw.manual_seed(mixed_seed(self.config.seed, 0, self.step + ahead))
 
+    @property
+    def fade(self) -> float:
+        """What the adversarial phase's rates are multiplied with in the next step."""
+        if self.config.lr_decay == "none":
+            return 1.0
+        return (self.config.steps - self.step) / (self.config.steps - self.config.warm_start)
+
     def make_optimisers(self) -> None:
         """Start the phase's optimisers with empty moments."""
         config, g = self.config, self.generator
+        self.sparse_gains: list[torch.Tensor] = []
+        if config.sparsity and isinstance(g, SNGANGenerator):
+            self.sparse_gains = g.gains(like(g))
         self.d_optimiser = lazy_adam(
             self.discriminator.parameters(), config.d_lr, config.r1_interval, config.adam_beta2
         )
@@ -254,8 +268,10 @@ class TrainState:
             ]
             self.g_optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True)
         else:
+            apart = {id(gain) for gain in self.sparse_gains}
+            weights = [weight for weight in g.parameters() if id(weight) not in apart]
             self.g_optimiser = lazy_adam(
-                g.parameters(), config.g_lr, config.path_interval, config.adam_beta2
+                weights, config.g_lr, config.path_interval, config.adam_beta2
             )
         groups = [*self.g_optimiser.param_groups, *self.d_optimiser.param_groups]
         self._rates = [group["lr"] for group in groups]
@@ -264,10 +280,9 @@ class TrainState:
         """Set the adversarial phase's rates for the next step, a function of the step alone."""
         if self.config.lr_decay == "none":
             return
-        fade = (self.config.steps - self.step) / (self.config.steps - self.config.warm_start)
         groups = [*self.g_optimiser.param_groups, *self.d_optimiser.param_groups]
         for group, rate in zip(groups, self._rates, strict=True):
-            group["lr"] = rate * fade
+            group["lr"] = rate * self.fade
 
     def update_means(self) -> None:
         """Set what the average generator's weights and latents decide: w_avg or statistics."""

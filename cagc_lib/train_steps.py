@@ -11,7 +11,7 @@ Karras et al. 2020 (arXiv 1912.04958), Liu et al. 2021 (arXiv 2104.02244), secti
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -228,7 +228,8 @@ class Steps:
             g = state.generator
             gains = g.gains(latents.ws(g.mapping, g.config.num_ws))
             losses["sparsity"] = torch.cat(gains).abs().sum()
-            total = total + state.config.sparsity * losses["sparsity"]
+            if not state.sparse_gains:
+                total = total + state.config.sparsity * losses["sparsity"]
         anchor = self._anchor_weight(latents)
         if anchor:
             target = Target.of(latents.z[0], fake.shape[2])
@@ -236,6 +237,8 @@ class Steps:
             total = total + anchor * self._regression_total(lessons)
             losses |= lessons
         _descend(total, state.g_optimiser)
+        rate = state.config.gains_lr * state.fade
+        proximal_step(state.sparse_gains, rate, state.config.sparsity)
         state.discriminator.requires_grad_(True)
         return losses
 
@@ -315,6 +318,19 @@ def multiscale_l1(a: torch.Tensor, b: torch.Tensor, weight: torch.Tensor) -> tor
 
 def _due(place: int, interval: int, weight: float) -> bool:
     return bool(interval and weight) and place % interval == 0
+
+
+@torch.no_grad()
+def proximal_step(weights: Iterable[torch.Tensor], rate: float, sparsity: float) -> None:
+    """Descend along the weights' gradients, then toward zero by rate * sparsity, and stop there.
+
+    That minimises loss + sparsity * their L1 norm; plain descent would cross zero back and forth.
+    Wang et al. 2020 (arXiv 2008.11062), section 3.2, for the gains of normalisation layers. The
+    gradients are cleared.
+    """
+    for weight in weights:
+        weight.copy_(F.softshrink(weight - rate * weight.grad, rate * sparsity))
+        weight.grad = None
 
 
 def _descend(loss: torch.Tensor, optimiser: torch.optim.Optimizer) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 import cagc_lib as cagc
@@ -25,6 +27,7 @@ from cagc_lib.pruning import PruningPlan, prune
 from cagc_lib.sngan import SNGANConfig, SNGANGenerator
 from cagc_lib.sngan_discriminator import SNGANDiscriminator, SNGANDiscriminatorConfig
 from cagc_lib.train_state import SNGAN_RECIPE, TrainConfig, TrainState
+from cagc_lib.train_steps import proximal_step
 from cagc_lib.training import train_student, train_teacher
 
 CONFIG = SNGANConfig(16, (6, 5, 8, 4, 6), z_dim=8)
@@ -134,17 +137,83 @@ def test_generator_features_follow_the_teacher(photos: Path, tmp_path: Path) -> 
     assert state.step == 1
 
 
-def test_sparsity_makes_gains_small(photos: Path, tmp_path: Path) -> None:
+def sparse(photos: Path, out: Path, resume: bool = False, **changes: object) -> TrainState:
+    """A teacher trained toward sparse gains, on 20 batches of its own lessons."""
+    torch.manual_seed(0)
     g, d = networks()
-    sums = []
-    for weight in (0.0, 1.0):
-        fit = config(photos, images=80, g_lr=1e-2, d_steps=1, sparsity=weight)
-        state = train_student(
-            fit, PIXELS, g, g, tmp_path / f"{weight}", d, everything, progress=False
-        )
-        sums.append(sum(gain.abs().sum().item() for gain in state.generator.gains(g.mapping)))
-    assert sums[1] < 0.95 * sums[0]
-    assert (tmp_path / "1.0" / "log.csv").read_text().splitlines()[1].split(",")[-1]
+    often = {"images": 80, "d_steps": 1, "gains_lr": 1.0, "sparsity": 0.1}
+    return train_student(
+        config(photos, **(often | changes)), PIXELS, g, g, out, d, everything, resume=resume,
+        progress=False,
+    )
+
+
+def test_sparsity_makes_gains_zero(photos: Path, tmp_path: Path) -> None:
+    few = sparse(photos, tmp_path / "few")
+    gains = torch.cat(few.generator.gains(torch.zeros(1, 8)))
+    assert 0.2 < (gains == 0).float().mean() < 1
+    # the average, which is scored, follows; no other weight is thinned out
+    assert torch.cat(few.average.gains(torch.zeros(1, 8))).abs().sum() < len(gains)
+    convolution = few.generator.synthesis.blocks[0].conv1.weight
+    assert not (convolution == 0).any()
+    none = sparse(photos, tmp_path / "none", sparsity=0.0)
+    assert not (torch.cat(none.generator.gains(torch.zeros(1, 8))) == 0).any()
+    logged = [
+        [row.rpartition(",")[2] for row in (tmp_path / name / "log.csv").read_text().splitlines()]
+        for name in ("few", "none")
+    ]
+    # the sum of the gains before each step: it starts from ones
+    assert float(logged[0][1]) == pytest.approx(len(gains)) and not any(logged[1][1:])
+    assert float(logged[0][-1]) < float(logged[0][10]) < float(logged[0][1])
+
+
+def test_the_rate_of_gains_is_theirs_alone(photos: Path, tmp_path: Path) -> None:
+    # without sparsity it is not looked at; with it, Adam's rate moves no gain
+    two = [sparse(photos, tmp_path / f"{r}", sparsity=0.0, gains_lr=r) for r in (0.0, 3.0)]
+    same_state(two[0].generator.state_dict(), two[1].generator.state_dict())
+    still = sparse(photos, tmp_path / "still", g_lr=0.1, gains_lr=0.0)
+    assert all((gain == 1).all() for gain in still.generator.gains(torch.zeros(1, 8)))
+    assert sum(len(group["params"]) for group in still.g_optimiser.param_groups) == len(
+        list(still.generator.parameters())
+    ) - len(still.sparse_gains)
+
+
+def test_sparse_training_resumes_to_the_bit(photos: Path, tmp_path: Path) -> None:
+    straight = sparse(photos, tmp_path / "a", lr_decay="none")
+    sparse(photos, tmp_path / "b", images=32, lr_decay="none")
+    resumed = sparse(photos, tmp_path / "b", resume=True, lr_decay="none")
+    same_state(straight.state_dict(), resumed.state_dict())
+
+
+@settings(max_examples=50)
+@given(
+    weight=st.floats(-2, 2), target=st.floats(-2, 2), rate=st.floats(0.01, 1),
+    sparsity=st.floats(0, 1),
+)
+def test_the_proximal_step_solves_its_problem(
+    weight: float, target: float, rate: float, sparsity: float
+) -> None:
+    """Its result minimises the square around the descent's result plus the L1 norm."""
+    w = torch.tensor([weight], dtype=torch.float64, requires_grad=True)
+    ((w - target).square() / 2).sum().backward()
+    gradient = w.grad.item()
+    proximal_step([w], rate, sparsity)
+    assert w.grad is None
+    candidates = torch.cat([torch.linspace(-3, 3, 6_001, dtype=torch.float64), w.detach()])
+    there = weight - rate * gradient
+    cost = (candidates - there).square() / (2 * rate) + sparsity * candidates.abs()
+    assert cost[-1] <= cost.min() + 1e-12
+
+
+def test_the_proximal_step_ends_where_shrinking_is_not_worth_it() -> None:
+    # the minimum of (w - t)^2 / 2 + s |w| is t drawn toward zero by s
+    w = torch.tensor([1.0, 1.0, 1.0], dtype=torch.float64, requires_grad=True)
+    target = torch.tensor([0.5, 0.05, -0.3], dtype=torch.float64)
+    for _ in range(400):
+        ((w - target).square() / 2).sum().backward()
+        proximal_step([w], 0.1, 0.1)
+    torch.testing.assert_close(w.detach(), torch.tensor([0.4, 0, -0.2], dtype=torch.float64))
+    assert w[1] == 0
 
 
 @pytest.mark.parametrize("name", ["warm_start", "anchor", "path_weight"])
@@ -276,22 +345,26 @@ def test_slimming_from_the_command_line_trains_gains_first(
     compress = (
         "compress", source, "--ratio", "0.5", "--content", "everything", "--num-samples", "2",
         "--score-batch", "2", "--perceptual", "0", "--data", photos, "--batch-size", "4",
-        "--autocast", "off", "--sparse-images", "80", "--sparsity", "1", "--set", "d_steps=1",
-        "--set", "g_lr=0.01", "--set", "average_rampup=0", "--out", out,
+        "--autocast", "off", "--sparse-images", "80", "--sparsity", "0.1", "--set", "d_steps=1",
+        "--set", "gains_lr=1", "--set", "average_rampup=0", "--out", out,
     )
     assert run(*compress) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last == "cagc_lib: sparse-images: got method content-aware, expected slimming"
     assert run(*compress, "--method", "slimming") == 0
+    told = capsys.readouterr().out.splitlines()[0]
     sparse = cagc.load_generator(tmp_path / "s.run" / "sparse" / "checkpoint.safetensors")
     latents = torch.randn(4, 8)
     before, after = (torch.cat(n.gains(latents)).abs() for n in (g, sparse))
     assert after.sum() < 0.95 * before.sum()
+    # without an average the file holds the last weights
+    assert told == f"gains: {(after == 0).sum()} of {len(after)} are zero"
+    assert (after == 0).any()
     student = cagc.load_generator(out)
     assert student.lineage.source_sha256 == load_checkpoint(source).sha256
     for kept, gains in zip(student.lineage.keep, sparse.gains(latents), strict=True):
         # the kept channels are those with the largest gains, and they are the sparse network's
-        assert sorted(kept.tolist()) == sorted(gains.abs().topk(len(kept)).indices.tolist())
+        assert gains.abs()[kept].sort().values.equal(gains.abs().topk(len(kept)).values.flip(0))
     assert torch.equal(
         student.synthesis.bn.weight, sparse.synthesis.bn.weight[student.lineage.keep[-1]]
     )

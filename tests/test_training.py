@@ -268,7 +268,7 @@ def test_a_run_from_before_sngan_resumes_to_the_bit(tmp_path: Path) -> None:
     run_student(old, images=8)
     told = json.loads((old / "config.json").read_text())
     state = load_training_state(old / "state.pt")
-    for name in ("loss", "adam_beta2", "lr_decay", "d_steps", "sparsity"):
+    for name in ("loss", "adam_beta2", "lr_decay", "d_steps", "sparsity", "gains_lr"):
         del told["training"][name], state["config"][name]
     (old / "config.json").write_text(json.dumps(told))
     save_training_state(state, old / "state.pt")

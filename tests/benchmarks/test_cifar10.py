@@ -83,6 +83,13 @@ def test_it_measures_what_is_there_once(
         assert float(row["teacher_l1"]) > 0 and row["seconds"] != ""
         assert int(row["macs"]) < int(teacher["macs"])
     assert first["sha256"] != second["sha256"]
+    with (place / "table_gains.csv").open(newline="") as file:
+        gains = [tuple(row.values()) for row in csv.DictReader(file)]
+    expected = [(s, str(k), str(c)) for s in "01" for k in range(7) for c in range(4)]
+    assert [row[:3] for row in gains] == expected
+    sparse = checkpoints.load_generator(place / name / "sparse" / "checkpoint.safetensors")
+    averages = torch.cat(sparse.gains(torch.zeros(1, 8))).tolist()
+    assert [float(row[4]) for row in gains[:28]] == pytest.approx(averages, rel=1e-5)
     (again,) = (place / "runs").glob("*.safetensors")
     assert again.read_bytes() != (place / "x.safetensors").read_bytes()
     shutil.rmtree(place / "runs")
