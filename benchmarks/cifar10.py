@@ -11,6 +11,11 @@ one goes on. One row a network in data/cifar10.csv; one is left alone if it was 
 files, and what is not there stands as "not run". Several processes may share the table. Where the
 sparse training of slimming at 0.7 is at hand, its gains go to data/cifar10_gains.csv: of the last
 weights, and of their average, which is scored. Chapter 11 reads these two and nothing else.
+
+Slimming trains the teacher before it prunes, so its students saw more images than the others. Two
+more students at 0.7 tell what that gave them: "-short" has its sparse training counted into the
+images that all others saw; "-choice" is the teacher pruned to the channels of slimming's gains,
+with the lessons of all others.
 """
 
 import argparse
@@ -19,6 +24,7 @@ import json
 import pathlib
 import re
 import shlex
+import shutil
 import sys
 
 import torch
@@ -43,6 +49,8 @@ TEACHER, REAL = "cifar10-sngan", "training images"
 METHODS = ("random", "l1-out", "slimming", "content-aware")
 # seeds by ratio: the comparison of methods is made at 0.7
 SEEDS = {0.5: (0,), 0.7: (0, 1)}
+SLIMMING = "cifar10-slimming-70"
+SHORT, CHOICE = f"{SLIMMING}-short", f"{SLIMMING}-choice"
 RESOLUTION = 32
 REPORT = tuple(f.name for f in cagc.Report.__dataclass_fields__.values() if f.name != "seed")
 COLUMNS = (
@@ -59,6 +67,11 @@ def planned() -> dict[tuple[str, str], dict]:
         for r, seeds in SEEDS.items()
         for m in METHODS
         for seed in seeds
+    ]
+    rows += [
+        {"name": name, "method": "slimming", "ratio": 0.7, "seed": str(seed)}
+        for name in (SHORT, CHOICE)
+        for seed in SEEDS[0.7]
     ]
     return {(row["name"], row["seed"]): row | {"status": "not run"} for row in rows}
 
@@ -97,22 +110,56 @@ def generated(g: cagc.SNGANGenerator, args: argparse.Namespace, network: Classif
     return {k: v for k, v in report.to_dict().items() if k != "seed"}
 
 
-def made(name: str, seed: str) -> str:
-    """What identifies a network: the hash of the file that ships, or of its command and teacher."""
-    shipped = manifest()
-    if name not in shipped:
-        return ""
-    if seed in ("", "0"):
-        return shipped[name]["sha256"]
-    text = json.dumps([shipped[name]["how"], seed, shipped[TEACHER]["sha256"]])
-    return hashlib.sha256(text.encode()).hexdigest()
+def ships(name: str, seed: str) -> bool:
+    """Whether a row is of a network in data/."""
+    return seed in ("", "0") and name not in (SHORT, CHOICE)
+
+
+def command(name: str) -> str:
+    """The command that makes a network; "" where the one that it is derived from does not ship."""
+    entry = manifest().get(SLIMMING if name in (SHORT, CHOICE) else name)
+    how = "" if entry is None else entry["how"]
+    if name == SHORT and how:
+        sparse, distil = (re.search(rf"--{k}-images (\d+)", how)[1] for k in ("sparse", "distil"))
+        how = how.replace(f"-images {distil}", f"-images {int(distil) - int(sparse)}")
+    if name == CHOICE:
+        # the pruned network in the place of "-"
+        how = re.sub(r"compress (\S+) .*?--content", r"train student - --teacher \1 --content", how)
+        how = re.sub(r" --(sparse-images|sparsity|run) \S+", "", how).replace("--distil-", "--")
+    return how
+
+
+def chosen(seed: str, args: argparse.Namespace) -> list[list[int]]:
+    """Per width, the channels that slimming at 0.7 chose; none where its gains are not known."""
+    widths: dict[str, list[float]] = {}
+    for row in read_table(gains_table(args)):
+        if row["seed"] == seed:
+            widths.setdefault(row["width"], []).append(abs(float(row["average"])))
+    scores = [torch.tensor(gains) for gains in widths.values()]
+    return [keep.tolist() for keep in cagc.plan_pruning(scores, 0.7).keep] if scores else []
+
+
+def gains_table(args: argparse.Namespace) -> pathlib.Path:
+    """Where the gains of slimming's sparse training stand, beside the table."""
+    return args.table.with_name(f"{args.table.stem}_gains.csv")
+
+
+def made(name: str, seed: str, args: argparse.Namespace) -> str:
+    """What identifies a network: the hash of the file that ships, or of all that makes it."""
+    how = command(name)
+    if ships(name, seed):
+        return manifest()[name]["sha256"] if how else ""
+    facts = [how, seed, manifest()[TEACHER]["sha256"]]
+    if name == CHOICE:
+        facts.append(chosen(seed, args))
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest() if all(facts) else ""
 
 
 def run_folder(name: str, seed: str, args: argparse.Namespace) -> pathlib.Path:
-    """Where a network was trained: what its command says, or a folder of the seed's own."""
-    if seed not in ("", "0"):
-        return args.runs / f"{name}-{seed}-{made(name, seed)[:16]}"
-    words = shlex.split(manifest()[name]["how"])
+    """Where a network was trained: what its command says, or a folder of its own."""
+    if not ships(name, seed):
+        return args.runs / f"{name}-{seed}-{made(name, seed, args)[:16]}"
+    words = shlex.split(command(name))
     options = [option for option in ("--run", "--out") if option in words]
     return pathlib.Path(words[words.index(options[0]) + 1])
 
@@ -123,24 +170,41 @@ def seconds(folder: pathlib.Path) -> int | str:
     return round(sum(float(read_table(log)[-1]["seconds"]) for log in logs)) if logs else ""
 
 
-def trained_again(name: str, seed: str, args: argparse.Namespace) -> pathlib.Path:
-    """The shipped student's file with another seed; made if it is not there."""
+def trained(name: str, seed: str, args: argparse.Namespace) -> pathlib.Path:
+    """The file of a student that does not ship; made if it is not there."""
     folder = run_folder(name, seed, args)
     out = folder.with_suffix(".safetensors")
-    if not out.exists():
-        # all behind "python -m cagc_lib"; of an option given twice the last one counts
-        words = shlex.split(manifest()[name]["how"])[3:]
-        at = words.index("--register")
-        del words[at : at + 2]
-        args.runs.mkdir(parents=True, exist_ok=True)
-        words += ["--data", str(args.data / "train"), "--seed", seed, "--resume"]
-        if status := command_line([*words, "--run", str(folder), "--out", str(out)]):
-            sys.exit(status)
+    if out.exists():
+        return out
+    # all behind "python -m cagc_lib"; of an option given twice the last one counts
+    words = shlex.split(command(name))[3:]
+    at = words.index("--register")
+    del words[at : at + 2]
+    words += ["--data", str(args.data / "train"), "--seed", seed, "--resume"]
+    folder.mkdir(parents=True, exist_ok=True)
+    if name == CHOICE:
+        words[words.index("-")] = str(folder / "pruned.safetensors")
+        save_chosen(seed, args, folder / "pruned.safetensors")
+        words += ["--out", str(folder)]
+    else:
+        words += ["--run", str(folder), "--out", str(out)]
+    if status := command_line(words):
+        sys.exit(status)
+    if name == CHOICE:
+        shutil.copyfile(folder / "checkpoint.safetensors", out)
     return out
 
 
+def save_chosen(seed: str, args: argparse.Namespace, path: pathlib.Path) -> None:
+    """Write the teacher pruned to the channels that slimming chose, its weights as they were."""
+    teacher = cagc.load_checkpoint(TEACHER)
+    keep = tuple(torch.tensor(numbers) for numbers in chosen(seed, args))
+    plan = cagc.PruningPlan(keep, tuple(teacher.generator.config.channels), 0.7, method="slimming")
+    cagc.save_generator(cagc.prune(teacher.generator, plan, source_sha256=teacher.sha256), path)
+
+
 def seen(how: str) -> int:
-    """Real images that a network's training showed, read off the command that made it."""
+    """Real images that a network's training showed, read off the command that makes it."""
     return sum(int(n) for n in re.findall(r"--(?:distil-|sparse-)?images (\d+)", how))
 
 
@@ -165,13 +229,14 @@ def record_gains(table: pathlib.Path, seed: str, folder: pathlib.Path) -> None:
 
 
 def fill(name: str, seed: str, args: argparse.Namespace, network: Classifier) -> None:
-    """Make one row, unless it is there or its network does not ship."""
+    """Make one row, unless it is there or its network cannot be made."""
     shipped = manifest()
-    if name not in shipped and name != REAL:
+    identity = made(name, seed, args) if name != REAL else ""
+    if not identity and name != REAL:
         return
     row = record(args.table)[name, seed]
     hashes = {
-        "sha256": made(name, seed), "classifier_sha256": shipped["cifar10-classifier"]["sha256"],
+        "sha256": identity, "classifier_sha256": shipped["cifar10-classifier"]["sha256"],
         "content_sha256": shipped["cifar10-perceptual"]["sha256"],
     }
     if {key: row.get(key) for key in hashes} == hashes:
@@ -183,15 +248,14 @@ def fill(name: str, seed: str, args: argparse.Namespace, network: Classifier) ->
     if name == REAL:
         measured = real(args, network)
     else:
-        file = name if seed in ("", "0") else trained_again(name, seed, args)
-        row["images"] = seen(shipped[name]["how"])
+        file = name if ships(name, seed) else trained(name, seed, args)
+        row["images"] = seen(command(name))
         row["seconds"] = seconds(run_folder(name, seed, args))
         measured = generated(cagc.load_generator(file), args, network)
     row |= {k: round(v, 5) if isinstance(v, float) else v for k, v in measured.items()}
     record(args.table, row)
-    if name == "cifar10-slimming-70":
-        gains = args.table.with_name(f"{args.table.stem}_gains.csv")
-        record_gains(gains, seed, run_folder(name, seed, args) / "sparse")
+    if name == SLIMMING:
+        record_gains(gains_table(args), seed, run_folder(name, seed, args) / "sparse")
     print(f"{name} {seed}".rstrip() + f": Frechet {row['frechet']:.2f}", flush=True)
 
 

@@ -12,6 +12,7 @@ import torch
 from cagc_lib import artefacts, checkpoints, commands
 from cagc_lib.checkpoints import save_checkpoint, save_network
 from cagc_lib.classifier import Classifier
+from cagc_lib.pruning import PruningPlan, prune
 from cagc_lib.sngan import SNGANConfig, SNGANGenerator
 
 IMAGES = artefacts.data_dir() / "cifar10"
@@ -63,10 +64,11 @@ def test_it_measures_what_is_there_once(
     assert teacher["images"] == "640"
     assert {row["frechet"] for row in table.values() if row["status"] == "not run"} == {""}
 
-    # what a command makes and ships is measured, and made again with the other seed
+    # what a command makes and ships is measured, and made again with the other seed; so are the
+    # two students that part what slimming's sparse training gave it
     name, image_folder = "cifar10-slimming-70", str(place / "cifar10" / "train")
     options = ["--ratio", "0.7", "--method", "slimming", "--content", "everything"]
-    options += ["--num-samples", "4", "--perceptual", "0", "--batch-size", "4"]
+    options += ["--perceptual", "0", "--batch-size", "4"]
     options += ["--sparse-images", "4", "--distil-images", "8", "--set", "d_steps=1"]
     options += ["--data", image_folder, "--run", str(place / name)]
     options += ["--out", str(place / "x.safetensors")]
@@ -75,14 +77,16 @@ def test_it_measures_what_is_there_once(
     cifar10.main(arguments)
     printed = capsys.readouterr().out.splitlines()
     printed = [line.split(":")[0] for line in printed if "Frechet" in line]
-    assert printed == [f"{name} 0", f"{name} 1"]
+    images = {name: "12", f"{name}-short": "8", f"{name}-choice": "8"}
+    assert printed == [f"{which} {seed}" for seed in "01" for which in images]
     table = rows(place)
-    first, second = table[name, "0"], table[name, "1"]
-    for row in (first, second):
-        assert (row["method"], row["ratio"], row["images"]) == ("slimming", "0.7", "12")
+    slim = [table[which, seed] for which in images for seed in "01"]
+    for row in slim:
+        assert (row["method"], row["ratio"]) == ("slimming", "0.7")
+        assert row["images"] == images[row["name"]]
         assert float(row["teacher_l1"]) > 0 and row["seconds"] != ""
         assert int(row["macs"]) < int(teacher["macs"])
-    assert first["sha256"] != second["sha256"]
+    assert len({row["sha256"] for row in slim}) == 6
     with (place / "table_gains.csv").open(newline="") as file:
         gains = [tuple(row.values()) for row in csv.DictReader(file)]
     expected = [(s, str(k), str(c)) for s in "01" for k in range(7) for c in range(4)]
@@ -90,11 +94,26 @@ def test_it_measures_what_is_there_once(
     sparse = checkpoints.load_generator(place / name / "sparse" / "checkpoint.safetensors")
     averages = torch.cat(sparse.gains(torch.zeros(1, 8))).tolist()
     assert [float(row[4]) for row in gains[:28]] == pytest.approx(averages, rel=1e-5)
-    (again,) = (place / "runs").glob("*.safetensors")
+    (again,) = (place / "runs").glob(f"{name}-1-*.safetensors")
     assert again.read_bytes() != (place / "x.safetensors").read_bytes()
+    # the short one trained sparsely as the shipped one did, then less
+    (short,) = (place / "runs").glob(f"{name}-short-0-*/sparse/log.csv")
+    assert len(short.read_text().splitlines()) == 2
+    (less,) = (place / "runs").glob(f"{name}-short-0-*/log.csv")
+    assert less.read_text().splitlines()[-1].split(",")[1] == "4"
+    # the choice alone: slimming's channels, the teacher's weights
+    (pruned,) = (place / "runs").glob(f"{name}-choice-0-*/pruned.safetensors")
+    g, slimmed = (checkpoints.load_generator(path) for path in (pruned, place / "x.safetensors"))
+    pairs = zip(g.lineage.keep, slimmed.lineage.keep, strict=True)
+    assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
+    plan = PruningPlan(g.lineage.keep, (4,) * 7, 0.7)
+    whole = checkpoints.load_checkpoint("cifar10-sngan")
+    weights = prune(whole.generator, plan).state_dict()
+    assert all(torch.equal(weights[key], value) for key, value in g.state_dict().items())
+    assert g.lineage.source_sha256 == whole.sha256
     shutil.rmtree(place / "runs")
     cifar10.main(arguments)
-    assert capsys.readouterr().out == "", "both stand in the table"
+    assert capsys.readouterr().out == "", "all stand in the table"
 
 
 def test_a_name_outside_the_plan_is_refused(
