@@ -356,6 +356,11 @@ class Generator(nn.Module):
         layers = [*self.synthesis.convs, self.synthesis.torgbs[-1]]
         return [layer.affine(v).mean(dim=0) for layer, v in zip(layers, ws, strict=True)]
 
+    @property
+    def gain_weights(self) -> list[nn.Parameter]:
+        """Weights that are gains: none, as styles are computed from w."""
+        return []
+
     @torch.no_grad()
     def update_means(self, z: torch.Tensor) -> None:
         """Set `w_avg` to the mean of the mapped z [N, z_dim]."""

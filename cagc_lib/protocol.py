@@ -128,6 +128,10 @@ class PrunableGenerator(Protocol):
     def gains(self, w: torch.Tensor) -> list[torch.Tensor]:
         """Per width, the learned factor [C_k] before a channel is read, a mean over w."""
 
+    @property
+    def gain_weights(self) -> list[nn.Parameter]:
+        """The gains, where they are weights of their own; none where they are computed from w."""
+
     def update_means(self, z: torch.Tensor) -> None:
         """Set what is a mean over latents z [N, z_dim]: w_avg, or batch norms' statistics."""
 

@@ -259,6 +259,11 @@ class SNGANGenerator(nn.Module):
 
     def gains(self, w: torch.Tensor) -> list[torch.Tensor]:
         """Per width, the factor [C_k] that its batch norm gives every channel, whatever the w."""
+        return list(self.gain_weights)
+
+    @property
+    def gain_weights(self) -> list[nn.Parameter]:
+        """Per width, the weight [C_k] of its batch norm."""
         norms = [bn for block in self.synthesis.blocks for bn in (block.bn1, block.bn2)]
         return [bn.weight for bn in (*norms, self.synthesis.bn)]
 

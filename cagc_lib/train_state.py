@@ -18,7 +18,7 @@ from torch import nn
 
 from .adversarial import LOSSES, lazy_adam
 from .images import mixed_seed
-from .protocol import PrunableGenerator, like
+from .protocol import PrunableGenerator
 from .sngan import SNGANGenerator
 
 KIND = "cagc-training-state"
@@ -255,9 +255,9 @@ class TrainState:
     def make_optimisers(self) -> None:
         """Start the phase's optimisers with empty moments."""
         config, g = self.config, self.generator
-        self.sparse_gains: list[torch.Tensor] = []
-        if config.sparsity and isinstance(g, SNGANGenerator):
-            self.sparse_gains = g.gains(like(g))
+        self.sparse_gains: list[nn.Parameter] = []
+        if config.sparsity:
+            self.sparse_gains = g.gain_weights
         self.d_optimiser = lazy_adam(
             self.discriminator.parameters(), config.d_lr, config.r1_interval, config.adam_beta2
         )
