@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from .artefacts import atomic_write
 from .portraits import render_portraits
@@ -77,11 +77,7 @@ class _Files:
         return image
 
     def _read(self, file: Path) -> torch.Tensor:
-        try:
-            with Image.open(file) as opened:
-                image = opened.convert("RGB")
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            raise ValueError(f"data: {file} is not a readable image ({error})") from error
+        image = read_image(file, "data")
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
         # cut first: resize(box=...) would mix in what lies outside the box. Pillow's bilinear
@@ -96,7 +92,8 @@ class ImageFolder(_Files):
 
     Args:
         folder: searched for .png, .jpg, .jpeg, .webp and .bmp, also in folders inside: one flat
-            folder or one a class are the same.
+            folder or one a class are the same. What is hidden, its name with a dot, is not looked
+            at.
         resolution: side in pixels.
         seed: decides the order.
 
@@ -113,6 +110,9 @@ class ImageFolder(_Files):
             raise ValueError(f"data: no image in {folder}, expected {', '.join(EXTENSIONS)}")
         self.seed = seed
 
+    def __len__(self) -> int:
+        return len(self.files)
+
     def __call__(self, position: int, count: int) -> torch.Tensor:
         """Return images position .. position + count - 1 of the stream, [count, 3, R, R]."""
         places = range(position, position + count)
@@ -123,13 +123,14 @@ class ClassFolders(_Files):
     """Labelled images: a folder that holds one folder a class, whose name is the class's.
 
     Args:
-        folder: holds the class folders and no image of its own.
+        folder: holds the class folders and no image of its own; they hold images and no folders
+            of images. What is hidden, its name with a dot, is not looked at.
         resolution: side in pixels.
         classes: the classes wanted, in the order of their labels; None takes all, by name.
 
     Raises:
         ValueError: no such folder, no class folder, one that is missing or holds no image, or an
-            image outside them.
+            image outside them or deeper inside.
     """
 
     def __init__(
@@ -138,7 +139,7 @@ class ClassFolders(_Files):
         folder = Path(folder)
         if not folder.is_dir():
             raise ValueError(f"data: got {str(folder)!r}, expected a folder of class folders")
-        found = sorted(f.name for f in folder.iterdir() if f.is_dir())
+        found = sorted(f.name for f in folder.iterdir() if f.is_dir() and f.name[0] != ".")
         if not found:
             raise ValueError(f"data: no class folder in {folder}, expected one a class")
         if loose := [f.name for f in folder.iterdir() if f.suffix.lower() in EXTENSIONS]:
@@ -157,6 +158,11 @@ class ClassFolders(_Files):
                 raise ValueError(
                     f"data: no image in {folder / name}, expected {', '.join(EXTENSIONS)}"
                 )
+            if deep := [f for f in own if f.parent != folder / name]:
+                raise ValueError(
+                    f"data: {min(deep)} is in a folder inside that of a class, expected it in "
+                    f"{folder / name}"
+                )
             files += own
             labels += [label] * len(own)
         super().__init__(files, resolution)
@@ -170,8 +176,49 @@ class ClassFolders(_Files):
         return self.images(numbers), self.labels[list(numbers)]
 
 
+def read_image(path: Path, what: str) -> Image.Image:
+    """Read an image file as RGB, upright as its camera says.
+
+    Args:
+        path: the file.
+        what: names the argument in errors.
+
+    Raises:
+        ValueError: not a readable image, or one that 8 bits of RGB cannot hold.
+        FileNotFoundError: no such file.
+    """
+    try:
+        with Image.open(path) as opened:
+            lost = _lost(opened)
+            image = opened if lost else ImageOps.exif_transpose(opened).convert("RGB")
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        # a decoder that meets a broken file raises what it likes, SyntaxError among them
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{what}: {path} is not a readable image ({reason})") from error
+    if lost:
+        raise ValueError(
+            f"{what}: {path}: got {lost}, expected 8 bits a channel and no transparency"
+        )
+    return image
+
+
+def _lost(image: Image.Image) -> str:
+    """Name what conversion to RGB would clip or drop; "" if nothing."""
+    if image.mode in ("RGBA", "LA"):
+        # an alpha channel that is opaque everywhere says nothing
+        least, _ = image.getchannel("A").getextrema()
+        return "" if least == 255 else "transparency"
+    if "transparency" in image.info:
+        return "transparency"
+    eight_bits = ("1", "L", "P", "RGB", "CMYK", "YCbCr")
+    return "" if image.mode in eight_bits else f"mode {image.mode}"
+
+
 def _image_files(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.rglob("*") if f.suffix.lower() in EXTENSIONS)
+    found = sorted(f for f in folder.rglob("*") if f.suffix.lower() in EXTENSIONS)
+    return [f for f in found if not any(p[0] == "." for p in f.relative_to(folder).parts)]
 
 
 def image_source(

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, UnidentifiedImageError
 
+from .images import read_image
 from .protocol import PrunableGenerator
 
 ContentSource = Callable[[torch.Tensor], torch.Tensor]
@@ -224,16 +224,5 @@ def _part(mask: torch.Tensor) -> torch.Tensor:
 
 
 def _read_mask(path: Path) -> torch.Tensor:
-    try:
-        with Image.open(path) as image:
-            # Pillow would clip 16 bits to 8, and drop what says that white is transparent
-            if image.mode not in ("1", "L", "P", "RGB") or "transparency" in image.info:
-                got = image.mode + " and transparency" * ("transparency" in image.info)
-                raise ValueError(
-                    f"painted mask: {path}: got mode {got}, expected 8 bits a channel and no "
-                    "transparency"
-                )
-            grey = np.asarray(image.convert("L"))
-    except UnidentifiedImageError:
-        raise ValueError(f"painted mask: {path} is not an image file") from None
+    grey = np.asarray(read_image(path, "painted mask").convert("L"))
     return torch.from_numpy(grey > 127)

@@ -1,5 +1,6 @@
 """Streams of real images: functions of the position, whole epochs, honest errors."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from cagc_lib.portraits import render_portraits
 
 
 def folder_of(folder: Path, colours: list[int], size: tuple[int, int] = (20, 20)) -> Path:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True, parents=True)
     for i, colour in enumerate(colours):
         Image.new("RGB", size, (colour, 0, 255)).save(folder / f"{i:03d}.png")
     return folder
@@ -109,6 +110,64 @@ def test_a_truncated_image_is_named(tmp_path: Path) -> None:
         ImageFolder(tmp_path, 8)(0, 1)
 
 
+def broken_png(path: Path) -> None:
+    """A PNG whose picture's length is told 1,024 bytes too small: one byte is wrong."""
+    noise = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
+    Image.fromarray(noise).save(path)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"IDAT") - 2] -= 4
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("of", [ImageFolder, ClassFolders])
+def test_an_image_whose_decoder_gives_up_is_named(tmp_path: Path, of: type) -> None:
+    (tmp_path / "cat").mkdir()
+    broken_png(tmp_path / "cat" / "x.png")
+    images = of(tmp_path, 8)
+    with pytest.raises(ValueError, match=r"^data: .*x\.png is not a readable image") as caught:
+        images.images([0])
+    assert "\n" not in str(caught.value)
+
+
+GREY = np.full((8, 8), 128, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("picture", "name", "got"),
+    [
+        (Image.fromarray(GREY.astype(np.uint16) * 256), "x.png", "mode I;16"),
+        (Image.fromarray(np.stack([GREY] * 4, -1)), "x.png", "transparency"),
+        (Image.fromarray(np.stack([GREY, GREY], -1), "LA"), "x.webp", "transparency"),
+    ],
+)
+def test_an_image_that_rgb_cannot_hold_is_refused(
+    picture: Image.Image, name: str, got: str, tmp_path: Path
+) -> None:
+    picture.save(tmp_path / name)
+    with pytest.raises(ValueError, match=rf"^data: .*{name}: got {got}, expected 8 bits a chan"):
+        ImageFolder(tmp_path, 8)(0, 1)
+
+
+def test_what_rgb_can_hold_is_read(tmp_path: Path) -> None:
+    opaque = np.dstack([GREY, GREY, GREY, np.full_like(GREY, 255)])
+    Image.fromarray(opaque).save(tmp_path / "0.png")
+    Image.fromarray(GREY).save(tmp_path / "1.png")
+    Image.fromarray(GREY).convert("P").save(tmp_path / "2.png")
+    Image.fromarray(GREY).convert("CMYK").save(tmp_path / "3.jpg")
+    images = ImageFolder(tmp_path, 8).images(range(4))
+    assert ((images + 1) * 127.5 - 128).abs().max() <= 1
+
+
+def test_a_photograph_is_upright_as_its_camera_says(tmp_path: Path) -> None:
+    upright = np.zeros((8, 8), np.uint8)
+    upright[:4] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored on its side: to be turned a quarter clockwise
+    Image.fromarray(np.rot90(upright)).save(tmp_path / "x.png", exif=exif)
+    image = ImageFolder(tmp_path, 8)(0, 1)[0, 0]
+    assert (image[:4] == 1).all() and (image[4:] == -1).all()
+
+
 def test_a_missing_or_empty_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match='expected "portraits" or a folder'):
         image_source(str(tmp_path / "absent"), 8)
@@ -159,6 +218,16 @@ def test_wrong_class_folders_are_named(tmp_path: Path) -> None:
     folder_of(tmp_path / "cat", [10])
     with pytest.raises(ValueError, match=r"^data: no class folder 'dog' in .*, found cat$"):
         ClassFolders(tmp_path, 8, ["cat", "dog"])
+    # what is hidden is no class and no image
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    folder_of(tmp_path / ".cache", [10])
+    (tmp_path / "cat" / "._x.jpg").write_bytes(b"")
+    assert (ClassFolders(tmp_path, 8).classes, len(ImageFolder(tmp_path, 8))) == (("cat",), 1)
+    # the folder above: train/ and test/ are no classes
+    folder_of(tmp_path / "above" / "train" / "cat", [10])
+    with pytest.raises(ValueError, match=r"^data: .*\.png is in a folder inside that of a class"):
+        ClassFolders(tmp_path / "above", 8)
+    shutil.rmtree(tmp_path / "above")
     (tmp_path / "cat" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     with pytest.raises(ValueError, match=r"broken\.jpg is not a readable image") as caught:
         ClassFolders(tmp_path, 8)[range(2)]
