@@ -24,7 +24,6 @@ import json
 import pathlib
 import re
 import shlex
-import shutil
 import sys
 
 import torch
@@ -36,7 +35,7 @@ from rows import device_name, read_table, write_table
 
 import cagc_lib as cagc
 from cagc_lib.__main__ import main as command_line
-from cagc_lib.artefacts import manifest
+from cagc_lib.artefacts import atomic_write, manifest
 from cagc_lib.checkpoints import load_training_state
 from cagc_lib.classifier import Classifier, load_classifier
 from cagc_lib.distances import compare_features
@@ -191,7 +190,7 @@ def trained(name: str, seed: str, args: argparse.Namespace) -> pathlib.Path:
     if status := command_line(words):
         sys.exit(status)
     if name == CHOICE:
-        shutil.copyfile(folder / "checkpoint.safetensors", out)
+        atomic_write(out, (folder / "checkpoint.safetensors").read_bytes())
     return out
 
 

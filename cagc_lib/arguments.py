@@ -5,6 +5,7 @@ first four functions add options to a parser. `__main__.py` has the commands the
 """
 
 import argparse
+import math
 import re
 
 
@@ -90,11 +91,14 @@ def count(text: str) -> int:
 
 
 def number(text: str) -> float:
-    """Read a number."""
+    """Read a finite number."""
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"got {text!r}, expected a number") from None
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a finite number")
+    return value
 
 
 def seeds(text: str) -> list[int]:

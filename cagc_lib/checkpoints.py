@@ -32,7 +32,7 @@ from .downloads import model_path
 from .formats import native, nvidia, rosinality
 from .formats.archives import check_zip
 from .formats.layouts import State, assemble, expected_shapes
-from .formats.native import load_network, save_network
+from .formats.native import load_network, rebuild_network, save_network
 from .generator import Generator, GeneratorConfig
 from .networks import kind_of
 from .pickle_reader import PersistentObject, module_tensors, read_nvidia_pickle, submodules
@@ -42,8 +42,8 @@ W_AVG_SAMPLES = 10_000
 _LEGACY_TORCH = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 __all__ = [
     "Checkpoint", "check_target", "file_sha256", "generator_names", "load_checkpoint",
-    "load_generator", "load_network", "load_tensors", "load_training_state", "save_checkpoint",
-    "save_generator", "save_network", "save_training_state",
+    "load_generator", "load_network", "load_tensors", "load_training_state", "rebuild_network",
+    "save_checkpoint", "save_generator", "save_network", "save_training_state",
 ]  # fmt: skip
 _EXPECTED = "a safetensors file of this project, a rosinality/CAGC .pt or an NVIDIA .pkl"
 

@@ -27,7 +27,8 @@ def fetch_cifar10(folder: str | Path, progress: bool = True) -> Path:
         The folder: "train" and "test" in it are what `images` and `classifier` read.
 
     Raises:
-        ValueError: torchvision is not installed, or the data set is not of the expected size.
+        ValueError: torchvision is not installed, what it fetched is damaged, or the data set is not
+            of the expected size.
         OSError: no network, or a folder that cannot be written to.
     """
     folder = Path(folder)
@@ -41,7 +42,12 @@ def fetch_cifar10(folder: str | Path, progress: bool = True) -> Path:
             "cifar10: torchvision is not installed, expected it, or a folder of class folders"
         ) from None
     for split, size in SPLITS.items():
-        images = CIFAR10(str(folder), train=split == "train", download=True)
+        try:
+            images = CIFAR10(str(folder), train=split == "train", download=True)
+        except RuntimeError as error:
+            # what torchvision says of a wrong checksum
+            reason = str(error).partition("\n")[0]
+            raise ValueError(f"cifar10: the download is damaged ({reason})") from error
         if len(images) != size:
             raise ValueError(f"cifar10: got {len(images)} {split} images, expected {size}")
         for name in images.classes:

@@ -23,11 +23,13 @@ from torch import nn
 from tqdm import tqdm
 
 from .artefacts import artefact_path
-from .checkpoints import load_network, save_network
+from .checkpoints import rebuild_network, save_network
 from .images import ClassFolders
+from .protocol import check_positive
 
 SHIFT = 4
 THRESHOLD = 0.35
+MAX_DEPTH = 100
 
 
 class BasicBlock(nn.Module):
@@ -55,6 +57,9 @@ class Classifier(nn.Module):
         classes: the classes' names.
         widths: channels of the stages at full, 1/2, 1/4, ... resolution.
         depth: blocks a stage.
+
+    Raises:
+        ValueError: a depth that is not an integer from 1 to 100, no class, no width.
     """
 
     channel_weights = None
@@ -63,6 +68,10 @@ class Classifier(nn.Module):
         self, classes: Sequence[str], widths: Sequence[int] = (32, 64, 128), depth: int = 2
     ) -> None:
         super().__init__()
+        for name, value in (("depth", depth), ("classes", len(classes)), ("widths", len(widths))):
+            check_positive(name, value)
+        if depth > MAX_DEPTH:
+            raise ValueError(f"depth: got {depth} blocks a stage, expected at most {MAX_DEPTH}")
         self.classes, self.widths, self.depth = tuple(classes), tuple(widths), depth
         self.stem = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(widths[0])
@@ -134,9 +143,9 @@ class ClassActivation:
 
 @cache
 def _load(path: Path, device: torch.device) -> Classifier:
-    state, meta = load_network(path, "classifier")
-    network = Classifier(meta["classes"], meta["widths"], meta["depth"])
-    network.load_state_dict(state)
+    network = rebuild_network(
+        path, "classifier", lambda meta: Classifier(meta["classes"], meta["widths"], meta["depth"])
+    )
     return network.to(device).eval().requires_grad_(False)
 
 
@@ -152,10 +161,10 @@ def load_classifier(
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: neither a file nor a shipped name, or another kind of network.
+        ValueError: neither a file nor a shipped name, another kind of network, or a damaged file.
     """
     path = Path(path_or_name)
-    path = path if path.suffix else artefact_path(str(path_or_name))
+    path = path if path.suffix or path.exists() else artefact_path(str(path_or_name))
     return _load(path, torch.device(device))
 
 
@@ -210,9 +219,9 @@ def train_classifier(
         The network, in eval mode.
 
     Raises:
-        ValueError: a folder without class folders or images, a loss that is not finite.
+        ValueError: a folder without two class folders or without images, a loss that is not finite.
     """
-    images = ClassFolders(data, resolution)
+    images = _labelled(data, resolution)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = Classifier(images.classes).to(device, memory_format=torch.channels_last).train()
@@ -238,6 +247,13 @@ def train_classifier(
         }
         save_network(network.state_dict(), meta, out)
     return network
+
+
+def _labelled(data: str | Path, resolution: int) -> ClassFolders:
+    images = ClassFolders(data, resolution)
+    if len(images.classes) < 2:
+        raise ValueError(f"data: got one class, {images.classes[0]}, expected two or more")
+    return images
 
 
 def _loss(network: Classifier, batch: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

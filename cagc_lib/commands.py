@@ -95,6 +95,14 @@ def run_train_classifier(parsed: argparse.Namespace) -> None:
         raise ValueError("out: got nothing, expected --out FILE or --register NAME")
     _check_output(path, (".safetensors",))
     held_out = parsed.test and ClassFolders(parsed.test, parsed.resolution)
+    if held_out:
+        # what is wrong with the test images is told before hours go into training
+        classes = ClassFolders(parsed.data, parsed.resolution).classes
+        if held_out.classes != classes:
+            got, expected = ", ".join(held_out.classes), ", ".join(classes)
+            raise ValueError(f"test: got classes {got[:200]}, expected {expected[:200]}")
+        for number in range(len(held_out)):
+            held_out.images([number])
     network = classifier.train_classifier(
         parsed.data, parsed.resolution, parsed.steps, parsed.batch_size, seed=parsed.seed,
         out=path, device=find_device(parsed.device),

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .artefacts import artefact_path
-from .checkpoints import load_network, save_network
+from .checkpoints import rebuild_network, save_network
 from .masks import check_images
 from .portraits import CLASS_NAMES, Portraits, render_portraits
 from .protocol import ImageFeatures
@@ -238,9 +238,9 @@ def _unit(features: torch.Tensor) -> torch.Tensor:
 
 @cache
 def _load(path: Path, device: torch.device) -> FeatureNetwork:
-    state, meta = load_network(path, "features")
-    network = FeatureNetwork(meta["attributes"], meta["widths"])
-    network.load_state_dict(state)
+    network = rebuild_network(
+        path, "features", lambda meta: FeatureNetwork(meta["attributes"], meta["widths"])
+    )
     return network.to(device).eval().requires_grad_(False)
 
 

@@ -142,6 +142,12 @@ class GeneratorFeatures:
             F.normalize(F.interpolate(self._features[s], (side, side), mode="bilinear"), dim=1)
             for s in sorted(self._features)
         ]
+        if not parts:
+            small, large = self._sides
+            raise ValueError(
+                f"content: got a generator without maps of {small} or {large} px, expected a "
+                "larger one for attention"
+            )
         return F.normalize(torch.cat(parts, 1), dim=1).movedim(1, -1)
 
     def _drawn(self, g: PrunableGenerator, z: torch.Tensor) -> Iterator[torch.Tensor]:

@@ -25,6 +25,7 @@ from .content import ContentSource, check_mask, check_source, content_source, wa
 from .distances import compare_features, feature_distance, mask_images, psnr
 from .features import load_features, perceptual_distance
 from .images import ImageSource, image_source
+from .networks import KINDS, kind_of
 from .portraits import render_portraits
 from .protocol import ImageFeatures, PrunableGenerator, like
 
@@ -237,13 +238,13 @@ def evaluate(
         A Report.
 
     Raises:
-        ValueError: num_samples below 5, a teacher of another resolution or z_dim, or content that
-            is no source or watches a generator.
+        ValueError: num_samples below 5, fewer images in the reference folder, a teacher of another
+            resolution or z_dim, or content that is no source or watches a generator.
     """
     _check_request(g, num_samples, batch_size, teacher, content)
     source = None if reference == "portraits" else reference
     if isinstance(source, str):
-        source = image_source(source, g.config.resolution)
+        source = _folder(source, g.config.resolution, num_samples)
     if isinstance(content, str):
         content = content_source(content)
     device = like(g).device if device is None else torch.device(device)
@@ -256,6 +257,17 @@ def evaluate(
     )
 
 
+def _folder(folder: str, resolution: int, num_samples: int) -> ImageSource:
+    """Open a folder that holds enough images: one shown twice is its own nearest neighbour."""
+    source = image_source(folder, resolution)
+    if len(source) < num_samples:
+        raise ValueError(
+            f"reference: got {len(source)} images in {folder}, expected at least {num_samples}, "
+            "the number of samples"
+        )
+    return source
+
+
 def _check_request(
     g: PrunableGenerator, num_samples: int, batch_size: int, teacher: PrunableGenerator | None,
     content: str | ContentSource | None,
@@ -264,6 +276,9 @@ def _check_request(
         raise ValueError(f"num_samples: got {num_samples}, expected at least 5")
     if batch_size < 1:
         raise ValueError(f"batch_size: got {batch_size}, expected at least 1")
+    if teacher is not None and kind_of(teacher.config) != kind_of(g.config):
+        got, expected = (KINDS[kind_of(network.config)].title for network in (teacher, g))
+        raise ValueError(f"teacher: got a {got} network, expected the generator's kind, {expected}")
     if teacher is not None and (teacher.config.resolution, teacher.config.z_dim) != (
         g.config.resolution,
         g.config.z_dim,

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .artefacts import artefact_path
-from .checkpoints import load_network, save_network
+from .checkpoints import rebuild_network, save_network
 from .masks import check_classes, check_images, resize_mask
 from .portraits import CLASS_NAMES, Portraits
 from .supervised import ResidualBlock, augment, fit, initialise
@@ -121,10 +121,7 @@ class ParserSource:
 
 @cache
 def _load(path: Path) -> Parser:
-    state, meta = load_network(path, "parser")
-    parser = Parser(meta["widths"], len(CLASS_NAMES))
-    parser.load_state_dict(state)
-    return parser
+    return rebuild_network(path, "parser", lambda meta: Parser(meta["widths"], len(CLASS_NAMES)))
 
 
 def parser_source(

@@ -53,7 +53,8 @@ class BaseConfig(PlainConfig):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))
-        if self.resolution not in [2**k for k in range(3, 11)]:
+        known = [2**k for k in range(3, 11)]
+        if type(self.resolution) is not int or self.resolution not in known:
             raise ValueError(
                 f"resolution: got {self.resolution!r}, expected a power of two from 8 to 1024"
             )

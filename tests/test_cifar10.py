@@ -53,6 +53,18 @@ def test_class_folders_are_written_once(torchvision: None, tmp_path: Path) -> No
     assert StandIn.made == 2
 
 
+def test_a_damaged_download_is_one_line(
+    torchvision: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("Dataset not found or corrupted.\nUse download=True")
+
+    monkeypatch.setattr(sys.modules["torchvision.datasets"], "CIFAR10", refuse)
+    expected = r"^cifar10: the download is damaged \(Dataset not found or corrupted\.\)$"
+    with pytest.raises(ValueError, match=expected):
+        fetch_cifar10(tmp_path / "c", progress=False)
+
+
 def test_half_a_data_set_is_refused(
     torchvision: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from cagc_lib import artefacts
 from cagc_lib.artefacts import manifest
+from cagc_lib.checkpoints import save_network
 from cagc_lib.classifier import (
     ClassActivation,
     Classifier,
@@ -109,6 +110,32 @@ def test_it_learns_and_survives_a_file(
 def test_other_classes_are_refused(folders: Path) -> None:
     with pytest.raises(ValueError, match=r"^data: got classes blue, red, expected cat, dog, ship$"):
         accuracy(small(), ClassFolders(folders, 8))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"classes": None}, {"classes": []}, {"classes": ["a", "b", "c"]}, {"widths": "abc"},
+        {"widths": []}, {"widths": [4, 6]}, {"widths": [4, 6, 10**9]}, {"depth": "x"},
+        {"depth": 0}, {"depth": 10**9}, {"depth": 1.5},
+    ],
+)  # fmt: skip
+def test_a_file_that_describes_no_classifier_is_named(change: dict, tmp_path: Path) -> None:
+    meta = {"kind": "classifier", "classes": ["a", "b"], "widths": [4, 6, 8], "depth": 1}
+    meta = {k: v for k, v in (meta | change).items() if v is not None}
+    path = tmp_path / "net.safetensors"
+    save_network(Classifier(("a", "b"), (4, 6, 8), depth=1).state_dict(), meta, path)
+    expected = r"net\.safetensors: (its meta describes no classifier \(|got other tensors than)"
+    with pytest.raises(ValueError, match=expected) as caught:
+        load_classifier(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_class_is_none(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "cat" / "x.png")
+    with pytest.raises(ValueError, match=r"^data: got one class, cat, expected two or more$"):
+        train_classifier(tmp_path, 8, steps=1, batch_size=2, progress=False)
 
 
 def test_a_file_of_another_kind_and_an_unknown_name(tmp_path: Path) -> None:

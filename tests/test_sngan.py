@@ -70,6 +70,7 @@ def test_initial_weights_are_glorots() -> None:
     ("values", "message"),
     [
         ({"resolution": 30}, "resolution: got 30, expected a power of two from 8 to 1024"),
+        ({"resolution": 32.0}, "resolution: got 32.0, expected a power of two from 8 to 1024"),
         ({"channels": (8,) * 6}, "channels: got 6 widths, expected 7 for resolution 32"),
         ({"channels": (8, 0, 8, 8, 8, 8, 8)}, r"channels\[1\]: got 0, expected an integer >= 1"),
         ({"z_dim": True}, "z_dim: got True, expected an integer >= 1"),

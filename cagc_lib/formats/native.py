@@ -10,7 +10,7 @@ that are shipped, and read back as float32. Chapter 12.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +210,33 @@ def load_network(path: str | Path, kind: str) -> tuple[State, dict[str, Any]]:
         got = meta.get("kind") if isinstance(meta, dict) else None
         raise ValueError(f"{path}: got a network of kind {got!r}, expected {kind!r}")
     return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}, meta
+
+
+def rebuild_network(
+    path: str | Path, kind: str, make: Callable[[dict[str, Any]], nn.Module]
+) -> nn.Module:
+    """Build the network that `save_network` wrote, with its weights in float32.
+
+    Args:
+        path: the file.
+        kind: what it must hold.
+        make: meta -> the network, with any weights.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a file of another format or kind, damaged, or whose meta describes no network
+            or one with other tensors.
+    """
+    state, meta = load_network(path, kind)
+    try:
+        # nothing is allocated there, however large the file says that the network is
+        with torch.device("meta"):
+            expected = {name: tensor.shape for name, tensor in make(meta).state_dict().items()}
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+        reason = f"{type(e).__name__}: {e}".partition("\n")[0]
+        raise ValueError(f"{path}: its meta describes no {kind} ({reason})") from None
+    if expected != {name: tensor.shape for name, tensor in state.items()}:
+        raise ValueError(f"{path}: got other tensors than the {kind} has that its meta describes")
+    network = make(meta)
+    network.load_state_dict(state)
+    return network
