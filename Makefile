@@ -87,7 +87,8 @@ networks-cifar10: $(READY) | cifar10
 	$(call cifar10-student,slimming,7,$(SPARSE))
 	$(call cifar10-student,content-aware,7)
 
-# 60,000 photographs as files. The folder has its name only once it is whole.
+# 60,000 photographs as files. The folder has its name only once it is whole. What ships was trained
+# on JPEG copies of them (data/cifar10/SOURCE.md).
 cifar10: | $(READY)
 	$(BIN)/python -c 'from cagc_lib.cifar10 import fetch_cifar10; fetch_cifar10("cifar10.part")'
 	mv cifar10.part cifar10

@@ -11,6 +11,7 @@ one goes on. One row a network in data/cifar10.csv; one is left alone if it was 
 files, and what is not there stands as "not run". Several processes may share the table. Where the
 sparse training of slimming at 0.7 is at hand, its gains go to data/cifar10_gains.csv: of the last
 weights, and of their average, which is scored. Chapter 11 reads these two and nothing else.
+The photographs behind the committed table are JPEG copies (data/cifar10/SOURCE.md).
 
 Slimming trains the teacher before it prunes, so its students saw more images than the others. Two
 more students at 0.7 tell what that gave them: "-short" has its sparse training counted into the

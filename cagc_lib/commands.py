@@ -163,6 +163,8 @@ def run_compress(parsed: argparse.Namespace) -> None:
     save_checkpoint(student, None, parsed.out)
     print(comparison(teacher.generator, student))
     print(f"{parsed.out}: {parsed.out.stat().st_size:,} bytes")
+    if not parsed.distil_images:
+        print("pruned, not trained: its pictures are spoilt until it is, see --distil-images")
     _register(target, student, None, parsed)
 
 
