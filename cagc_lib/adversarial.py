@@ -10,7 +10,7 @@ hinge as in Miyato et al. 2018, arXiv 1802.05957.) R1 lives beside the discrimin
 at random is drawn from an explicit `rng`, so that a step is a function of its seed. Chapters 8, 11.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -108,9 +108,8 @@ def draw_latents(
     return Latents(z, int(layer) if chance < mixing else num_ws)
 
 
-def draw_noise(n: int, num_layers: int, rng: torch.Generator) -> list[torch.Tensor]:
-    """Draw one noise map per convolution: [N, 1, s, s] with s = 4, 8, 8, 16, 16, ..."""
-    sides = [2 ** ((layer + 5) // 2) for layer in range(num_layers)]
+def draw_noise(n: int, sides: Sequence[int], rng: torch.Generator) -> list[torch.Tensor]:
+    """Draw the noise maps [N, 1, s, s] of a batch, one for each of a config's `noise_sides`."""
     return [torch.randn(n, 1, s, s, generator=rng, device=rng.device) for s in sides]
 
 

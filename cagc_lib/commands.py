@@ -38,7 +38,7 @@ from .parser import train_parser
 from .protocol import ImageFeatures, PrunableGenerator, like
 from .pruning import plan_pruning, prune
 from .train_state import SNGAN_RECIPE, TrainConfig, TrainState
-from .training import train_student, train_teacher
+from .training import check_lessons, train_student, train_teacher
 
 # what `train teacher` makes where it is told nothing else, and how a kind of network is trained
 SHAPES: dict[str, dict[str, Any]] = {
@@ -257,10 +257,13 @@ def _check_lineage(student: PrunableGenerator, teacher: Checkpoint) -> None:
 
 def _prepare(parsed: argparse.Namespace, teacher: Checkpoint) -> ImageFeatures | None:
     """Look at what training needs before hours go into the scores; return the feature network."""
-    config = teacher.generator.config
-    fit = _train_config(parsed, kind_of(config))
+    config, lessons = teacher.generator.config, _distillation_config(parsed)
+    counts = [getattr(parsed, name, 0) for name in ("distil_images", "sparse_images")]
+    for count in [n for n in counts if n] or [parsed.images]:
+        fit = _train_config(parsed, kind_of(config), images=count)
+        check_lessons(fit, lessons, config)
     image_source(fit.data, config.resolution)
-    if not _distillation_config(parsed).perceptual:
+    if not lessons.perceptual:
         return None
     return choices.perceptual_network(
         parsed.perceptual_network, kind_of(config), fit.data, find_device(parsed.device)

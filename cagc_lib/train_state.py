@@ -10,7 +10,9 @@ same machine. Chapter 8.
 import copy
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,15 +20,19 @@ from torch import nn
 
 from .adversarial import LOSSES, lazy_adam
 from .images import mixed_seed
-from .protocol import PrunableGenerator
-from .sngan import SNGANGenerator
+from .protocol import PrunableGenerator, Shapes
 
 KIND = "cagc-training-state"
 _AT_LEAST_ONE = (
     "batch_size", "d_steps", "path_shrink", "log_every", "sample_every", "checkpoint_every",
 )
-# what a network has no use for, and must not be asked for: portraits stand behind z, w behind path
-_STYLEGAN2_ONLY = ("warm_start", "anchor", "path_weight")
+# what SN-GAN has no use for, and must not be asked for: its z stand for no portraits, an image has
+# one w to mix, and a regulariser of w that never runs would still shrink Adam's rate
+_STYLEGAN2_ONLY = ("warm_start", "anchor", "path_weight", "path_interval", "style_mixing")
+# what a saved state holds beside its kind and the configs
+_NUMBERS = {"step": (int,), "seconds": (int, float)}
+_NETWORKS = ("generator", "average", "discriminator")
+_OPTIMISERS = ("g_optimiser", "d_optimiser")
 _CHOICES = {
     "autocast": ("off", "bfloat16"),
     "loss": tuple(LOSSES),
@@ -45,7 +51,8 @@ class TrainConfig:
     """How to train; everything but the networks and the teacher.
 
     Args:
-        images: real images shown in the adversarial phase, rounded up to whole batches.
+        images: real images shown in the adversarial phase, rounded up to whole batches: enough
+            for a step of the generator, or 0 for a warm start alone.
         batch_size: images per step.
         loss: "logistic" (StyleGAN2) or "hinge" (SN-GAN).
         g_lr, d_lr: Adam's rates in the adversarial phase, before the correction for lazy
@@ -83,7 +90,8 @@ class TrainConfig:
         first_seed, pool: which portraits, see `images.RenderedPortraits`.
         flip: mirror every other real image.
         autocast: "off" or "bfloat16"; the regularisers always run in float32.
-        compile: run the networks through torch.compile, except in the regularisers.
+        compile: run the networks through torch.compile, except in the regularisers and but for
+            a discriminator with spectral norm.
         seed: decides every random draw.
         log_every, sample_every, checkpoint_every: in steps.
     """
@@ -153,6 +161,25 @@ class TrainConfig:
         for name in ("style_mixing", "path_decay", "warm_start_background", "adam_beta2"):
             if getattr(self, name) > 1:
                 raise ValueError(f"{name}: got {getattr(self, name)!r}, expected 0 to 1")
+        self._check_images()
+
+    def _check_images(self) -> None:
+        """Refuse a run that ends before the generator's first step: it would look like a result."""
+        first = (self.d_head_start // self.d_steps + 1) * self.d_steps
+        least = (first - 1) * self.batch_size + 1
+        if self.images < least and not (self.warm_start and not self.images):
+            expected = f"{'0 or ' if self.warm_start else ''}at least {least}"
+            raise ValueError(
+                f"images: got {self.images}, expected {expected}: the generator first learns in "
+                f"adversarial step {first}, of {self.batch_size} images"
+            )
+
+    def check_use(self, generator: Shapes) -> None:
+        """Refuse settings that a generator with one w an image, an SN-GAN, has no use for."""
+        for name in _STYLEGAN2_ONLY if generator.num_ws == 1 else ():
+            if getattr(self, name):
+                got = getattr(self, name)
+                raise ValueError(f"{name}: got {got}, expected 0 for an SN-GAN")
 
     @property
     def looks_at_features(self) -> bool:
@@ -199,11 +226,7 @@ class TrainState:
         sides = generator.config.resolution, discriminator.config.resolution
         if sides[0] != sides[1]:
             raise ValueError(f"discriminator: got resolution {sides[1]}, expected {sides[0]}")
-        if isinstance(generator, SNGANGenerator):
-            for name in _STYLEGAN2_ONLY:
-                if getattr(config, name):
-                    got = getattr(config, name)
-                    raise ValueError(f"{name}: got {got}, expected 0 for an SN-GAN")
+        config.check_use(generator.config)
         group = getattr(discriminator.config, "mbstd_group", 1)
         if config.batch_size > group and config.batch_size % group:
             raise ValueError(
@@ -313,15 +336,55 @@ class TrainState:
         """Take over what `state_dict` returned.
 
         Raises:
-            ValueError: a state of other networks, or not a training state.
+            ValueError: a state of other networks, a damaged one, or not a training state.
         """
+        if not isinstance(state, Mapping):
+            raise ValueError(f"training state: got a {type(state).__name__}, expected a dict")
         if state.get("kind") != KIND:
-            raise ValueError(f"training state: got kind {state.get('kind')!r}, expected {KIND!r}")
-        if state["generator_config"] != self.generator.config.to_dict():
-            got, expected = state["generator_config"], self.generator.config.to_dict()
-            raise ValueError(f"training state: made for {got}, expected {expected}")
+            got = _one_line(repr(state.get("kind")))
+            raise ValueError(f"training state: got kind {got}, expected {KIND!r}")
+        for name in ("generator_config", *_NUMBERS, "mean_path", *_NETWORKS, *_OPTIMISERS):
+            if name not in state:
+                raise ValueError(f"training state: got no {name}, expected one")
+        got, expected = state["generator_config"], self.generator.config.to_dict()
+        if got != expected:
+            raise ValueError(f"training state: made for {_one_line(str(got))}, expected {expected}")
+        for name, kinds in _NUMBERS.items():
+            value = state[name]
+            if type(value) not in kinds or not 0 <= value < math.inf:
+                kind = " or ".join(kind.__name__ for kind in kinds)
+                value = _one_line(repr(value))
+                raise ValueError(f"training state: got {name} {value}, expected an {kind} >= 0")
         self.step, self.seconds = state["step"], state["seconds"]
-        self.mean_path.copy_(state["mean_path"])
         self.make_optimisers()
-        for name in ("generator", "average", "discriminator", "g_optimiser", "d_optimiser"):
-            getattr(self, name).load_state_dict(state[name])
+        loaders = {
+            "mean_path": self.mean_path.copy_,
+            **{name: getattr(self, name).load_state_dict for name in _NETWORKS},
+            **{name: partial(_load_adam, getattr(self, name)) for name in _OPTIMISERS},
+        }
+        for name, load in loaders.items():
+            try:
+                load(state[name])
+            except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+                reason = _one_line(f"{type(error).__name__}: {error}")
+                raise ValueError(f"training state: {name} is damaged ({reason})") from None
+
+
+def _one_line(text: str) -> str:
+    """Torch's reasons have many lines, and with names out of a file they may hold anything."""
+    words = " ".join(text.split())
+    return "".join(c if c.isprintable() else " " for c in words)[:400]
+
+
+def _load_adam(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load Adam's state; what torch takes unseen and its next step would fail on, fails here."""
+    names = [set(group) for group in optimiser.param_groups]
+    optimiser.load_state_dict(state)
+    for group, expected in zip(optimiser.param_groups, names, strict=True):
+        if missing := sorted(expected - set(group)):
+            raise KeyError(missing[0])
+    for weight, moments in optimiser.state.items():
+        shapes = [list(moments[name].shape) for name in ("exp_avg", "exp_avg_sq", "step")]
+        expected = [list(weight.shape)] * 2 + [[]]
+        if shapes != expected:
+            raise ValueError(f"got moments of shapes {shapes}, expected {expected}")

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from torch.nn.utils.parametrize import is_parametrized
 
 from .adversarial import (
     LOSSES,
@@ -99,7 +100,10 @@ class Steps:
         self._ahead: list[tuple[torch.Tensor, Target]] = []
         if state.config.compile:
             self.synthesis = torch.compile(self.synthesis, dynamic=False)
-            self.discriminator = torch.compile(self.discriminator, dynamic=False)
+            # spectral norm moves its vectors in every forward pass, D(fake) those that D(real)
+            # still needs; compiled, a backward pass reads the vectors themselves and not a copy
+            if not any(is_parametrized(module) for module in state.discriminator.modules()):
+                self.discriminator = torch.compile(self.discriminator, dynamic=False)
             self.teach = self.teach and torch.compile(self.teach, dynamic=False)
 
     def __call__(self) -> Losses:
@@ -187,7 +191,7 @@ class Steps:
         return draw_latents(n, config.z_dim, config.num_ws, self.state.config.style_mixing, rng)
 
     def _noise(self, n: int, rng: torch.Generator) -> list[torch.Tensor]:
-        return draw_noise(n, len(self.state.generator.config.noise_sides), rng)
+        return draw_noise(n, self.state.generator.config.noise_sides, rng)
 
     def _images(self, synthesis: Callable, ws: torch.Tensor, noise: list) -> list[torch.Tensor]:
         """Return the RGB sums where a loss wants them, else the image alone."""

@@ -39,7 +39,8 @@ from .train_steps import Lesson, Losses, Steps
 
 LOSS_COLUMNS = ("d", "g", "l1", "perceptual", "rgb", "r1", "path", "sparsity")
 COLUMNS = ("step", "images", "seconds", "images_per_second", *LOSS_COLUMNS)
-# these may differ between a run and its resumption without changing what was computed so far
+# these may differ between a run and its resumption without changing what was computed so far;
+# `images` only where no rate decays toward the run's end
 CHANGEABLE = ("images", "log_every", "sample_every", "checkpoint_every", "compile")
 SHEET = 64
 
@@ -116,13 +117,10 @@ def train_student(
     Raises:
         ValueError: as `train_teacher`, or networks that do not fit together.
     """
-    for name in ("warm_start", "anchor"):
-        if getattr(config, name):
-            got = getattr(config, name)
-            raise ValueError(f"{name}: got {got}, expected 0 for a student")
     if content is not None:
         check_source(content)
     _check_pair(student.config, teacher.config)
+    check_lessons(config, distillation, student.config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mixed_seed(config.seed, 4))
         if distillation.init == "fresh":
@@ -276,6 +274,18 @@ def _check_pair(student: Shapes, teacher: Shapes) -> None:
             raise ValueError(f"teacher: got {name} {got}, expected the student's {expected}")
 
 
+def check_lessons(config: TrainConfig, distillation: DistillationConfig, student: Shapes) -> None:
+    """Refuse, with a ValueError, what a student of these shapes does not learn from."""
+    for name in ("warm_start", "anchor"):
+        if getattr(config, name):
+            got = getattr(config, name)
+            raise ValueError(f"{name}: got {got}, expected 0 for a student")
+    # one w makes the whole image at once: there are no sums of RGB on the way to it
+    if distillation.rgb and student.num_ws == 1:
+        raise ValueError(f"rgb: got {distillation.rgb}, expected 0 for an SN-GAN")
+    config.check_use(student)
+
+
 def _kept(lineage: Lineage | None) -> dict[str, str]:
     """A hash of the teacher's channels that a student holds; of equal widths they may be others."""
     if lineage is None:
@@ -310,13 +320,15 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def _check_same(old: dict[str, Any], new: dict[str, Any]) -> None:
     """Refuse to resume a run under other settings than it was started with."""
+    decays = old["training"]["lr_decay"] != "none"
     for part in sorted(old.keys() | new.keys()):
         before, now = old.get(part) or {}, new.get(part) or {}
         for key in sorted(before.keys() | now.keys()):
-            if before.get(key) != now.get(key) and key not in CHANGEABLE:
+            told = ", which its lr_decay counted on" if decays and key == "images" else ""
+            if before.get(key) != now.get(key) and (told or key not in CHANGEABLE):
                 raise ValueError(
                     f"resume: {part} {key} is {now.get(key)!r}, but the run was started with "
-                    f"{before.get(key)!r}"
+                    f"{before.get(key)!r}{told}"
                 )
 
 

@@ -16,6 +16,8 @@ from cagc_lib.adversarial import (
     path_lengths,
     update_average,
 )
+from cagc_lib.generator import GeneratorConfig
+from cagc_lib.sngan import SNGANConfig
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -77,8 +79,14 @@ def test_latents_mix_as_often_as_asked() -> None:
 
 
 def test_noise_maps_have_the_convolutions_sizes() -> None:
-    shapes = [tuple(n.shape) for n in draw_noise(3, 5, rng())]
+    sides = GeneratorConfig(16, (8,) * 6).noise_sides
+    maps = draw_noise(3, sides, rng(5))
+    shapes = [tuple(n.shape) for n in maps]
     assert shapes == [(3, 1, 4, 4), *[(3, 1, 8, 8)] * 2, *[(3, 1, 16, 16)] * 2]
+    # one draw after the other, in the order of the layers
+    draw = rng(5)
+    assert all(torch.equal(n, torch.randn(n.shape, generator=draw)) for n in maps)
+    assert draw_noise(3, SNGANConfig().noise_sides, rng()) == []
 
 
 def test_average_moves_by_its_decay() -> None:

@@ -1,7 +1,9 @@
 """SN-GAN down the whole road: the same functions, files and commands as StyleGAN2."""
 
 import copy
+import csv
 import dataclasses
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import cagc_lib as cagc
+from cagc_lib import train_steps
 from cagc_lib.__main__ import main
 from cagc_lib.calibration import calibrate
 from cagc_lib.checkpoints import load_checkpoint, save_checkpoint, save_generator
@@ -216,10 +219,44 @@ def test_the_proximal_step_ends_where_shrinking_is_not_worth_it() -> None:
     assert w[1] == 0
 
 
-@pytest.mark.parametrize("name", ["warm_start", "anchor", "path_weight"])
+# the tracer itself makes an autograd.Function object
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+def test_compiled_steps_are_the_same_steps(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # backward passes as the compiler makes them, without inductor's minutes
+    whole = functools.partial(torch.compile, backend="aot_eager", fullgraph=True)
+    monkeypatch.setattr(train_steps.torch, "compile", whole)
+    g, d = networks()
+    rows = []
+    for fast in (True, False):
+        out = tmp_path / str(fast)
+        fit = config(photos, images=8, compile=fast)
+        train_student(fit, PIXELS, g, g, out, d, everything, progress=False)
+        with (out / "log.csv").open() as file:
+            rows.append(list(csv.DictReader(file)))
+    assert len(rows[0]) == 2
+    for compiled, plain in zip(*rows, strict=True):
+        for loss in ("d", "g", "l1"):
+            assert bool(compiled[loss]) == bool(plain[loss])
+            if plain[loss]:
+                assert float(compiled[loss]) == pytest.approx(float(plain[loss]), rel=1e-3), loss
+
+
+@pytest.mark.parametrize(
+    "name", ["warm_start", "anchor", "path_weight", "path_interval", "style_mixing"]
+)
 def test_what_belongs_to_stylegan2_is_refused(photos: Path, name: str) -> None:
     with pytest.raises(ValueError, match=rf"^{name}: got 1(\.0)?, expected 0 for an SN-GAN$"):
         TrainState(*networks(), config(photos, **{name: 1}))
+
+
+def test_a_student_without_rgb_sums_is_not_taught_by_them(photos: Path, tmp_path: Path) -> None:
+    g, d = networks()
+    sums = dataclasses.replace(PIXELS, rgb=1.0)
+    with pytest.raises(ValueError, match=r"^rgb: got 1\.0, expected 0 for an SN-GAN$"):
+        train_student(config(photos), sums, g, g, tmp_path / "run", d, progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_networks_of_two_kinds_do_not_mix(photos: Path, tmp_path: Path) -> None:
@@ -279,7 +316,7 @@ def test_the_command_line_from_training_to_a_sheet(photos: Path, tmp_path: Path,
     teacher, student = tmp_path / "teacher.safetensors", tmp_path / "student.safetensors"
     quick = ("--batch-size", "4", "--data", photos, "--set", "log_every=1", "--autocast", "off")
     shapes = ("--network", "sngan", "--resolution", "16", "--channels", "8x5", "--z-dim", "8")
-    assert run("train", "teacher", *shapes, *quick, "--images", "8", "--out",
+    assert run("train", "teacher", *shapes, *quick, "--images", "20", "--out",
                tmp_path / "run") == 0
     (tmp_path / "run" / "checkpoint.safetensors").rename(teacher)
     capsys.readouterr()
@@ -416,7 +453,7 @@ def test_the_command_line_refuses_in_one_line(photos: Path, tmp_path: Path, caps
     save_checkpoint(g, d, tmp_path / "t.safetensors")
     compress = (
         "compress", tmp_path / "t.safetensors", "--content", "everything", "--num-samples", "2",
-        "--perceptual", "0", "--distil-images", "8", "--batch-size", "4", "--out",
+        "--perceptual", "0", "--distil-images", "20", "--batch-size", "4", "--out",
         tmp_path / "s.safetensors", "--data",
     )
     (tmp_path / "empty").mkdir()
@@ -430,6 +467,15 @@ def test_the_command_line_refuses_in_one_line(photos: Path, tmp_path: Path, caps
          "unknown keys ['w_dim']"),
         (("train", "teacher", "--network", "sngan", "--warm-start", "8", "--out", tmp_path / "r"),
          "warm_start: got 8, expected 0 for an SN-GAN"),
+        (("train", "teacher", "--network", "sngan", "--images", "256", "--out", tmp_path / "r"),
+         "images: got 256, expected at least 257: the generator first learns in adversarial"),
+        (("train", "student", tmp_path / "t.safetensors", "--teacher", tmp_path / "t.safetensors",
+          "--content", "everything", "--data", photos, "--images", "0", "--out", tmp_path / "r"),
+         "images: got 0, expected at least 257: "),
+        (("train", "student", tmp_path / "t.safetensors", "--teacher", tmp_path / "t.safetensors",
+          "--content", "everything", "--data", photos, "--perceptual", "0", "--rgb", "1", "--out",
+          tmp_path / "r"),
+         "rgb: got 1.0, expected 0 for an SN-GAN"),
         (("train", "classifier", "--data", tmp_path / "empty", "--out", tmp_path / "c.safetensors"),
          "no class folder in"),
     ]
@@ -441,6 +487,7 @@ def test_the_command_line_refuses_in_one_line(photos: Path, tmp_path: Path, caps
         if (tmp_path / "s.run").exists():
             for file in (tmp_path / "s.run").iterdir():
                 file.unlink()
+    assert not (tmp_path / "r").exists()
 
 
 def test_the_classifiers_command(photos: Path, tmp_path: Path, capsys) -> None:

@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -222,6 +223,19 @@ def test_other_settings_do_not_resume(tmp_path: Path, change: dict) -> None:
         run_teacher(tmp_path, resume=True, **change)
 
 
+def test_a_run_whose_rates_decay_keeps_its_length(tmp_path: Path) -> None:
+    run_teacher(tmp_path, images=8, lr_decay="linear")
+    before = (tmp_path / "config.json").read_bytes()
+    words = r"^resume: training images is 12, but the run was started with 8, which its lr_decay "
+    with pytest.raises(ValueError, match=words + r"counted on$"):
+        run_teacher(tmp_path, resume=True, images=12, lr_decay="linear")
+    assert (tmp_path / "config.json").read_bytes() == before
+    # what else may change still may
+    assert run_teacher(
+        tmp_path, resume=True, images=8, lr_decay="linear", log_every=2
+    ).images == 8
+
+
 def test_another_network_does_not_resume(tmp_path: Path) -> None:
     run_teacher(tmp_path, images=4)
     with pytest.raises(ValueError, match="channels is"):
@@ -290,6 +304,77 @@ def test_a_damaged_state_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"state\.pt") as caught:
         run_teacher(tmp_path, resume=True)
     assert "\n" not in str(caught.value)
+
+
+def trained_state() -> dict:
+    """The state after one adversarial step, as `state_dict` gives it."""
+    steps = adversarial_steps()
+    steps()
+    return copy.deepcopy(steps.state.state_dict())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["generator_config", "step", "seconds", "mean_path", "generator", "average", "discriminator",
+     "g_optimiser", "d_optimiser"],
+)
+def test_a_state_that_lacks_an_entry_is_one_line(name: str) -> None:
+    state, fresh = trained_state(), adversarial_steps().state
+    del state[name]
+    with pytest.raises(ValueError, match=rf"^training state: got no {name}, expected one$"):
+        fresh.load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda s: s.update(step="3"), "got step '3', expected an int >= 0"),
+        (lambda s: s.update(step=torch.ones(2, 2)), "got step tensor("),
+        (lambda s: s.update(step=-1), "got step -1, expected"),
+        (lambda s: s.update(seconds=float("nan")), "got seconds nan, expected"),
+        (lambda s: s.update(kind=torch.ones(2, 2)), "got kind tensor("),
+        (lambda s: s.update(generator_config="a\nb"), "made for a b, expected {"),
+        (lambda s: s.update(mean_path=torch.zeros(3)), "mean_path is damaged (RuntimeError"),
+        (lambda s: s.update(mean_path="3"), "mean_path is damaged (TypeError"),
+        (lambda s: s.update(average=[1]), "average is damaged (TypeError"),
+        (lambda s: s["generator"].popitem(), "generator is damaged (RuntimeError: Error(s) in"),
+        (lambda s: s["generator"].update({"\x1b\n": torch.ones(1)}), "Unexpected key(s) in "),
+        (lambda s: s["discriminator"].update({3: 4}), "discriminator is damaged ("),
+        (lambda s: s.update(g_optimiser=None), "g_optimiser is damaged ("),
+        (lambda s: s["g_optimiser"].pop("param_groups"), "damaged (KeyError: 'param_groups')"),
+        (lambda s: s["d_optimiser"]["param_groups"].clear(), "d_optimiser is damaged (ValueError"),
+        (lambda s: s["d_optimiser"]["param_groups"][0].pop("lr"), "damaged (KeyError: 'lr')"),
+        (lambda s: s["d_optimiser"]["state"][0].pop("exp_avg"), "damaged (KeyError: 'exp_avg')"),
+        (lambda s: s["d_optimiser"]["state"].update({0: 3}), "d_optimiser is damaged ("),
+        (
+            lambda s: s["g_optimiser"]["state"][1].update(exp_avg_sq=torch.ones(3)),
+            "g_optimiser is damaged (ValueError: got moments of shapes",
+        ),
+    ],
+)
+def test_a_state_with_damaged_entries_is_one_line(
+    damage: Callable[[dict], object], words: str
+) -> None:
+    state, fresh = trained_state(), adversarial_steps().state
+    damage(state)
+    with pytest.raises(ValueError) as caught:
+        fresh.load_state_dict(state)
+    told = str(caught.value)
+    assert told.startswith("training state: ") and words in told
+    assert told.isprintable() and len(told) < 700
+
+
+def test_a_file_with_another_state_leaves_the_run_as_it_is(tmp_path: Path) -> None:
+    run_teacher(tmp_path, images=4)
+    whole = load_training_state(tmp_path / "state.pt")
+    files = [tmp_path / name for name in ("config.json", "log.csv")]
+    before = [file.read_bytes() for file in files]
+    for state in ([1, 2], {"kind": whole["kind"]}, {**whole, "generator": whole["discriminator"]}):
+        torch.save(state, tmp_path / "state.pt")
+        with pytest.raises(ValueError, match=r"^training state: ") as caught:
+            run_teacher(tmp_path, resume=True, images=8)
+        assert "\n" not in str(caught.value)
+        assert [file.read_bytes() for file in files] == before
 
 
 def test_warm_start_learns_the_portraits(tmp_path: Path) -> None:
@@ -445,8 +530,9 @@ def test_masks_come_from_the_teachers_image() -> None:
 def test_fresh_students_start_from_new_weights(tmp_path: Path) -> None:
     source = student()
     settings = DistillationConfig(perceptual=0, init="fresh")
+    # a rate of nothing shows the weights it starts from
     state = train_student(
-        config(images=0), settings, source, teacher(), tmp_path, progress=False
+        config(images=4, g_lr=0.0), settings, source, teacher(), tmp_path, progress=False
     )
     assert not torch.equal(state.generator.mapping.fc0.weight, source.mapping.fc0.weight)
     assert state.generator.lineage is not None
@@ -454,17 +540,58 @@ def test_fresh_students_start_from_new_weights(tmp_path: Path) -> None:
     assert torch.equal(inherited.mapping.fc0.weight, source.mapping.fc0.weight)
 
 
-def test_the_discriminator_may_have_a_head_start(tmp_path: Path) -> None:
-    state = run_teacher(tmp_path, images=8, d_head_start=2)
-    first = run_teacher(tmp_path / "nothing", images=0)
-    assert_same(dict(state.generator.state_dict()), dict(first.generator.state_dict()))
-    changed = [
-        not torch.equal(a, b)
-        for a, b in zip(
-            state.discriminator.parameters(), first.discriminator.parameters(), strict=True
-        )
-    ]
-    assert all(changed)
+def adversarial_steps(**changes: object) -> Steps:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        d = Discriminator(matching_discriminator(TEACHER))
+    state = TrainState(teacher(), d, config(**changes))
+    return Steps(state, image_source("portraits", 16, pool=8))
+
+
+def test_the_discriminator_may_have_a_head_start() -> None:
+    steps = adversarial_steps(d_head_start=2)
+    changed = []
+    for _ in range(3):
+        networks = steps.state.generator, steps.state.discriminator
+        before = copy.deepcopy(networks)
+        steps()
+        pairs = zip(before, networks, strict=True)
+        changed.append([
+            any(
+                not torch.equal(x, y)
+                for x, y in zip(a.parameters(), b.parameters(), strict=True)
+            )
+            for a, b in pairs
+        ])
+    assert changed == [[False, True], [False, True], [True, True]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "least", "first"),
+    [
+        ({}, 1, 1), ({"d_steps": 3}, 9, 3), ({"d_head_start": 2}, 9, 3),
+        ({"d_head_start": 2, "d_steps": 2}, 13, 4), ({"d_head_start": 1, "d_steps": 2}, 5, 2),
+    ],
+)
+def test_a_run_trains_the_generator_or_is_refused(
+    tmp_path: Path, changes: dict, least: int, first: int
+) -> None:
+    words = f"images: got {least - 1}, expected at least {least}: the generator first learns in "
+    with pytest.raises(ValueError, match=rf"^{words}adversarial step {first}, of 4 images$"):
+        config(images=least - 1, **changes)
+    run_teacher(tmp_path, images=least, **changes)
+    with (tmp_path / "log.csv").open() as file:
+        trained = [bool(row["g"]) for row in csv.DictReader(file)]
+    assert trained == [False] * (first - 1) + [True]
+
+
+def test_a_warm_start_alone_trains_the_generator(tmp_path: Path) -> None:
+    assert config(images=0, warm_start=1, d_steps=5).steps == 1
+    with pytest.raises(ValueError, match=r"^images: got 4, expected 0 or at least 17: "):
+        config(images=4, warm_start=1, d_steps=5)
+    with pytest.raises(ValueError, match=r"^images: got 0, expected at least 1: "):
+        run_student(tmp_path / "run", images=0)
+    assert not list(tmp_path.iterdir())
 
 
 # the tracer itself reads .grad of what it meets and makes an autograd.Function object
