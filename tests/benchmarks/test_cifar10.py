@@ -1,5 +1,6 @@
 """The CIFAR-10 table's script, on networks too small to paint."""
 
+import argparse
 import csv
 import json
 import shutil
@@ -114,6 +115,17 @@ def test_it_measures_what_is_there_once(
     shutil.rmtree(place / "runs")
     cifar10.main(arguments)
     assert capsys.readouterr().out == "", "all stand in the table"
+
+
+def test_the_committed_table_is_whole_and_of_what_would_be_made(cifar10: ModuleType) -> None:
+    args = argparse.Namespace(table=cifar10.TABLE)
+    with cifar10.TABLE.open(newline="") as file:
+        table = {(row["name"], row["seed"]): row for row in csv.DictReader(file)}
+    assert list(table) == list(cifar10.planned())
+    for (name, seed), row in table.items():
+        assert row["status"] == "measured"
+        if name != cifar10.REAL:
+            assert row["sha256"] == cifar10.made(name, seed, args)
 
 
 def test_a_name_outside_the_plan_is_refused(
