@@ -142,9 +142,9 @@ class ClassFolders(_Files):
         found = sorted(f.name for f in folder.iterdir() if f.is_dir() and f.name[0] != ".")
         if not found:
             raise ValueError(f"data: no class folder in {folder}, expected one a class")
-        if loose := [f.name for f in folder.iterdir() if f.suffix.lower() in EXTENSIONS]:
+        if loose := [f for f in _image_files(folder) if f.parent == folder]:
             raise ValueError(
-                f"data: {folder / min(loose)} is in no class, expected images in class folders"
+                f"data: {loose[0]} is in no class, expected images in class folders"
             )
         self.classes = tuple(found if classes is None else classes)
         files, labels = [], []

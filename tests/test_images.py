@@ -221,7 +221,8 @@ def test_wrong_class_folders_are_named(tmp_path: Path) -> None:
     # what is hidden is no class and no image
     (tmp_path / ".ipynb_checkpoints").mkdir()
     folder_of(tmp_path / ".cache", [10])
-    (tmp_path / "cat" / "._x.jpg").write_bytes(b"")
+    for place in (tmp_path, tmp_path / "cat"):
+        (place / "._x.jpg").write_bytes(b"")
     assert (ClassFolders(tmp_path, 8).classes, len(ImageFolder(tmp_path, 8))) == (("cat",), 1)
     # the folder above: train/ and test/ are no classes
     folder_of(tmp_path / "above" / "train" / "cat", [10])
