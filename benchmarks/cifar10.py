@@ -121,7 +121,8 @@ def command(name: str) -> str:
     how = "" if entry is None else entry["how"]
     if name == SHORT and how:
         sparse, distil = (re.search(rf"--{k}-images (\d+)", how)[1] for k in ("sparse", "distil"))
-        how = how.replace(f"-images {distil}", f"-images {int(distil) - int(sparse)}")
+        rest = int(distil) - int(sparse)
+        how = how.replace(f"--distil-images {distil}", f"--distil-images {rest}")
     if name == CHOICE:
         # the pruned network in the place of "-"
         how = re.sub(r"compress (\S+) .*?--content", r"train student - --teacher \1 --content", how)
