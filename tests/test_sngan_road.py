@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import cagc_lib as cagc
-from cagc_lib import train_steps
+from cagc_lib import commands, train_steps
 from cagc_lib.__main__ import main
 from cagc_lib.calibration import calibrate
 from cagc_lib.checkpoints import load_checkpoint, save_checkpoint, save_generator
@@ -488,6 +488,31 @@ def test_the_command_line_refuses_in_one_line(photos: Path, tmp_path: Path, caps
             for file in (tmp_path / "s.run").iterdir():
                 file.unlink()
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--distil-images", "16"), "images: got 16, expected at least 17: the generator first"),
+        (("--distil-images", "20", "--method", "slimming", "--sparse-images", "16"),
+         "images: got 16, expected at least 17: the generator first"),
+        (("--distil-images", "20", "--rgb", "1"), "rgb: got 1.0, expected 0 for an SN-GAN"),
+        (("--distil-images", "20", "--set", "style_mixing=0.5"), "style_mixing: got 0.5, expected"),
+    ],
+)
+def test_compress_looks_at_the_training_before_it_scores(
+    options: tuple[str, ...], words: str, photos: Path, tmp_path: Path, capsys,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    g, d = networks()
+    save_checkpoint(g, d, tmp_path / "t.safetensors")
+    monkeypatch.setattr(commands, "score_channels", lambda *_, **__: pytest.fail("scored"))
+    before = sorted(tmp_path.rglob("*"))
+    assert run("compress", tmp_path / "t.safetensors", "--content", "everything", "--data", photos,
+               "--perceptual", "0", "--batch-size", "4", *options, "--out",
+               tmp_path / "s.safetensors") == 2
+    assert words in capsys.readouterr().err.splitlines()[-1]
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_the_classifiers_command(photos: Path, tmp_path: Path, capsys) -> None:
