@@ -1,4 +1,4 @@
-"""What do the students of the CIFAR-10 network look like in numbers?
+"""What do the students of the CIFAR-10 network look first_parameter in numbers?
 
     python benchmarks/cifar10.py [--data cifar10] [--only cifar10-random-50 ...] [--seeds 0 1]
 
@@ -35,14 +35,11 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from rows import device_name, read_table, write_table
 
 import cagc_lib as cagc
-from cagc_lib.__main__ import main as command_line
-from cagc_lib.artefacts import atomic_write, manifest
-from cagc_lib.checkpoints import load_training_state
-from cagc_lib.classifier import Classifier, load_classifier
-from cagc_lib.distances import compare_features
-from cagc_lib.images import image_source
-from cagc_lib.protocol import like
-from cagc_lib.sngan import SNGANConfig
+from cagc_lib.checkpoints import atomic_write, load_classifier, load_training_state, manifest
+from cagc_lib.cli import main as command_line
+from cagc_lib.datasets import image_source
+from cagc_lib.metrics import compare_features
+from cagc_lib.networks import Classifier, SNGANConfig, first_parameter
 
 TABLE = pathlib.Path(__file__).resolve().parents[1] / "data" / "cifar10.csv"
 TEACHER, REAL = "cifar10-sngan", "training images"
@@ -218,7 +215,7 @@ def record_gains(table: pathlib.Path, seed: str, folder: pathlib.Path) -> None:
     columns = []
     for part in ("generator", "average"):
         g.load_state_dict(state[part])
-        columns.append([gains.tolist() for gains in g.gains(like(g))])
+        columns.append([gains.tolist() for gains in g.gains(first_parameter(g))])
     rows = [
         {"seed": seed, "width": k, "channel": c, "gain": f"{last:.6g}", "average": f"{mean:.6g}"}
         for k, pair in enumerate(zip(*columns, strict=True))

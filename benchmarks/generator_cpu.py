@@ -23,7 +23,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from rows import append, arguments, quantiles
 
-from cagc_lib.generator import Generator, GeneratorConfig, StyledConv, ToRGB
+from cagc_lib.networks import Generator, GeneratorConfig, StyledConv, ToRGB
 
 RESOLUTION = 256
 NETWORKS = {

@@ -36,7 +36,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from generator_cpu import textbook_conv, textbook_rgb, textbook_synthesis
 from rows import append, arguments, quantiles
 
-from cagc_lib.generator import Generator, GeneratorConfig, StyledConv
+from cagc_lib.networks import Generator, GeneratorConfig, StyledConv
 from cagc_lib.ops import demodulation_coefficients, frozen_weights, implementation
 
 WIDE = (512,) * 10 + (256,) * 2 + (128,) * 2
@@ -179,7 +179,7 @@ def polyphase(conv: StyledConv, f: torch.Tensor) -> Callable[..., torch.Tensor]:
         kernels = folded(conv.weight, f)
 
     def layer(x: torch.Tensor, w: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        from cagc_lib.ops.modulated_conv2d_launch import convolved, padded_like
+        from cagc_lib.ops.kernels.launch import convolved, padded_like
 
         x = x.to(torch.get_autocast_dtype(x.device.type)) if torch.is_autocast_enabled() else x
         s, noise = conv.affine(w), noise * conv.noise_strength

@@ -17,7 +17,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from rows import append, arguments, quantiles
 
-from cagc_lib.portraits import portrait_parameters, render_parameters
+from cagc_lib.datasets import portrait_parameters, render_parameters
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from cagc_lib.artefacts import atomic_write
+from cagc_lib.checkpoints import atomic_write
 
 RESULTS = pathlib.Path(__file__).resolve().parents[1] / "data" / "benchmarks"
 

@@ -32,11 +32,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from rows import device_name, read_table, write_table
 
 import cagc_lib as cagc
-from cagc_lib.artefacts import manifest
+from cagc_lib.checkpoints import manifest
 from cagc_lib.content import ContentSource
 from cagc_lib.distillation import DistillationConfig
-from cagc_lib.train_state import TrainConfig, TrainState
-from cagc_lib.training import train_student
+from cagc_lib.training import TrainConfig, TrainState, train_student
 
 # fields of TrainConfig that are younger than the first rows of the table
 YOUNGER = ("loss", "adam_beta2", "lr_decay", "d_steps", "sparsity", "gains_lr")

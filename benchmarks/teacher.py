@@ -27,10 +27,9 @@ from rows import device_name, read_table, write_table
 import cagc_lib as cagc
 from cagc_lib.checkpoints import load_training_state
 from cagc_lib.content import ContentSource
-from cagc_lib.distances import compare_features, mask_images
 from cagc_lib.editing import project
-from cagc_lib.metrics import REFERENCE_SEED
-from cagc_lib.train_state import TrainConfig
+from cagc_lib.metrics import REFERENCE_SEED, compare_features, mask_images
+from cagc_lib.training import TrainConfig
 
 TABLE = pathlib.Path(__file__).resolve().parents[1] / "data" / "teacher.csv"
 MEASURES = ("frechet", "precision", "recall")

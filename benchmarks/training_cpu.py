@@ -21,17 +21,20 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from rows import append, arguments, quantiles
 
-from cagc_lib.artefacts import data_dir
-from cagc_lib.classifier import ClassActivation, Classifier
+from cagc_lib.checkpoints import data_dir
+from cagc_lib.content import ClassActivation, ParserSource
+from cagc_lib.datasets import image_source
 from cagc_lib.distillation import DistillationConfig
-from cagc_lib.features import FeatureNetwork
-from cagc_lib.generator import GeneratorConfig
-from cagc_lib.images import image_source
-from cagc_lib.networks import build, matching_discriminator
-from cagc_lib.parser import Parser, ParserSource
-from cagc_lib.sngan import SNGANConfig
-from cagc_lib.train_state import SNGAN_RECIPE, TrainConfig, TrainState
-from cagc_lib.train_steps import Lesson, Steps
+from cagc_lib.networks import (
+    Classifier,
+    FeatureNetwork,
+    GeneratorConfig,
+    Parser,
+    SNGANConfig,
+    build,
+    matching_discriminator,
+)
+from cagc_lib.training import SNGAN_RECIPE, Lesson, Steps, TrainConfig, TrainState
 
 STEPS = 16
 SHAPES = {

@@ -21,9 +21,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from modulated_conv_gpu import NETWORKS, TOLERANCE, TYPES, arithmetic, make, timed
 
-from cagc_lib.artefacts import atomic_write
+from cagc_lib.checkpoints import atomic_write
 from cagc_lib.ops import frozen_weights
-from cagc_lib.ops.tiles import SAVED, Tiles, key, tiles, using
+from cagc_lib.ops.kernels.tiles import SAVED, Tiles, key, tiles, using
 
 # a saving below this is noise
 WORTHWHILE = 0.97
@@ -49,7 +49,7 @@ def products(
     x: torch.Tensor, weight: torch.Tensor, up: int
 ) -> Iterator[tuple[str, tuple[int, int, int], torch.Tensor, Callable[[], torch.Tensor]]]:
     """(kernel, its three sizes, the tensor that sets its type, work) of a layer's passes."""
-    from cagc_lib.ops import modulated_conv2d_launch as launch
+    from cagc_lib.ops.kernels import launch
 
     n, channels, height, width = x.shape
     filters, side = len(weight), weight.shape[2]

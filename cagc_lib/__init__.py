@@ -1,28 +1,25 @@
 """Content-aware GAN compression: a generator made smaller where nobody looks.
 
-The files of this package are the road of the book, in the order of `tests/test_architecture.py`:
-operators, networks (StyleGAN2 and SN-GAN), checkpoints, portraits, content, importance, pruning,
-calibration, distillation, training, costs, metrics, figures. What a notebook needs is
-re-exported here.
+The rooms of this package are the road of the book: ops, networks, checkpoints, datasets, content,
+importance, pruning, distillation, training, metrics, editing, export, figures, cli. Each imports
+only from those before it, and says in its first lines what it is for. The public names are here.
 """
 
-from .calibration import calibrate, layer_drift
 from .checkpoints import (
     Checkpoint,
     load_checkpoint,
+    load_features,
     load_generator,
     save_checkpoint,
     save_generator,
 )
 from .content import content_source
-from .costs import latency, layer_table, macs, parameters
-from .features import load_features, perceptual_distance
-from .generator import Generator, GeneratorConfig
+from .datasets import Portraits, render_portraits
 from .importance import ChannelScores, gradient_scores, salt_and_pepper, score_channels
-from .metrics import Report, evaluate
-from .portraits import Portraits, render_portraits
+from .metrics import Report, evaluate, latency, layer_table, macs, parameters
+from .networks import Generator, GeneratorConfig, SNGANConfig, SNGANGenerator, perceptual_distance
 from .pruning import PruningPlan, plan_pruning, prune
-from .sngan import SNGANConfig, SNGANGenerator
+from .training import calibrate, layer_drift
 
 __all__ = [
     "ChannelScores",

@@ -10,23 +10,20 @@ pixels. Liu et al. 2021 (arXiv 2104.02244), section 3.3; weights 3 and 3 as in t
 whose intermediate mode forgets the mask where this one keeps it. Chapter 8.
 """
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from .features import perceptual_distance
-from .masks import check_mask
-from .protocol import ImageFeatures
+from .content import check_mask
+from .networks import Config, ImageFeatures, perceptual_distance
 
 LARGEST_PERCEPTUAL = 256
 LOSSES = ("l1", "perceptual", "rgb")
 
 
 @dataclass(frozen=True)
-class DistillationConfig:
+class DistillationConfig(Config):
     """Which losses tie the student to its teacher.
 
     Args:
@@ -42,6 +39,8 @@ class DistillationConfig:
             network of the same widths.
     """
 
+    what = "distillation config"
+
     l1: float = 3.0
     perceptual: float = 3.0
     rgb: float = 0.0
@@ -51,28 +50,9 @@ class DistillationConfig:
     init: str = "inherited"
 
     def __post_init__(self) -> None:
-        for name in (*LOSSES, "adversarial"):
-            value = getattr(self, name)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not 0 <= value < float("inf"):
-                raise ValueError(f"{name}: got {value!r}, expected a number >= 0")
-        if not isinstance(self.mask_content, bool):
-            raise ValueError(f"mask_content: got {self.mask_content!r}, expected True or False")
-        for name, known in (("noise", ("independent", "shared")), ("init", ("inherited", "fresh"))):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name}: got {getattr(self, name)!r}, expected one of {known}")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values, for JSON."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "DistillationConfig":
-        """Rebuild a config from `to_dict`'s values; an unknown key is a ValueError."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise ValueError(f"distillation config: got unknown keys {unknown}, expected {known}")
-        return cls(**values)
+        self.check_values(
+            {"noise": ("independent", "shared"), "init": ("inherited", "fresh")}
+        )
 
 
 def distillation_losses(

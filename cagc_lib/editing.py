@@ -13,10 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .features import perceptual_distance
-from .generator import Generator
-from .masks import check_images
-from .protocol import ImageFeatures
+from .networks import Generator, ImageFeatures, check_images, perceptual_distance
 
 SPACES = ("w", "w+")
 MEAN_SAMPLES = 10_000

@@ -22,13 +22,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from tqdm import tqdm
 
-from .artefacts import atomic_write
-from .masks import check_mask, check_source
-from .protocol import PrunableGenerator, evaluating, like
+from .checkpoints import atomic_write, reason_of
+from .content import check_mask, check_source
+from .networks import PrunableGenerator, evaluating, first_parameter
 
 METHODS = ("content-aware", "l1-out", "l1-in", "activation", "slimming", "random")
 Content = Callable[[Tensor], Tensor]
-
 # A pixel of a given noisy image counts as replaced when it differs from the image by more than this
 # share of the image's largest magnitude: the image is computed again here and differs from the
 # caller's by rounding (1e-6), whose sign must not enter the gradient of |I_N - I|.
@@ -82,8 +81,7 @@ class ChannelScores:
             typed = {k: kinds[k](settings[k]) for k in kinds if k != "per_sample"}
             return cls(tuple(vectors), per_sample=settings["per_sample"] == "True", **typed)
         except (SafetensorError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(f"{path}: not channel scores ({reason})") from None
+            raise ValueError(f"{path}: not channel scores ({reason_of(error)})") from None
 
 
 @torch.inference_mode(False)
@@ -353,7 +351,7 @@ def _samples(
 ) -> tuple[Tensor, str | list[Tensor], list[torch.Generator]]:
     """Return z [N, z_dim], noise maps and, for what follows, each sample's own generator."""
     draws = [_draws(seed, index) for index in batch]
-    place = like(g)
+    place = first_parameter(g)
     z = torch.stack([torch.randn(g.config.z_dim, generator=draw) for draw in draws]).to(place)
     if noise == "const":
         return z, noise, draws
@@ -372,7 +370,7 @@ def _draws(seed: int, index: int) -> torch.Generator:
 
 def _zeros(g: PrunableGenerator) -> list[Tensor]:
     # float64: 400 float32 terms added in float32 would lose the last digit that breaks ties
-    device = like(g).device
+    device = first_parameter(g).device
     return [torch.zeros(c, dtype=torch.float64, device=device) for c in g.config.channels]
 
 

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import torch
 
-from .artefacts import atomic_write
+from .checkpoints import atomic_write, reason_of
 from .importance import ChannelScores, check_scores
-from .protocol import Lineage, PrunableGenerator, like
+from .networks import Lineage, PrunableGenerator, first_parameter
 
 RGB_GAINS = ("recomputed", "preserved")
 
@@ -90,8 +90,7 @@ class PruningPlan:
                 values["ratio"] = tuple(values["ratio"])
             return cls(**values)
         except (TypeError, KeyError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(f"{path}: not a pruning plan ({reason})") from None
+            raise ValueError(f"{path}: not a pruning plan ({reason_of(error)})") from None
 
 
 def plan_pruning(
@@ -191,7 +190,7 @@ def prune(
     # the weights drawn here are overwritten: the caller's random numbers stay as they were
     with torch.random.fork_rng(devices=[]):
         student = type(g)(config, lineage=_compose_lineage(g, plan, rgb_gain, source_sha256))
-    student.to(like(g)).load_state_dict(state)
+    student.to(first_parameter(g)).load_state_dict(state)
     return student.train(g.training)
 
 

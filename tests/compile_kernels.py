@@ -20,15 +20,13 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
-from cagc_lib.ops import (
-    bias_act_triton,
-    modulated_conv2d_kernels,
-    modulated_conv2d_up_kernel,
-    to_rgb_triton,
-    upfirdn2d_triton,
-)
-from cagc_lib.ops.modulated_conv2d_launch import up_tile
-from cagc_lib.ops.tiles import by_rule
+from cagc_lib.ops.kernels import bias_act as bias_act_triton
+from cagc_lib.ops.kernels import convolve as modulated_conv2d_kernels
+from cagc_lib.ops.kernels import convolve_up as modulated_conv2d_up_kernel
+from cagc_lib.ops.kernels import to_rgb as to_rgb_triton
+from cagc_lib.ops.kernels import upfirdn2d as upfirdn2d_triton
+from cagc_lib.ops.kernels.launch import up_tile
+from cagc_lib.ops.kernels.tiles import by_rule
 
 SINGLE = {
     "s", "d", "bias", "noise", "s_large", "s_small", "sums", "bias_sums", "noise_sums", "dots", "f",

@@ -19,7 +19,7 @@ import torch
 
 from book._tools.snapshots import dump
 from cagc_lib.checkpoints import load_checkpoint
-from cagc_lib.generator import Generator, GeneratorConfig
+from cagc_lib.networks import Generator, GeneratorConfig
 
 
 def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:

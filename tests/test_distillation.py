@@ -7,7 +7,7 @@ import torch
 
 from cagc_lib import distillation
 from cagc_lib.distillation import DistillationConfig, distillation_losses, weighted_sum
-from cagc_lib.features import FeatureNetwork
+from cagc_lib.networks import FeatureNetwork
 
 L1 = DistillationConfig(perceptual=0)
 

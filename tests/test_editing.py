@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from cagc_lib.editing import mean_w, project
-from cagc_lib.features import FeatureNetwork, perceptual_distance
-from cagc_lib.generator import Generator, GeneratorConfig
+from cagc_lib.networks import FeatureNetwork, Generator, GeneratorConfig, perceptual_distance
 
 
 @pytest.fixture(scope="module")

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
+import cagc_lib.adversarial
 import numpy as np
 import pytest
 import torch
 
-import cagc_lib.adversarial
-from cagc_lib.adversarial import path_lengths
 from cagc_lib.checkpoints import Checkpoint, load_checkpoint
-from cagc_lib.discriminator import r1_penalty
+from cagc_lib.networks import r1_penalty
+from cagc_lib.training import path_lengths
 
 GOLDEN = Path(__file__).parent / "golden"
 TOLERANCE = 2e-5

@@ -9,7 +9,6 @@ import torch
 from numpy.lib.npyio import NpzFile
 
 from cagc_lib.checkpoints import load_generator
-from cagc_lib.generator import Generator, GeneratorConfig
 from cagc_lib.importance import (
     METHODS,
     ChannelScores,
@@ -18,6 +17,7 @@ from cagc_lib.importance import (
     salt_and_pepper,
     score_channels,
 )
+from cagc_lib.networks import Generator, GeneratorConfig
 
 GOLDEN = Path(__file__).parent / "golden"
 

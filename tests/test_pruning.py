@@ -9,9 +9,10 @@ import torch
 from numpy.lib.npyio import NpzFile
 
 from cagc_lib.checkpoints import load_generator
-from cagc_lib.costs import macs
-from cagc_lib.generator import Generator, sliced_axes
 from cagc_lib.importance import score_channels
+from cagc_lib.metrics import macs
+from cagc_lib.networks import Generator
+from cagc_lib.networks.generator import sliced_axes
 from cagc_lib.pruning import PruningPlan, kept_channels, plan_pruning, prune
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -22,8 +22,8 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from cagc_lib.discriminator import Discriminator
-from cagc_lib.generator import Generator
+from cagc_lib.networks import Discriminator
+from cagc_lib.networks import Generator
 
 SOURCE = "# source text\n" * 40
 

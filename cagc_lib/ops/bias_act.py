@@ -12,7 +12,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from .dispatch import explain, triton_function
+from .dispatch import register, run
 
 SLOPE = 0.2
 ACTIVATIONS = {"linear": 1.0, "lrelu": math.sqrt(2)}
@@ -46,10 +46,7 @@ def bias_act(
             fit.
     """
     gain = check_tail(x.shape[1], bias, act, gain)
-    chosen, _ = explain("bias_act", x, impl)
-    if chosen == "triton":
-        return triton_function("bias_act")(x, bias, act, gain, clamp, noise)
-    return add_and_activate_(x * gain, bias, act, gain, clamp, noise)
+    return run("bias_act", impl, x, bias, act, gain, clamp, noise)
 
 
 def check_tail(channels: int, bias: torch.Tensor | None, act: str, gain: float | None) -> float:
@@ -63,7 +60,7 @@ def check_tail(channels: int, bias: torch.Tensor | None, act: str, gain: float |
     return ACTIVATIONS[act] if gain is None else gain
 
 
-def add_and_activate_(
+def bias_act_(
     y: torch.Tensor,
     bias: torch.Tensor | None,
     act: str,
@@ -84,3 +81,13 @@ def add_and_activate_(
         y = F.leaky_relu(y, SLOPE, inplace=True)
     # not in place: the backward pass of the activation reads its result
     return y if clamp is None else y.clamp(-clamp, clamp)
+
+
+def _reference(
+    x: torch.Tensor, bias: torch.Tensor | None, act: str, gain: float, clamp: float | None,
+    noise: torch.Tensor | None,
+) -> torch.Tensor:
+    return bias_act_(x * gain, bias, act, gain, clamp, noise)
+
+
+register("bias_act", _reference, lambda t: (t.x, t.bias, "lrelu", 1.5, 2.0, None))

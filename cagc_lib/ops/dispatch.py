@@ -1,28 +1,52 @@
 """Which implementation of an operator runs: the PyTorch reference or its Triton twin.
 
 Every operator takes ``impl="auto" | "reference" | "triton"``. An explicit request succeeds or
-raises with the reason; only ``"auto"`` may fall back, and `explain` says why it did. The twin of
-`bias_act` is `bias_act_triton` in the file of that name, imported when it is first wanted. Whether
-it works here is tried, once a device, on a small tensor beside the reference: versions are never
-compared. On a CPU kernels run in Triton's interpreter, slowly and by explicit request only.
-Chapter 4 of the book tells the story of the twins.
+raises with the reason; only ``"auto"`` may fall back, and `explain` says why it did. An operator
+registers its reference and what to try its twin on; the twin of `bias_act` is `bias_act_triton` in
+kernels/bias_act.py, imported when it is first wanted. Whether it works here is tried, once a
+device, beside the reference: versions are never compared. On a CPU kernels run in Triton's
+interpreter, slowly and by explicit request only. Chapter 4.
 """
 
 import importlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
+from typing import Any, NamedTuple
 
 import torch
 
 IMPLEMENTATIONS = ("auto", "reference", "triton")
-OPERATORS = ("bias_act", "modulated_conv2d", "to_rgb", "upfirdn2d")
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 # largest relative error of a twin's trial in float32, and where torch allows TF32's shorter factors
 TRIAL_ERROR, TRIAL_ERROR_TF32 = 1e-5, 5e-3
+@dataclass(frozen=True)
+class Samples:
+    """What an operator's twin is tried on: more than one tile along every axis.
+
+    Attributes:
+        x: [2, 70, 12, 20].
+        weight: [131, 70, 3, 3].
+        bias: [70].
+        styles: [2, 70].
+        f: [4], the resampling filter.
+    """
+
+    x: torch.Tensor
+    weight: torch.Tensor
+    bias: torch.Tensor
+    styles: torch.Tensor
+    f: torch.Tensor
 
 
+class _Operator(NamedTuple):
+    reference: Callable[..., torch.Tensor]
+    trial: Callable[[Samples], tuple]
+
+
+_operators: dict[str, _Operator] = {}
 # what "auto" stands for; see `implementation`
 _default = "auto"
 
@@ -46,11 +70,36 @@ def implementation(impl: str) -> Iterator[None]:
         _default = before
 
 
+def register(
+    op: str, reference: Callable[..., torch.Tensor], trial: Callable[[Samples], tuple]
+) -> None:
+    """Make an operator known.
+
+    Args:
+        op: its name, that of its twin's file.
+        reference: its PyTorch implementation; takes the same arguments as the twin.
+        trial: the arguments to try the twin with, the operator's input first.
+    """
+    _operators[op] = _Operator(reference, trial)
+
+
+def run(op: str, impl: str, x: torch.Tensor, *arguments: Any) -> torch.Tensor:
+    """Run the implementation that `explain` names on x and the operator's other arguments."""
+    chosen, _ = explain(op, x, impl)
+    function = triton_function(op) if chosen == "triton" else _operators[op].reference
+    return function(x, *arguments)
+
+
+def operators() -> tuple[str, ...]:
+    """The names of the registered operators."""
+    return tuple(sorted(_operators))
+
+
 def explain(op: str, x: torch.Tensor, impl: str = "auto") -> tuple[str, str]:
     """Say which implementation would run and why.
 
     Args:
-        op: one of `OPERATORS`.
+        op: a registered operator's name, such as "bias_act".
         x: the operator's input tensor.
         impl: "auto", "reference" or "triton".
 
@@ -60,8 +109,8 @@ def explain(op: str, x: torch.Tensor, impl: str = "auto") -> tuple[str, str]:
     Raises:
         ValueError: unknown `op` or `impl`, or `impl="triton"` where the twin cannot run.
     """
-    if op not in OPERATORS:
-        raise ValueError(f"op: got {op!r}, expected one of {', '.join(OPERATORS)}")
+    if op not in _operators:
+        raise ValueError(f"op: got {op!r}, expected one of {', '.join(sorted(_operators))}")
     _check_impl(impl)
     impl = _default if impl == "auto" else impl
     if impl == "reference":
@@ -81,7 +130,7 @@ def _check_impl(impl: str) -> None:
 
 def triton_function(op: str) -> Callable:
     """Return the entry point of an operator's Triton twin."""
-    return getattr(importlib.import_module(f"{__package__}.{op}_triton"), f"{op}_triton")
+    return getattr(importlib.import_module(f"{__package__}.kernels.{op}"), f"{op}_triton")
 
 
 def _obstacle(op: str, x: torch.Tensor, asked: bool) -> str | None:
@@ -106,29 +155,14 @@ def _obstacle(op: str, x: torch.Tensor, asked: bool) -> str | None:
 @cache
 def _trial(op: str, device: torch.device) -> str | None:
     """Run the twin once beside the reference; say what went wrong, or None."""
-    from . import bias_act, modulated_conv2d, to_rgb, upfirdn2d
-
     draw = torch.Generator().manual_seed(0)
-    x, weight, bias, styles = (
-        torch.randn(shape, generator=draw).to(device)
-        # more than one tile along every axis
-        for shape in ((2, 70, 12, 20), (131, 70, 3, 3), (70,), (2, 70))
-    )
+    shapes = ((2, 70, 12, 20), (131, 70, 3, 3), (70,), (2, 70))
+    tensors = [torch.randn(shape, generator=draw).to(device) for shape in shapes]
     f = torch.tensor([0.125, 0.375, 0.375, 0.125], device=device)
-    arguments = {
-        "bias_act": (x, bias, "lrelu", 1.5, 2.0, None),
-        "upfirdn2d": (x, f, 2, 1, (2, 1), 4.0),
-        "modulated_conv2d": (x, weight, styles, True, 2),
-        "to_rgb": (x, weight[:3, :, :1, :1], styles, bias[:3], x[:, :3, :6, :10], f),
-    }[op]
-    reference = {
-        "bias_act": bias_act, "modulated_conv2d": modulated_conv2d, "to_rgb": to_rgb,
-        "upfirdn2d": upfirdn2d,
-    }[op]
+    reference, trial = _operators[op]
+    arguments = trial(Samples(*tensors, f))
     try:
-        expected = reference(*arguments, impl="reference")
-        if op == "modulated_conv2d":
-            arguments = (*arguments, None, None, "linear", 1.0, None)
+        expected = reference(*arguments)
         error = (triton_function(op)(*arguments) - expected).norm() / expected.norm()
     except Exception as problem:
         return f"its kernel failed on {device.type} ({' '.join(str(problem).split())[:200]})"

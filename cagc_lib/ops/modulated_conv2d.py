@@ -13,8 +13,8 @@ styles: [N, I], y: [N, O, H * up, W * up]. Chapter 3.
 import torch
 import torch.nn.functional as F
 
-from .bias_act import add_and_activate_, check_tail
-from .dispatch import explain, triton_function
+from .bias_act import bias_act_, check_tail
+from .dispatch import register, run
 from .frozen import derived
 from .upfirdn2d import setup_filter, upfirdn2d
 
@@ -68,12 +68,8 @@ def modulated_conv2d(
     if up not in (1, 2):
         raise ValueError(f"up: got {up}, expected 1 or 2")
     gain = check_tail(len(weight), bias, act, gain)
-    chosen, _ = explain("modulated_conv2d", x, impl)
-    if chosen == "triton":
-        run = triton_function("modulated_conv2d")
-        return run(x, weight, styles, demodulate, up, bias, noise, act, gain, clamp)
-    y = _reference(x, weight, styles, demodulate, up, gain)
-    return add_and_activate_(y, bias, act, gain, clamp, noise)
+    tail = bias, noise, act, gain, clamp
+    return run("modulated_conv2d", impl, x, weight, styles, demodulate, up, *tail)
 
 
 def demodulation_coefficients(weight: torch.Tensor, styles: torch.Tensor) -> torch.Tensor:
@@ -94,6 +90,15 @@ def demodulation_coefficients(weight: torch.Tensor, styles: torch.Tensor) -> tor
 
 
 def _reference(
+    x: torch.Tensor, weight: torch.Tensor, styles: torch.Tensor, demodulate: bool, up: int,
+    bias: torch.Tensor | None, noise: torch.Tensor | None, act: str, gain: float,
+    clamp: float | None,
+) -> torch.Tensor:
+    y = _modulated(x, weight, styles, demodulate, up, gain)
+    return bias_act_(y, bias, act, gain, clamp, noise)
+
+
+def _modulated(
     x: torch.Tensor, weight: torch.Tensor, styles: torch.Tensor, demodulate: bool, up: int,
     gain: float,
 ) -> torch.Tensor:
@@ -124,3 +129,9 @@ def _convolve(x: torch.Tensor, weight: torch.Tensor, up: int) -> torch.Tensor:
     f = setup_filter().to(x.device)
     total = len(f) - 1 - (k - 2)
     return upfirdn2d(y, f, padding=((total + 1) // 2, total // 2), gain=4, impl="reference")
+
+
+register(
+    "modulated_conv2d", _reference,
+    lambda t: (t.x, t.weight, t.styles, True, 2, None, None, "linear", 1.0, None),
+)

@@ -10,7 +10,7 @@ Chapter 3.
 import torch
 import torch.nn.functional as F
 
-from .dispatch import explain, triton_function
+from .dispatch import register, run
 
 RESAMPLE_FILTER = (1.0, 3.0, 3.0, 1.0)
 
@@ -54,10 +54,7 @@ def upfirdn2d(
         raise ValueError("f: got a filter that requires a gradient, expected a constant one")
     if min(padding) < 0:
         raise ValueError(f"padding: got {tuple(padding)}, expected two numbers >= 0")
-    chosen, _ = explain("upfirdn2d", x, impl)
-    if chosen == "triton":
-        return triton_function("upfirdn2d")(x, f, up, down, padding, gain)
-    return _reference(x, f, up, down, padding, gain)
+    return run("upfirdn2d", impl, x, f, up, down, padding, gain)
 
 
 def upsample2d(x: torch.Tensor, f: torch.Tensor, impl: str = "auto") -> torch.Tensor:
@@ -182,3 +179,6 @@ def _correlate(
     # a filter is cheap: autocast must not change the type, else the sum of RGBs would lose digits
     with torch.autocast(x.device.type, enabled=False):
         return F.conv2d(x, kernel.expand(c, 1, -1, -1), stride=stride, padding=padding, groups=c)
+
+
+register("upfirdn2d", _reference, lambda t: (t.x, t.f, 2, 1, (2, 1), 4.0))

@@ -8,8 +8,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from cagc_lib.generator import Generator, GeneratorConfig
 from cagc_lib.importance import ChannelScores, gradient_scores, salt_and_pepper, score_channels
+from cagc_lib.networks import Generator, GeneratorConfig
 from cagc_lib.pruning import PruningPlan, plan_pruning, prune
 
 CONFIG = GeneratorConfig(8, (4, 5, 6, 7), z_dim=8, w_dim=8, mapping_layers=2)

@@ -16,7 +16,7 @@ from hostile import mutate, refuse, small_generator, watch
 
 from book._tools.snapshots import snapshot
 from cagc_lib.checkpoints import load_checkpoint, load_network, load_training_state, save_generator
-from cagc_lib.generator import Lineage
+from cagc_lib.networks import Lineage
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

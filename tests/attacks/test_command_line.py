@@ -12,11 +12,9 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from cagc_lib import commands
-from cagc_lib.__main__ import main
 from cagc_lib.checkpoints import save_generator
-from cagc_lib.generator import Generator, GeneratorConfig
-from cagc_lib.sngan import SNGANConfig, SNGANGenerator
+from cagc_lib.cli import commands, main
+from cagc_lib.networks import Generator, GeneratorConfig, SNGANConfig, SNGANGenerator
 
 SMALL = GeneratorConfig(16, (6,) * 6, z_dim=8, w_dim=8, mapping_layers=1)
 FILES = (

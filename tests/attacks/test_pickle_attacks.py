@@ -11,8 +11,8 @@ from hostile import ATTACKS, EXECUTION, refuse, refused_at_once, watch
 
 from book._tools.snapshots import Persistent, dump, generator_module, snapshot
 from cagc_lib.checkpoints import load_checkpoint
-from cagc_lib.generator import Generator, GeneratorConfig
-from cagc_lib.pickle_reader import read_nvidia_pickle
+from cagc_lib.checkpoints.formats.pickle_reader import read_nvidia_pickle
+from cagc_lib.networks import Generator, GeneratorConfig
 
 nothing_runs = pytest.fixture(autouse=True)(watch)
 

@@ -16,7 +16,7 @@ from hostile import (
 
 from book._tools.snapshots import dump, generator_module, snapshot
 from cagc_lib.checkpoints import load_checkpoint
-from cagc_lib.pickle_reader import read_nvidia_pickle
+from cagc_lib.checkpoints.formats.pickle_reader import read_nvidia_pickle
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "nvidia_ada.pkl"

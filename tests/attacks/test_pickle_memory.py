@@ -8,7 +8,7 @@ import pytest
 from hostile import ATTACKS
 
 from book._tools.snapshots import snapshot
-from cagc_lib.generator import Generator, GeneratorConfig
+from cagc_lib.networks import Generator, GeneratorConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 MEASURE = """

@@ -11,9 +11,7 @@ import pytest
 import torch
 
 from cagc_lib.checkpoints import save_checkpoint
-from cagc_lib.discriminator import Discriminator
-from cagc_lib.generator import Generator, GeneratorConfig
-from cagc_lib.networks import matching_discriminator
+from cagc_lib.networks import Discriminator, Generator, GeneratorConfig, matching_discriminator
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 

@@ -10,11 +10,11 @@ from types import ModuleType
 import pytest
 import torch
 
-from cagc_lib import artefacts, checkpoints, commands
-from cagc_lib.checkpoints import save_checkpoint, save_network
-from cagc_lib.classifier import Classifier
+from cagc_lib.checkpoints import artefacts, save_checkpoint, save_network
+from cagc_lib.checkpoints import checkpoint as checkpoints
+from cagc_lib.cli import commands
+from cagc_lib.networks import Classifier, SNGANConfig, SNGANGenerator
 from cagc_lib.pruning import PruningPlan, prune
-from cagc_lib.sngan import SNGANConfig, SNGANGenerator
 
 IMAGES = artefacts.data_dir() / "cifar10"
 

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from cagc_lib.checkpoints import load_generator, save_checkpoint
-from cagc_lib.discriminator import Discriminator
-from cagc_lib.networks import matching_discriminator
-from cagc_lib.train_state import TrainConfig
+from cagc_lib.networks import Discriminator, matching_discriminator
+from cagc_lib.training import TrainConfig
 
 # the properties below do not depend on sizes
 TINY = [

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from cagc_lib.checkpoints import load_generator
-from cagc_lib.generator import GeneratorConfig
-from cagc_lib.train_state import TrainConfig
-from cagc_lib.training import train_teacher
+from cagc_lib.networks import GeneratorConfig
+from cagc_lib.training import TrainConfig, train_teacher
 
 SMALL = GeneratorConfig(32, (4,) * 8, z_dim=128, w_dim=8, mapping_layers=1)
 

@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from cagc_lib.ops.tiles import Tiles, by_rule
+from cagc_lib.ops.kernels.tiles import Tiles, by_rule
 
 
 def test_every_product_gets_tiles(
@@ -32,7 +32,7 @@ def test_every_product_gets_tiles(
 def test_only_right_and_faster_tiles_win(
     tune: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cagc_lib.ops.tiles import tiles
+    from cagc_lib.ops.kernels.tiles import tiles
 
     rule, wrong, broken, good = (Tiles(size, 16, 16) for size in (16, 32, 64, 128))
     monkeypatch.setattr(tune, "candidates", lambda *rest: [wrong, broken, good])

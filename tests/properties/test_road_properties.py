@@ -4,8 +4,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cagc_lib.costs import count_macs, layer_table, macs, parameters
-from cagc_lib.generator import Generator, GeneratorConfig, sliced_axes
+from cagc_lib.metrics import count_macs, layer_table, macs, parameters
+from cagc_lib.networks import Generator, GeneratorConfig
+from cagc_lib.networks.generator import sliced_axes
 from cagc_lib.pruning import PruningPlan, kept_channels, plan_pruning, prune
 
 few = settings(deadline=None, derandomize=True, max_examples=15)

@@ -1,16 +1,14 @@
 """What must hold for any small SN-GAN on the way from scores to a student."""
 
 import torch
+from cagc_lib.checkpoints.formats.sngan import COUNTER
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cagc_lib.costs import count_macs, layer_table, macs, parameters
-from cagc_lib.formats.layouts import expected_shapes
-from cagc_lib.formats.sngan import COUNTER
-from cagc_lib.networks import build
+from cagc_lib.checkpoints.formats.layouts import expected_shapes
+from cagc_lib.metrics import count_macs, layer_table, macs, parameters
+from cagc_lib.networks import SNGANConfig, SNGANDiscriminatorConfig, SNGANGenerator, build
 from cagc_lib.pruning import PruningPlan, plan_pruning, prune
-from cagc_lib.sngan import SNGANConfig, SNGANGenerator
-from cagc_lib.sngan_discriminator import SNGANDiscriminatorConfig
 
 few = settings(deadline=None, derandomize=True, max_examples=15)
 ratios = st.floats(0, 1, exclude_max=True)

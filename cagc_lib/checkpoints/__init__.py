@@ -1,0 +1,50 @@
+"""Chapter 12: every file that is read or written, and nothing that a file could run.
+
+Networks in three formats, ours and those of others (formats/); the shipped artefacts and their
+manifest; downloads of published models; the small networks by name; whole files or none.
+"""
+
+from .artefacts import artefact_path, data_dir, manifest, named_models, write_manifest_entry
+from .checkpoint import (
+    Checkpoint,
+    check_target,
+    generator_names,
+    load_checkpoint,
+    load_generator,
+    save_checkpoint,
+    save_generator,
+)
+from .downloads import model_path
+from .files import atomic_write, file_sha256, needing, reason_of
+from .formats.native import load_network, save_network
+from .formats.torch_files import load_tensors, load_training_state, save_training_state
+from .pretrained import load_classifier, load_features, load_parser, load_standard_features
+
+__all__ = [
+    "Checkpoint",
+    "artefact_path",
+    "atomic_write",
+    "check_target",
+    "data_dir",
+    "file_sha256",
+    "generator_names",
+    "load_checkpoint",
+    "load_classifier",
+    "load_features",
+    "load_generator",
+    "load_network",
+    "load_parser",
+    "load_standard_features",
+    "load_tensors",
+    "load_training_state",
+    "manifest",
+    "model_path",
+    "named_models",
+    "needing",
+    "reason_of",
+    "save_checkpoint",
+    "save_generator",
+    "save_network",
+    "save_training_state",
+    "write_manifest_entry",
+]

@@ -1,0 +1,137 @@
+"""The named files in `data/`, their manifest, and the one way this project writes a file.
+
+`data/manifest.json` lists every artefact the repository ships: name, file, SHA-256, size, the exact
+command that made it, licence. A name is looked up with `artefact_path`, which returns the file only
+if its hash is the manifest's. The same manifest names the models of others that `downloads` can
+fetch. `atomic_write` writes beside the target and renames, so that a file is either the old one or
+the whole new one. Chapter 12.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from .files import atomic_write, file_sha256
+
+MANIFEST = "manifest.json"
+_ENTRY_KEYS = {"name": str, "file": str, "sha256": str, "bytes": int, "how": str, "licence": str}
+_MODEL_KEYS = {"name": str, "file": str, "licence": str, "source": str}
+# what nobody has published about a model is absent, never a guess
+_OPTIONAL_KEYS = {"url": str, "sha256": str, "bytes": int, "kind": str}
+
+
+def data_dir() -> Path:
+    """The folder of shipped artefacts: inside an installed package, else beside it in a clone."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "data"
+    return installed if installed.is_dir() else package.parent / "data"
+
+
+def manifest() -> dict[str, dict[str, Any]]:
+    """The shipped artefacts: name -> {"name", "file", "sha256", "bytes", "how", "licence", ...}.
+
+    Raises:
+        ValueError: the manifest is not what this file writes.
+    """
+    return _entries("artefacts", _ENTRY_KEYS)
+
+
+def named_models() -> dict[str, dict[str, Any]]:
+    """The models of others: name -> {"name", "file", "licence", "source", ...}.
+
+    "file" is their name in the cache, "source" says who published them. "url", "sha256" and "bytes"
+    are there where they are known; "kind" where it is no generator.
+
+    Raises:
+        ValueError: the manifest's list is malformed.
+    """
+    return _entries("models", _MODEL_KEYS)
+
+
+def _entries(section: str, keys: dict[str, type]) -> dict[str, dict[str, Any]]:
+    path = data_dir() / MANIFEST
+    if not path.exists():
+        return {}
+    try:
+        listing = json.loads(path.read_text(encoding="utf-8"))
+        entries = listing["artefacts"] if section == "artefacts" else listing.get(section, [])
+        for entry in entries:
+            present = {key: kind for key, kind in _OPTIONAL_KEYS.items() if key in entry}
+            kinds = present | keys
+            wrong = [key for key, kind in kinds.items() if type(entry.get(key)) is not kind]
+            if wrong:
+                raise ValueError(f"entry {entry.get('name')!r} lacks a proper {wrong[0]}")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path}: not an artefact manifest: {error}") from None
+    return {entry["name"]: entry for entry in entries}
+
+
+def artefact_path(name: str) -> Path:
+    """Find a shipped artefact and check that it is the one the manifest describes.
+
+    Args:
+        name: "portraits", "portraits-11x", "portraits-parser", ...
+
+    Returns:
+        The file's path.
+
+    Raises:
+        ValueError: unknown name, or a file whose hash is not the manifest's.
+        FileNotFoundError: the file is absent.
+    """
+    entries = manifest()
+    if name not in entries:
+        known = ", ".join(sorted(entries)) or "none"
+        raise ValueError(f"artefact: got {name!r}, expected one of: {known}")
+    path = data_dir() / entries[name]["file"]
+    if not path.is_file():
+        raise FileNotFoundError(f"artefact {name!r}: no file {path}")
+    digest, expected = file_sha256(path), entries[name]["sha256"]
+    if digest != expected:
+        raise ValueError(f"artefact {name!r}: {path} has SHA-256 {digest}, expected {expected}")
+    return path
+
+
+def write_manifest_entry(
+    file: str | Path, how: str, licence: str = "CC-BY-4.0", **extra: Any
+) -> dict[str, Any]:
+    """Record a file of `data/` in the manifest under its stem, replacing an older record.
+
+    Args:
+        file: the artefact; it must lie directly in `data_dir()`.
+        how: the exact command that made it.
+        licence: an SPDX identifier.
+        extra: further JSON values, such as a measured quality.
+
+    Returns:
+        The entry written.
+
+    Raises:
+        ValueError: the file lies elsewhere.
+        FileNotFoundError: no such file.
+    """
+    path = Path(file).resolve()
+    if path.parent != data_dir().resolve():
+        raise ValueError(f"artefact: got {file}, expected a file in {data_dir()}")
+    entry = {
+        "name": path.stem,
+        "file": path.name,
+        "sha256": file_sha256(path),
+        "bytes": path.stat().st_size,
+        "how": how,
+        "licence": licence,
+    }
+    clash = sorted(set(extra) & set(entry))
+    if clash:
+        raise ValueError(f"artefact: got {clash} as extra values, expected other names")
+    listed = data_dir() / MANIFEST
+    # two trainings may end at the same moment
+    with FileLock(listed.with_suffix(".lock")):
+        entries = manifest() | {path.stem: entry | extra}
+        models = list(named_models().values())
+        listing = {"artefacts": [entries[name] for name in sorted(entries)]}
+        listing |= {"models": models} if models else {}
+        atomic_write(listed, (json.dumps(listing, indent=2) + "\n").encode())
+    return entry | extra

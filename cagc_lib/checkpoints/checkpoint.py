@@ -1,0 +1,171 @@
+"""Reads and writes networks: our safetensors, rosinality/CAGC `.pt`, NVIDIA `.pkl`.
+
+    load_checkpoint(file) -> Checkpoint(generator, discriminator or None, format, sha256, meta)
+
+The format is told from the content, never from the file's name. Widths, resolution and mapping
+depth are read off the tensors; a tensor too many or too few is an error that names it; what a file
+lacks and had to be made up (stored noise, the average w) is said in `meta`. This is the one file
+that calls `torch.load`, always with `weights_only=True`; pickles go through `pickle_reader`, which
+executes nothing. Everything is written atomically, as float32 unless asked for float16. Chapter 12.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..networks import PrunableGenerator, Shapes, kind_of
+from .artefacts import artefact_path, data_dir, manifest, named_models
+from .downloads import model_path
+from .files import atomic_write, file_kind, file_sha256, one_line
+from .formats import native, rosinality
+from .formats.nvidia import read_nvidia
+from .formats.rosinality import read_rosinality
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file held.
+
+    Args:
+        generator: in eval mode, float32, on the CPU.
+        discriminator: the same, or None where the file has none.
+        format: "safetensors", "rosinality" or "nvidia".
+        sha256: hash of the file.
+        meta: what the loader made up ("noises", "w_avg"), the parts of the file that it did not
+            read ("not_read"), the hash of the Python source in a pickle ("source_code_sha256").
+    """
+
+    generator: PrunableGenerator
+    discriminator: nn.Module | None
+    format: str
+    sha256: str
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+def load_generator(path_or_name: str | Path, trust: bool = False) -> PrunableGenerator:
+    """Load a generator from a file of any known format, or one with a name.
+
+    Args:
+        path_or_name: a file; a shipped generator such as "portraits"; or a model of others such as
+            "ffhq-256", which is downloaded when it is first asked for.
+        trust: load a downloaded model whose hash is not known.
+
+    Returns:
+        The generator, in eval mode, float32, on the CPU.
+
+    Raises:
+        FileNotFoundError: neither a file nor a name; lists the names.
+        ValueError: not a generator's file, damaged, hostile, or without a known hash; the message
+            is one line.
+        OSError: a model that could not be downloaded.
+    """
+    return load_checkpoint(path_or_name, trust).generator
+
+
+def load_checkpoint(path_or_name: str | Path, trust: bool = False) -> Checkpoint:
+    """Load everything a file holds: see `load_generator` for arguments and errors."""
+    path = _find(path_or_name, trust)
+    kind = file_kind(path)
+    with torch.random.fork_rng(devices=[]):
+        try:
+            if kind == "safetensors":
+                (generator, discriminator), meta = native.read_networks(path), {}
+            elif kind == "torch":
+                generator, discriminator, meta = read_rosinality(path)
+            else:
+                generator, discriminator, meta = read_nvidia(path)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(one_line(path, error)) from None
+    name = {"torch": "rosinality", "pickle": "nvidia"}.get(kind, kind)
+    return Checkpoint(generator, discriminator, name, file_sha256(path), meta)
+
+
+def save_generator(generator: PrunableGenerator, path: str | Path) -> None:
+    """Save a generator: see `save_checkpoint`."""
+    save_checkpoint(generator, None, path)
+
+
+def save_checkpoint(
+    generator: PrunableGenerator,
+    discriminator: nn.Module | None,
+    path: str | Path,
+    half: bool = False,
+) -> None:
+    """Save a generator and, if given, its discriminator.
+
+    Args:
+        generator: any generator; its lineage (kept indices, source hash) goes into safetensors.
+        discriminator: one of the same kind for the same resolution, or None.
+        path: ending in .safetensors, or in .pt for the layout that the rosinality and CAGC code
+            loads (which has no place for lineage or conv_clamp).
+        half: store float16, half the size, loaded as float32; safetensors only.
+
+    Raises:
+        ValueError: another extension, or a network the format cannot express.
+        FileNotFoundError: the folder does not exist.
+    """
+    path = Path(path)
+    check_target(path, half, generator.config)
+    if discriminator is not None:
+        for what, of in (("resolution", lambda config: config.resolution), ("kind", kind_of)):
+            got, expected = of(discriminator.config), of(generator.config)
+            if got != expected:
+                raise ValueError(f"discriminator: got {what} {got}, expected {expected}")
+    if path.suffix == ".safetensors":
+        native.write_file(path, *native.pack(generator, discriminator), half=half)
+    else:
+        weights = rosinality.write_generator(generator)
+        # as the official pruning writes it, g and g_ema are the same tensors, stored once
+        content: dict[str, Any] = {"g": weights, "g_ema": weights}
+        if discriminator is not None:
+            content["d"] = rosinality.write_discriminator(discriminator)
+        content["latent_avg"] = generator.w_avg.detach().cpu().clone()
+        atomic_write(path, lambda file: torch.save(content, file))
+
+
+def check_target(path: str | Path, half: bool = False, config: Shapes | None = None) -> None:
+    """Raise a ValueError unless `save_checkpoint` knows a format for this file's name.
+
+    Args:
+        path, half: as for `save_checkpoint`.
+        config: of the generator to be saved; None asks for the name alone.
+    """
+    suffix = Path(path).suffix
+    if suffix not in (".safetensors", ".pt"):
+        raise ValueError(f"{path}: got extension {suffix!r}, expected .safetensors or .pt")
+    if half and suffix == ".pt":
+        raise ValueError(f"{path}: float16 is for .safetensors, a .pt file stores float32")
+    if config is not None and suffix == ".pt":
+        try:
+            rosinality.check_config(config)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+
+
+def _find(path_or_name: str | Path, trust: bool) -> Path:
+    path = Path(path_or_name)
+    # a name is a bare word: "./portraits" is a file even where an artefact has that name
+    bare = isinstance(path_or_name, str) and re.fullmatch(r"[\w-]+", path_or_name)
+    if bare and path_or_name in manifest():
+        return artefact_path(path_or_name)
+    if bare and path_or_name in _named_generators():
+        return model_path(path_or_name, trust)
+    if not path.exists():
+        known = ", ".join(generator_names()) or "none"
+        raise FileNotFoundError(f"{path}: no such file, nor a generator's name (known: {known})")
+    return path
+
+
+def generator_names() -> list[str]:
+    """The names that `load_generator` knows: shipped generators, then those to be downloaded."""
+    files = {name: data_dir() / entry["file"] for name, entry in manifest().items()}
+    shipped = [name for name, file in files.items() if native.holds_networks(file)]
+    return [*sorted(shipped), *sorted(_named_generators())]
+
+
+def _named_generators() -> set[str]:
+    return {name for name, entry in named_models().items() if "kind" not in entry}

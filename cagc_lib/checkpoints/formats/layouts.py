@@ -1,0 +1,170 @@
+"""What the tables of other projects' tensor names share, and the strict way to fill a network.
+
+A layout is a table `their name -> our name`, built from a configuration that is itself read off the
+tensors' shapes. The numbers are the same everywhere; names and axes of length one differ. Reading
+is strict: a tensor too many, too few, of another shape or type, or with a NaN, is a ValueError that
+names it, and nothing is allocated for a network before its file was found to hold it. Chapter 12.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from ...networks import DiscriminatorConfig, Generator, GeneratorConfig, build
+from ...ops import setup_filter
+
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+State = dict[str, Tensor]
+MAX_WIDTH = 2**16
+MAX_MAPPING_LAYERS = 64
+W_AVG_SAMPLES = 10_000
+# batch norm's counter: nothing reads it, and it is no weight
+COUNTER = ".num_batches_tracked"
+
+
+class _Undrawn(TorchFunctionMode):
+    """Draws no numbers: on the meta device there are none, and these would import for a second."""
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        if func in (torch.Tensor.normal_, F.normalize):
+            return args[0]
+        if func is torch.mv:
+            return torch.empty(len(args[0]))
+        return (torch.empty if func is torch.randn else func)(*args, **(kwargs or {}))
+
+
+def state_shapes(make: Callable[[], nn.Module]) -> dict[str, tuple[int, ...]]:
+    """The names and shapes of a network's state dict, with nothing allocated or drawn for it."""
+    with torch.device("meta"), _Undrawn():
+        state = make().state_dict()
+    return {name: tuple(t.shape) for name, t in state.items() if not name.endswith(COUNTER)}
+
+
+def complete(
+    config: GeneratorConfig, state: State, theirs: Mapping[str, str]
+) -> tuple[Generator, dict[str, Any]]:
+    """Add what a foreign file may lack, drawn with seed 0 and noted: stored noise, the mean w.
+
+    Args:
+        config: of the generator.
+        state: its tensors by our names.
+        theirs: our names -> the file's, for `assemble`.
+    """
+    meta = {}
+    random = torch.Generator().manual_seed(0)
+    sides = {f"synthesis.convs.{k}.noise_const": side for k, side in enumerate(config.noise_sides)}
+    absent = {name: side for name, side in sides.items() if name not in state}
+    if absent:
+        drawn = {n: torch.randn(side, side, generator=random) for n, side in absent.items()}
+        state, meta["noises"] = state | drawn, "absent, drawn with seed 0"
+    if "w_avg" in state:
+        return assemble(config, state, "generator", theirs), meta
+    generator = assemble(config, state | {"w_avg": torch.zeros(config.w_dim)}, "generator", theirs)
+    z = torch.randn(W_AVG_SAMPLES, config.z_dim, generator=random)
+    with torch.no_grad():
+        generator.w_avg.copy_(generator.mapping(z).mean(dim=0))
+    return generator, meta | {"w_avg": f"absent, mean of {W_AVG_SAMPLES} mapped z with seed 0"}
+
+
+def not_read(content: Mapping[Any, Any], read: tuple[str, ...]) -> dict[str, Any]:
+    """Name what a file holds besides what was read of it, as meta's "not_read"."""
+    names = [str(key)[:40] for key, v in content.items() if key not in read and v is not None]
+    return {"not_read": names} if names else {}
+
+
+def check_pair(config: GeneratorConfig, d_config: DiscriminatorConfig) -> None:
+    """Raise a ValueError unless a discriminator looks at images of the generator's size."""
+    if d_config.resolution != config.resolution:
+        raise ValueError(
+            f"discriminator: got resolution {d_config.resolution}, expected {config.resolution}"
+        )
+
+
+def check_names(got: Iterable[str], expected: Iterable[str], what: str) -> None:
+    """Raise a ValueError that names the first missing and the first unexpected tensor."""
+    missing = sorted(set(expected) - set(got))
+    unexpected = sorted(set(got) - set(expected))
+    if missing or unexpected:
+        parts = [f"{len(n)} {word} ({n[0]})" for word, n in
+                 (("missing", missing), ("unexpected", unexpected)) if n]  # fmt: skip
+        raise ValueError(f"{what}: tensors {' and '.join(parts)}, expected {len(set(expected))}")
+
+
+def check_filters(state: State, names: Iterable[str], gain: float) -> None:
+    """Raise a ValueError unless each named 4x4 filter is that of [1, 3, 3, 1], times gain."""
+    expected = filter_4x4(gain)
+    for name in names:
+        if state[name].shape != expected.shape or not torch.allclose(state[name].float(), expected):
+            raise ValueError(f"{name}: got another resampling filter, expected that of 1, 3, 3, 1")
+
+
+def filter_4x4(gain: float) -> Tensor:
+    """The resampling filter as the other projects store it: [4, 4], summing to gain."""
+    taps = setup_filter()
+    return taps.outer(taps) * gain
+
+
+def width(state: State, name: str, axis: int) -> int:
+    """The length of one axis of a tensor that must exist."""
+    if name not in state:
+        raise ValueError(f"tensor {name} is missing")
+    if state[name].ndim <= axis:
+        raise ValueError(f"{name}: got shape {list(state[name].shape)}, expected more axes")
+    return state[name].shape[axis]
+
+
+def rename(state: State, table: dict[str, str]) -> State:
+    """Rename tensors; `table` maps their names to ours."""
+    return {name: state[theirs] for theirs, name in table.items()}
+
+
+def count(state: State, pattern: str) -> int:
+    """How many names match a pattern."""
+    return sum(re.fullmatch(pattern, name) is not None for name in state)
+
+
+def put(table: dict[str, str], ours: str, theirs: str, pairs: dict[str, str]) -> None:
+    """Add one layer to a table; `pairs` maps our names within it to theirs."""
+    table.update({f"{theirs}.{b}": f"{ours}.{a}" for a, b in pairs.items()})
+
+
+def assemble(
+    config: Any, state: State, what: str, theirs: Mapping[str, str] | None = None
+) -> Any:
+    """Build a network and fill it; every name, shape and number is checked before.
+
+    Args:
+        config: of the network.
+        state: its tensors by our names.
+        what: names the network in errors.
+        theirs: our names -> those of a foreign file, whose axes of length one may differ.
+    """
+    widths = [*config.channels, *(getattr(config, n, 1) for n in ("z_dim", "w_dim"))]
+    if max(widths) > MAX_WIDTH or getattr(config, "mapping_layers", 1) > MAX_MAPPING_LAYERS:
+        raise ValueError(
+            f"got widths {widths}, expected at most {MAX_WIDTH}, and {MAX_MAPPING_LAYERS} "
+            "mapping layers"
+        )
+    shapes = state_shapes(lambda: build(config))
+    check_names(state, shapes, what)
+    for name, tensor in state.items():
+        shown = (theirs or {}).get(name, f"{what}.{name}")
+        got, expected = list(tensor.shape), list(shapes[name])
+        if theirs and [n for n in got if n != 1] == [n for n in expected if n != 1]:
+            got = expected
+        if got != expected:
+            raise ValueError(f"{shown}: got shape {got}, expected {expected}")
+        if tensor.dtype not in FLOATS:
+            raise ValueError(f"{shown}: got {tensor.dtype}, expected floating point")
+        if not tensor.isfinite().all():
+            raise ValueError(f"{shown}: got NaN or infinity, expected finite numbers")
+    network = build(config)
+    network.load_state_dict({name: t.reshape(shapes[name]) for name, t in state.items()})
+    return network.eval()

@@ -1,0 +1,95 @@
+"""The small networks that read images, frozen: the shipped ones by name, trained ones by file.
+
+    parser: the portraits' classes   features, classifier: losses and measures   standard: others'
+
+One is loaded once a device. Inception and LPIPS's VGG are those of the packages torch-fidelity and
+lpips, which need torchvision and download their weights on first use. Chapters 5, 8, 9 and 11.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..networks import Classifier, FeatureNetwork, Parser, StandardFeatures
+from .artefacts import artefact_path
+from .files import needing, reason_of
+from .formats.native import rebuild_network
+
+# kind of network -> from the file's meta to the network
+_MAKERS = {
+    "parser": lambda meta: Parser(meta["widths"]),
+    "features": lambda meta: FeatureNetwork(meta["attributes"], meta["widths"]),
+    "classifier": lambda meta: Classifier(meta["classes"], meta["widths"], meta["depth"]),
+}
+
+
+@cache
+def _load(path: Path, kind: str, device: torch.device) -> Any:
+    network: nn.Module = rebuild_network(path, kind, _MAKERS[kind])
+    return network.to(device).eval().requires_grad_(False)
+
+
+def load_parser(device: torch.device | str = "cpu") -> Parser:
+    """Load the shipped parser of portraits, frozen, in eval mode; once per device."""
+    return _load(artefact_path("portraits-parser"), "parser", torch.device(device))
+
+
+def load_features(
+    device: torch.device | str = "cpu", name: str = "portraits-features"
+) -> FeatureNetwork:
+    """Load a shipped feature network, frozen, in eval mode; once per device.
+
+    Args:
+        device: where to put it.
+        name: "portraits-features" for measures, "portraits-perceptual" for losses.
+
+    Example:
+        >>> features = load_features()
+        >>> features.embed(torch.zeros(2, 3, 64, 64)).shape
+        torch.Size([2, 128])
+    """
+    return _load(artefact_path(name), "features", torch.device(device))
+
+
+def load_classifier(
+    path_or_name: str | Path = "cifar10-classifier", device: torch.device | str = "cpu"
+) -> Classifier:
+    """Load a classifier, frozen, in eval mode; once per device.
+
+    Args:
+        path_or_name: a file that `train_classifier` wrote, or a shipped one's name:
+            "cifar10-classifier" for measures, "cifar10-perceptual" for losses and content.
+        device: where to put it.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: neither a file nor a shipped name, another kind of network, or a damaged file.
+    """
+    path = Path(path_or_name)
+    path = path if path.suffix or path.exists() else artefact_path(str(path_or_name))
+    return _load(path, "classifier", torch.device(device))
+
+
+def load_standard_features(device: torch.device | str = "cpu") -> StandardFeatures:
+    """Load Inception and LPIPS's VGG through torch-fidelity and lpips.
+
+    Args:
+        device: where to put them.
+
+    Raises:
+        ValueError: a package is missing.
+        OSError: weights cannot be fetched.
+    """
+    with needing("features: standard", "torch-fidelity lpips"):
+        import lpips
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    try:
+        inception = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
+        whole = lpips.LPIPS(net="vgg", verbose=False)
+    except OSError as error:
+        raise OSError(f"features: cannot fetch standard's weights ({reason_of(error)})") from None
+    weights = [lin.model[-1].weight for lin in whole.lins]
+    return StandardFeatures(inception, whole.scaling_layer, whole.net, weights).to(device)

@@ -1,0 +1,127 @@
+"""What the command line prints of networks, as lines of text.
+
+    card:       checkpoint -> format, sizes, costs, hashes, what is missing
+    comparison: teacher, student -> a table: widths, parameters, MACs, latency
+
+Chapters 1 and 12.
+"""
+
+import statistics
+
+from ..checkpoints import Checkpoint
+from ..export import DRAWN
+from ..metrics import latency, macs, parameters
+from ..networks import KINDS, GeneratorConfig, PrunableGenerator, Shapes, kind_of
+
+TURNS = 9
+_FORMATS = {
+    "safetensors": "safetensors of this project",
+    "rosinality": "rosinality/CAGC .pt",
+    "nvidia": "NVIDIA .pkl",
+}
+
+
+def card(checkpoint: Checkpoint, name: str) -> str:
+    """Describe a checkpoint.
+
+    Args:
+        checkpoint: what was loaded.
+        name: what to call it.
+
+    Returns:
+        One line a fact: what, then the fact.
+    """
+    g, d, meta = checkpoint.generator, checkpoint.discriminator, checkpoint.meta
+    config, lineage = g.config, g.lineage
+    rows = [
+        ("file", name),
+        ("format", _FORMATS[checkpoint.format]),
+        ("SHA-256", checkpoint.sha256),
+        ("network", KINDS[kind_of(config)].title),
+        ("resolution", f"{config.resolution} px"),
+        ("widths", short_widths(config.channels)),
+        *_own_rows(config),
+        ("parameters", f"{parameters(g):,}"),
+        ("MACs", f"{macs(g):,}"),
+    ]
+    if d is not None:
+        count = sum(p.numel() for p in d.parameters())
+        widths = short_widths(d.config.channels)
+        rows.append(("discriminator", f"widths {widths}, {count:,} parameters"))
+    if lineage is not None:
+        rows += [
+            ("pruned from", f"widths {short_widths(lineage.source_channels)}"),
+            ("teacher", f"SHA-256 {lineage.source_sha256 or 'unknown'}"),
+            ("kept", f"indices of all {len(lineage.keep)} layers; RGB gain {lineage.rgb_gain}"),
+        ]
+    if "source_code_sha256" in meta:
+        rows.append(("source text", f"SHA-256 {meta['source_code_sha256']}, not run"))
+    rows += [("missing", fact) for fact in _missing(checkpoint)] or [("missing", "nothing")]
+    if "not_read" in meta:
+        rows.append(("not read", ", ".join(_printable(key) for key in meta["not_read"])))
+    wide = max(len(what) for what, _ in rows)
+    return "\n".join(f"{what:<{wide}}  {fact}" for what, fact in rows)
+
+
+def _own_rows(config: Shapes) -> list[tuple[str, str]]:
+    """What only one kind of network has."""
+    if not isinstance(config, GeneratorConfig):
+        return [("latents", f"z {config.z_dim}, used as it is")]
+    clamp = "no clamp" if config.conv_clamp is None else f"clamp {config.conv_clamp:g}"
+    sizes = f"z {config.z_dim}, w {config.w_dim}, {config.mapping_layers} mapping layers"
+    return [("latents", sizes), ("activations", clamp)]
+
+
+def _missing(checkpoint: Checkpoint) -> list[str]:
+    meta = checkpoint.meta
+    facts = [f"{what}: {meta[key]}" for key, what in DRAWN.items() if key in meta]
+    if checkpoint.discriminator is None:
+        facts.append("discriminator")
+    if checkpoint.generator.lineage is None:
+        facts.append("kept indices and teacher's hash (if it was pruned, none are stored)")
+    return facts
+
+
+def comparison(teacher: PrunableGenerator, student: PrunableGenerator) -> str:
+    """Describe a teacher and its student in a table; latencies are measured here and now.
+
+    Args:
+        teacher, student: generators of one kind; they are moved to the CPU.
+
+    Returns:
+        One line a fact, with the ratio of the two.
+    """
+    pair = (teacher.cpu(), student.cpu())
+    work = [macs(g) for g in pair]
+    sizes = [parameters(g) for g in pair]
+    # in turns, so that whatever else the machine does meets both alike
+    turns = [[latency(g, repeats=1, warmup=1).p50 for g in pair] for _ in range(TURNS)]
+    times = [statistics.median(column) for column in zip(*turns, strict=True)]
+    rows = [
+        ("", "teacher", "student", ""),
+        ("widths", *(short_widths(g.config.channels) for g in pair), ""),
+        ("parameters", *(f"{n:,}" for n in sizes), f"{sizes[0] / sizes[1]:.2f}x fewer"),
+        ("MACs", *(f"{n:,}" for n in work), f"{work[0] / work[1]:.2f}x fewer"),
+        ("latency", *(f"{1e3 * t:.1f} ms" for t in times), f"{times[0] / times[1]:.2f}x the speed"),
+    ]
+    wide = [max(len(row[i]) for row in rows) for i in range(4)]
+    lines = [
+        "  ".join([row[0].ljust(wide[0]), *(row[i].rjust(wide[i]) for i in (1, 2, 3))]).rstrip()
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def short_widths(channels: tuple[int, ...]) -> str:
+    """Write widths 160, 160, 160, 80 as 160x3,80."""
+    runs: list[list[int]] = []
+    for width in channels:
+        if runs and runs[-1][0] == width:
+            runs[-1][1] += 1
+        else:
+            runs.append([width, 1])
+    return ",".join(f"{width}x{count}" if count > 1 else str(width) for width, count in runs)

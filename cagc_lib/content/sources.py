@@ -1,0 +1,105 @@
+"""What is content? A content source maps images to masks of the pixels that matter.
+
+    content_source(name, ...) -> source; source(images) -> mask
+
+| name | content is | for |
+|---|---|---|
+| "portraits" | what a small parser of ours names, but background and cloth | rendered portraits |
+| "everything" | every pixel | any images |
+| "class-activation" | what a classifier names the image by | CIFAR-10 |
+| "bisenet" | the paper's: all but background and cloth of a parser | faces |
+| "segformer-face-parsing" | the same of a newer parser | faces |
+| "face-alignment" | the hull of 68 landmarks | faces, rendered portraits |
+| "attention" | foreground clusters of a generator's own features | a generator's own images |
+| "painted" | a place painted by hand | aligned images |
+
+`union`, `intersection` and `complement` make a source of others. The paper takes every pixel that
+BiSeNet names by a class > 0 and not 16; unlike its code, a batch of one keeps its batch axis.
+Chapters 5, 11 and 12.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from ..checkpoints import load_classifier
+from .attention import GeneratorFeatures
+from .class_activation import THRESHOLD, ClassActivation
+from .landmarks import landmark_source
+from .masks import ContentSource, PaintedMask, everything
+from .parsers import bisenet_source, parser_source, segformer_source
+
+
+def _everything() -> ContentSource:
+    return everything
+
+
+def _class_activation(
+    threshold: float = THRESHOLD, device: torch.device | str | None = None
+) -> ContentSource:
+    # not the classifier that measures: it would judge by its own idea of content
+    classifier = load_classifier("cifar10-perceptual", device or "cpu")
+    return ClassActivation(classifier, threshold)
+
+
+# name -> function of the options
+_BUILDERS: dict[str, Callable[..., ContentSource]] = {
+    "portraits": parser_source,
+    "everything": _everything,
+    "class-activation": _class_activation,
+    "bisenet": bisenet_source,
+    "segformer-face-parsing": segformer_source,
+    "face-alignment": landmark_source,
+    "attention": GeneratorFeatures,
+    "painted": PaintedMask,
+}
+SOURCES = tuple(_BUILDERS)
+
+
+def content_source(
+    name: str,
+    classes: Sequence[str] | None = None,
+    device: torch.device | str | None = None,
+    **options: Any,
+) -> ContentSource:
+    """Look up a content source by name.
+
+    Args:
+        name: one of SOURCES; see the table above.
+        classes: names of the classes that count as content, for the three parsers; None is the
+            paper's rule, all but background and cloth.
+        device: where the source's network waits; it follows the images in any case, but for
+            "face-alignment", which works there.
+        options: the source's own. "class-activation": threshold. "bisenet" and
+            "segformer-face-parsing": weights, a file or a folder (default: downloaded once).
+            "face-alignment": landmarks, "fan" for photographs or "portraits"; margin; box.
+            "attention": generator, needed; clusters, keep, num_samples, seed. "painted": mask,
+            needed, a bool tensor [H, W] or an image file.
+
+    Returns:
+        A callable: images [N, 3, H, W] in [-1, 1] -> mask [N, 1, H, W], bool.
+
+    Raises:
+        ValueError: an unknown name, an option that the source lacks or needs, or a value that it
+            refuses; a package that it needs is missing.
+        OSError: a network cannot be read or fetched.
+    """
+    if not isinstance(name, str):
+        raise ValueError(
+            f"content source: got a {type(name).__name__}, expected one of {', '.join(SOURCES)}"
+        )
+    if name not in _BUILDERS:
+        raise ValueError(f"unknown content source {name!r}; known: {', '.join(SOURCES)}")
+    known = inspect.signature(_BUILDERS[name]).parameters
+    if classes is not None:
+        options["classes"] = classes
+    if "device" in known:
+        options["device"] = device
+    needed = [option for option, p in known.items() if p.default is p.empty]
+    wrong = [f"takes no {option}" for option in options if option not in known]
+    wrong += [f"needs {option}" for option in needed if option not in options]
+    if wrong:
+        raise ValueError(f'content source "{name}" {wrong[0]}')
+    return _BUILDERS[name](**options)

@@ -1,0 +1,35 @@
+"""Chapters 1 and 5: where real images come from: rendered portraits, folders, CIFAR-10.
+
+A source is a function of positions: the same seed and place give the same images on any machine.
+"""
+
+from .cifar10 import fetch_cifar10
+from .images import ClassFolders, ImageSource, image_source, mixed_seed, read_image, save_sheet
+from .portraits import (
+    ATTRIBUTES,
+    CLASS_NAMES,
+    MIN_RESOLUTION,
+    Portraits,
+    parameters_from_latents,
+    portrait_parameters,
+    render_parameters,
+    render_portraits,
+)
+
+__all__ = [
+    "ATTRIBUTES",
+    "CLASS_NAMES",
+    "MIN_RESOLUTION",
+    "ClassFolders",
+    "ImageSource",
+    "Portraits",
+    "fetch_cifar10",
+    "image_source",
+    "mixed_seed",
+    "parameters_from_latents",
+    "portrait_parameters",
+    "read_image",
+    "render_parameters",
+    "render_portraits",
+    "save_sheet",
+]

@@ -1,0 +1,23 @@
+"""Chapter 5: the portraits, drawn by our own code from a seed, with their exact labels."""
+
+from .render import (
+    ATTRIBUTES,
+    CLASS_NAMES,
+    MIN_RESOLUTION,
+    Portraits,
+    parameters_from_latents,
+    portrait_parameters,
+    render_parameters,
+    render_portraits,
+)
+
+__all__ = [
+    "ATTRIBUTES",
+    "CLASS_NAMES",
+    "MIN_RESOLUTION",
+    "Portraits",
+    "parameters_from_latents",
+    "portrait_parameters",
+    "render_parameters",
+    "render_portraits",
+]

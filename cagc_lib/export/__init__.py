@@ -1,0 +1,11 @@
+"""Chapters 12 and 13: a network in another format, and the proof that it is the same network."""
+
+from .convert import convert
+from .parity import DRAWN, Conversion, Difference
+
+__all__ = [
+    "DRAWN",
+    "Conversion",
+    "Difference",
+    "convert",
+]

@@ -1,0 +1,102 @@
+"""The proof that two networks are one: the same latents, the same images.
+
+    max |before - after| <= 1e-5 max |before|     over 8 images, and D's logits on them
+
+Chapter 12.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ..checkpoints import Checkpoint
+
+NUM_IMAGES = 8
+# not 1: an image then depends on w_avg too
+TRUNCATION_PSI = 0.7
+LIMIT = 1e-5
+DRAWN = {"noises": "noise maps", "w_avg": "average w"}
+
+
+class Difference(NamedTuple):
+    """The largest magnitude of before minus after, and the largest of before."""
+
+    of_values: float
+    up_to: float
+
+    @property
+    def small(self) -> bool:
+        """Whether it is no more than float32's rounding; False where numbers are not finite."""
+        return self.of_values <= LIMIT * self.up_to
+
+    def __str__(self) -> str:
+        return f"largest difference {self.of_values:.3g}, of values up to {self.up_to:.3g}"
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion showed.
+
+    Args:
+        sha256: hash of the file written.
+        images: how the images before and after differ.
+        logits: how the discriminator's outputs on the images before differ, or None where there is
+            no discriminator.
+        made_up: what the source lacked and the loader drew, which the file now holds.
+        left_out: what the source had and the file has not.
+    """
+
+    sha256: str
+    images: Difference
+    logits: Difference | None
+    made_up: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+
+    def summary(self) -> str:
+        """Say it in one to five lines."""
+        lines = [f"{NUM_IMAGES} images before and after: {self.images}"]
+        if self.logits is not None:
+            lines.append(f"the discriminator's outputs on them: {self.logits}")
+        lines += [f"not in the source, and written as drawn: {what}" for what in self.made_up]
+        lines += [f"left out, as none of them shows it: {what}" for what in self.left_out]
+        return "\n".join(lines)
+
+
+def check_same(path: Path, result: Conversion, expected: str) -> None:
+    for what, difference in (("images", result.images), ("logits", result.logits)):
+        if difference is not None and not difference.small:
+            raise ValueError(f"{path}: {what}: got {difference}, expected {expected}")
+
+
+@torch.inference_mode()
+def compare(before: Checkpoint, after: Checkpoint, progress: bool) -> Conversion:
+    random = torch.Generator().manual_seed(0)
+    z = torch.randn(NUM_IMAGES, before.generator.config.z_dim, generator=random)
+    d, other_d = before.discriminator, after.discriminator
+    images: list[list[Tensor]] = []
+    logits: list[list[Tensor]] = []
+    # one at a time: a 1024 px network takes gigabytes for eight
+    for one in tqdm(z.split(1), disable=not progress, unit="image"):
+        image = before.generator(one, TRUNCATION_PSI)
+        images.append(_pair(image, after.generator(one, TRUNCATION_PSI)))
+        if d is not None and other_d is not None:
+            logits.append(_pair(d(image), other_d(image)))
+    made_up = tuple(
+        f"{what} ({before.meta[key]})" for key, what in DRAWN.items() if key in before.meta
+    )
+    return Conversion(
+        after.sha256, _largest(images), _largest(logits) if logits else None, made_up
+    )
+
+
+def _pair(before: Tensor, after: Tensor) -> list[Tensor]:
+    return [(before - after).abs().max(), before.abs().max()]
+
+
+def _largest(pairs: list[list[Tensor]]) -> Difference:
+    # torch's maximum of a NaN is NaN, Python's may hide it
+    return Difference(*(torch.stack(column).max().item() for column in zip(*pairs, strict=True)))

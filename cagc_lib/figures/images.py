@@ -1,0 +1,151 @@
+"""Sheets of images, masks laid over them, parsing maps in colour: tensors in, pictures out.
+
+Images are [N, 3, H, W] in [-1, 1] everywhere, so `mask_overlay` and `parsing_images` can be shown
+by `show_images` like any other batch. Nothing is computed from them. Used by every chapter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+# One colour for each of the 19 CelebAMask-HQ classes; background is dark grey.
+CLASS_COLOURS = (
+    "#2b2b2b", "#e8b796", "#6b3e26", "#8a5436", "#3d7ea6", "#56b4e9", "#222f5b",
+    "#d98c6a", "#c97b5a", "#f0e442", "#f3cfae", "#9e2a2b", "#cc5a71", "#b03a5b",
+    "#c9a17f", "#ffd23f", "#009e73", "#4a2c12", "#cc79a7",
+)  # fmt: skip
+
+
+def image_grid(images: Tensor, columns: int = 8, scale: int = 1, gap: int = 2) -> np.ndarray:
+    """Place a batch of images row by row on one white sheet.
+
+    Args:
+        images: [N, 3, H, W], float; values outside [-1, 1] are shown as the nearest shade.
+        columns: images in a row; the last row may be shorter.
+        scale: each pixel becomes a square of this many pixels.
+        gap: white pixels between images, after scaling.
+
+    Returns:
+        [rows * (H * scale + gap) - gap, ..., 3], uint8.
+
+    Raises:
+        ValueError: the batch is not [N, 3, H, W] with N >= 1, or a size is not positive.
+    """
+    if images.ndim != 4 or images.shape[1] != 3 or images.shape[0] == 0:
+        raise ValueError(f"images: got shape {list(images.shape)}, expected [N, 3, H, W], N >= 1")
+    if columns < 1 or scale < 1 or gap < 0:
+        raise ValueError(
+            f"columns, scale, gap: got {columns}, {scale}, {gap}, expected >= 1, >= 1, >= 0"
+        )
+    pixels = (images.detach().float().cpu().clamp(-1, 1) + 1) * 127.5
+    pixels = pixels.round().to(torch.uint8).permute(0, 2, 3, 1)
+    pixels = pixels.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+    n, h, w, _ = pixels.shape
+    columns = min(columns, n)
+    rows = -(-n // columns)
+    sheet = torch.full((rows * (h + gap) - gap, columns * (w + gap) - gap, 3), 255).to(torch.uint8)
+    for i in range(n):
+        y, x = i // columns * (h + gap), i % columns * (w + gap)
+        sheet[y : y + h, x : x + w] = pixels[i]
+    return sheet.numpy()
+
+
+def show_images(
+    images: Tensor,
+    columns: int = 8,
+    scale: int = 1,
+    gap: int = 2,
+    row_captions: Sequence[str] = (),
+    column_captions: Sequence[str] = (),
+) -> Image.Image:
+    """Return a captioned sheet that a notebook displays when it is a cell's last value.
+
+    Args:
+        images: [N, 3, H, W], float, in [-1, 1].
+        columns: images in a row.
+        scale: each pixel becomes a square of this many pixels.
+        gap: white pixels between images.
+        row_captions: written left of the rows, as many as there are rows; empty for none.
+        column_captions: written above the columns, as many as `columns`; empty for none.
+
+    Raises:
+        ValueError: the batch has a wrong shape or the number of captions does not match.
+    """
+    sheet = Image.fromarray(image_grid(images, columns, scale, gap))
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    for name, captions, count in (
+        ("row_captions", row_captions, rows),
+        ("column_captions", column_captions, columns),
+    ):
+        if captions and len(captions) != count:
+            raise ValueError(f"{name}: got {len(captions)}, expected {count}")
+    font = ImageFont.load_default(size=13)
+    left = max((int(font.getlength(text)) + 10 for text in row_captions), default=0)
+    top = 20 if column_captions else 0
+    page = Image.new("RGB", (sheet.width + left, sheet.height + top), "white")
+    page.paste(sheet, (left, top))
+    draw = ImageDraw.Draw(page)
+    cell_h, cell_w = images.shape[2] * scale + gap, images.shape[3] * scale + gap
+    for i, text in enumerate(row_captions):
+        draw.text((left - 6, top + (i + 0.5) * cell_h), text, "black", font, anchor="rm")
+    for i, text in enumerate(column_captions):
+        draw.text((left + (i + 0.5) * cell_w, top - 5), text, "black", font, anchor="mb")
+    return page
+
+
+def mask_overlay(
+    images: Tensor, mask: Tensor, colour: str = "#d55e00", opacity: float = 0.5
+) -> Tensor:
+    """Tint what a content mask leaves out.
+
+    Args:
+        images: [N, 3, H, W], float, in [-1, 1].
+        mask: [N, 1, H, W], bool; True is content and keeps its colours.
+        colour: the tint, "#rrggbb".
+        opacity: of the tint, in [0, 1].
+
+    Returns:
+        [N, 3, H, W], float, in [-1, 1].
+
+    Raises:
+        ValueError: the mask is not boolean or its shape does not fit the images'.
+    """
+    expected = (images.shape[0], 1, *images.shape[2:])
+    if mask.dtype != torch.bool or mask.shape != expected:
+        raise ValueError(
+            f"mask: got {mask.dtype} {list(mask.shape)}, expected torch.bool {list(expected)}"
+        )
+    tint = _rgb(colour).to(images).view(1, 3, 1, 1)
+    return torch.where(mask, images, images * (1 - opacity) + tint * opacity)
+
+
+def parsing_images(parsing: Tensor) -> Tensor:
+    """Colour a parsing map, one fixed colour for each of the 19 classes.
+
+    Args:
+        parsing: [N, H, W], int64, in 0..18.
+
+    Returns:
+        [N, 3, H, W], float, in [-1, 1].
+
+    Raises:
+        ValueError: the map has another shape or class.
+    """
+    if parsing.ndim != 3 or parsing.min() < 0 or parsing.max() >= len(CLASS_COLOURS):
+        raise ValueError(
+            f"parsing: got shape {list(parsing.shape)}, values {int(parsing.min())}.."
+            f"{int(parsing.max())}, expected [N, H, W] in 0..{len(CLASS_COLOURS) - 1}"
+        )
+    table = torch.stack([_rgb(colour) for colour in CLASS_COLOURS])
+    return table[parsing.cpu()].permute(0, 3, 1, 2)
+
+
+def _rgb(colour: str) -> Tensor:
+    values = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    return torch.tensor(values) / 127.5 - 1

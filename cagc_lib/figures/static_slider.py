@@ -1,0 +1,144 @@
+"""A slider that needs no kernel: pictures and readouts in one piece of HTML.
+
+The rendered book has no Python behind it, and an ipywidgets slider there moves without changing
+anything. This one carries its pictures with it (base64 WebP) and thirty lines of script, so it
+works on the rendered page (also from a disk), in JupyterLab and in Colab, by mouse, touch and
+keyboard.
+`widgets.pruning_ratio_slider` is its live counterpart. Chapters 1, 4, 7 and 8.
+"""
+
+import base64
+import hashlib
+import html
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+STYLE = """
+.cagc-slider{margin:1rem 0;max-width:100%;color:inherit}
+.cagc-slider figcaption{color:inherit;text-align:left;font-weight:600;margin-bottom:.4rem}
+.cagc-slider img{display:block;max-width:100%;image-rendering:auto;border-radius:4px}
+.cagc-slider .drag{display:flex;gap:.8rem;align-items:center;margin:.6rem 0}
+.cagc-slider input{flex:1 1 12rem;max-width:28rem;accent-color:#0072b2}
+.cagc-slider output{font-variant-numeric:tabular-nums;font-weight:600}
+.cagc-slider dl{display:flex;flex-wrap:wrap;gap:.3rem 1.6rem;margin:0}
+.cagc-slider dt{font-size:.85em;opacity:.75;font-weight:400}
+.cagc-slider dd{margin:0;font-variant-numeric:tabular-nums}
+"""
+# FRAMES and ID are replaced. The loop finds every copy of this slider that is not wired up yet, so
+# the same cell shown twice on a page works twice.
+SCRIPT = """
+(() => {
+  const frames = FRAMES;
+  for (const figure of document.querySelectorAll('[data-slider="ID"]')) {
+    if (figure.dataset.ready) continue;
+    figure.dataset.ready = "1";
+    const input = figure.querySelector("input");
+    const show = () => {
+      const frame = frames[Number(input.value)];
+      const image = figure.querySelector("img");
+      image.src = frame.src;
+      image.alt = frame.alt;
+      input.setAttribute("aria-valuetext", frame.label);
+      figure.querySelector("output").textContent = frame.label;
+      const list = figure.querySelector("dl");
+      list.replaceChildren();
+      for (const [name, value] of Object.entries(frame.readouts)) {
+        const group = document.createElement("div");
+        const term = document.createElement("dt");
+        const text = document.createElement("dd");
+        term.textContent = name;
+        text.textContent = value;
+        group.append(term, text);
+        list.append(group);
+      }
+    };
+    input.addEventListener("input", show);
+    show();
+  }
+})();
+"""
+
+
+@dataclass(frozen=True)
+class StaticSlider:
+    """HTML that a notebook displays; `html` is the whole of it."""
+
+    html: str
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def __repr__(self) -> str:
+        """Return a short text: the HTML is far too long for a notebook's plain output."""
+        return "StaticSlider()"
+
+
+def static_slider(
+    frames: Sequence[tuple[str, Image.Image | np.ndarray, Mapping[str, str]]],
+    title: str,
+    start: int = 0,
+    width: int | None = None,
+    quality: int = 90,
+) -> StaticSlider:
+    """Build a slider over ready pictures.
+
+    Args:
+        frames: for each position: a label, a picture (PIL, or [H, W, 3] uint8) and the readouts
+            under it, name -> text.
+        title: the caption, read out as the slider's name.
+        start: the position shown first.
+        width: of the shown picture in CSS pixels; None shows a picture pixel as one CSS pixel.
+        quality: of the WebP encoding, 1 to 100. At 90 a 512 x 128 sheet takes about 20 kB.
+
+    Raises:
+        ValueError: there is no frame, `start` is not one of them, or a picture has another type.
+    """
+    if not frames:
+        raise ValueError("frames: got none, expected at least one")
+    if not 0 <= start < len(frames):
+        raise ValueError(f"start: got {start}, expected 0..{len(frames) - 1}")
+    entries = [
+        {
+            "label": label,
+            "alt": f"{title}: {label}",
+            "src": _data_uri(picture, quality),
+            "readouts": dict(readouts),
+        }
+        for label, picture, readouts in frames
+    ]
+    # "</" inside a label would end the script early
+    payload = json.dumps(entries, separators=(",", ":")).replace("</", "<\\/")
+    # derived from the content, so that a re-run stores the same text
+    name = hashlib.sha256(payload.encode()).hexdigest()[:12]
+    first = entries[start]
+    size = f' style="width:{width}px"' if width else ""
+    text = html.escape(title)
+    body = (
+        f'<figure class="cagc-slider" data-slider="{name}"><style>{STYLE}</style>'
+        f"<figcaption>{text}</figcaption>"
+        f'<img src="{first["src"]}" alt="{html.escape(str(first["alt"]))}"{size}>'
+        f'<div class="drag"><input type="range" min="0" max="{len(frames) - 1}" step="1" '
+        f'value="{start}" aria-label="{text}" autocomplete="off">'
+        f'<output aria-live="polite">{html.escape(str(first["label"]))}</output></div><dl></dl>'
+        f"<script>{SCRIPT.replace('ID', name, 1).replace('FRAMES', payload, 1)}</script></figure>"
+    )
+    return StaticSlider(body)
+
+
+def _data_uri(picture: Image.Image | np.ndarray, quality: int) -> str:
+    if isinstance(picture, np.ndarray):
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+            raise ValueError(
+                f"picture: got {picture.dtype} {list(picture.shape)}, expected uint8 [H, W, 3]"
+            )
+        picture = Image.fromarray(picture)
+    if not isinstance(picture, Image.Image):
+        raise ValueError(f"picture: got {type(picture).__name__}, expected a PIL image or an array")
+    buffer = io.BytesIO()
+    picture.convert("RGB").save(buffer, "WEBP", quality=quality, method=6)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,1 +1,0 @@
-"""File formats, one a file: what each holds and how its names become ours."""

@@ -1,0 +1,37 @@
+"""Chapters 7 and 9: what a network costs, and how good its images are.
+
+Each measure overall and inside the content, against real images and against a teacher.
+"""
+
+from .costs import Latency, LayerCost, count_macs, latency, layer_table, macs, parameters
+from .distances import (
+    compare_features,
+    feature_statistics,
+    frechet_distance,
+    mask_images,
+    mean_iou,
+    precision_recall,
+    psnr,
+)
+from .evaluate import REFERENCE_SEED, Report, evaluate, sample_inputs
+
+__all__ = [
+    "REFERENCE_SEED",
+    "Latency",
+    "LayerCost",
+    "Report",
+    "compare_features",
+    "count_macs",
+    "evaluate",
+    "feature_statistics",
+    "frechet_distance",
+    "latency",
+    "layer_table",
+    "macs",
+    "mask_images",
+    "mean_iou",
+    "parameters",
+    "precision_recall",
+    "psnr",
+    "sample_inputs",
+]

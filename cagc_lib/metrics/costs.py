@@ -1,0 +1,230 @@
+"""What a generator costs: multiply-accumulates (MACs), parameters, measured time.
+
+    MACs = sum over convolutions of k^2 * C_in * C_out * (side of the grid they run on)^2
+           + every fully connected layer's C_in * C_out,   for one image
+
+The convention of Liu et al. 2021 (arXiv 2104.02244; the official code's Util/Calculators.py), who
+call these FLOPs: the 4x4 filter, (de)modulation, bias, noise, batch norm and activation are left
+out, and an up-sampling convolution runs on its *input* grid, as a transposed convolution does.
+Others count it on its output grid and arrive at 142 instead of 74 G for the same 1024 px network.
+In an SN-GAN this concerns the shortcuts: the 3x3 convolutions follow the enlargement and do run on
+the larger grid. Chapters 7 and 11.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ..networks import (
+    Dense,
+    FullyConnected,
+    GeneratorConfig,
+    PrunableGenerator,
+    Shapes,
+    SNGANConfig,
+    StyledConv,
+    ToRGB,
+    evaluating,
+    first_parameter,
+)
+
+CONVENTIONS = ("paper", "output-resolution")
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One row of `layer_table`.
+
+    Attributes:
+        name: the layer's name in the state dict; its affine layer is included.
+        resolution: side of the layer's output, 1 for the mapping network's layers.
+        inputs, outputs: widths.
+        macs: multiply-accumulates for one image.
+        parameters: learned numbers.
+    """
+
+    name: str
+    resolution: int
+    inputs: int
+    outputs: int
+    macs: int
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds for one batch: the 20th, 50th and 80th percentile of the repeats."""
+
+    p20: float
+    p50: float
+    p80: float
+    batch_size: int
+    device: str
+    threads: int
+    repeats: int
+    compiled: bool
+
+
+def macs(g: PrunableGenerator | Shapes, convention: str = "paper") -> int:
+    """Multiply-accumulates for one image, predicted from the widths.
+
+    Args:
+        g: a generator or its config.
+        convention: "paper" counts an up-sampling convolution on its input grid, "output-resolution"
+            on its output grid (MobileStyleGAN, Anycost GAN). Never compare one with the other.
+
+    Raises:
+        ValueError: an unknown convention.
+    """
+    return sum(row.macs for row in layer_table(g, convention))
+
+
+def parameters(g: PrunableGenerator | Shapes) -> int:
+    """Learned numbers, predicted from the widths; buffers (noise maps, w_avg, statistics) aside."""
+    return sum(row.parameters for row in layer_table(g))
+
+
+def layer_table(g: PrunableGenerator | Shapes, convention: str = "paper") -> list[LayerCost]:
+    """Return the costs layer by layer, in the order they run, each with its affine layer.
+
+    Args:
+        g, convention: as for `macs`.
+    """
+    if convention not in CONVENTIONS:
+        expected = ", ".join(CONVENTIONS)
+        raise ValueError(f"convention: got {convention!r}, expected one of {expected}")
+    config = getattr(g, "config", g)
+    if isinstance(config, SNGANConfig):
+        return _sngan_rows(config, convention)
+    return _stylegan2_rows(config, convention)
+
+
+def _stylegan2_rows(config: GeneratorConfig, convention: str) -> list[LayerCost]:
+    w, widths = config.w_dim, config.channels
+    rows = []
+    for i in range(config.mapping_layers):
+        inputs = config.z_dim if i == 0 else w
+        rows.append(LayerCost(f"mapping.fc{i}", 1, inputs, w, inputs * w, (inputs + 1) * w))
+    rows.append(LayerCost("synthesis.const", 4, 0, widths[0], 0, widths[0] * 16))
+    for k in range(config.num_convs):
+        inputs, outputs, side = widths[k], widths[k + 1], config.conv_resolution(k)
+        up = k % 2 == 1
+        grid = side // 2 if up and convention == "paper" else side
+        weights = 9 * inputs * outputs
+        # learned besides the weights: bias, noise strength, the affine layer
+        learned = weights + outputs + 1 + (w + 1) * inputs
+        cost = weights * grid**2 + w * inputs
+        rows.append(LayerCost(f"synthesis.convs.{k}", side, inputs, outputs, cost, learned))
+        if not up:
+            learned = 3 * outputs + 3 + (w + 1) * outputs
+            cost = 3 * outputs * side**2 + w * outputs
+            rows.append(LayerCost(f"synthesis.torgbs.{k // 2}", side, outputs, 3, cost, learned))
+    return rows
+
+
+def _sngan_rows(config: SNGANConfig, convention: str) -> list[LayerCost]:
+    widths, z_dim = config.channels, config.z_dim
+
+    def row(name: str, side: int, grid: int, inputs: int, outputs: int, taps: int) -> LayerCost:
+        weights = taps * inputs * outputs
+        cost = weights * grid**2
+        return LayerCost(f"synthesis.{name}", side, inputs, outputs, cost, weights + outputs)
+
+    def norm(name: str, side: int, width: int) -> LayerCost:
+        return LayerCost(f"synthesis.{name}", side, width, width, 0, 2 * width)
+
+    numbers = 16 * widths[0]
+    rows = [LayerCost("synthesis.dense", 4, z_dim, widths[0], z_dim * numbers,
+                      (z_dim + 1) * numbers)]
+    for i, (first, hidden, last) in enumerate(
+        zip(widths[:-1:2], widths[1::2], widths[2::2], strict=True)
+    ):
+        name, small, side = f"blocks.{i}", 4 << i, 8 << i
+        grid = small if convention == "paper" else side
+        rows += [
+            norm(f"{name}.bn1", small, first),
+            row(f"{name}.conv1", side, side, first, hidden, 9),
+            norm(f"{name}.bn2", side, hidden),
+            row(f"{name}.conv2", side, side, hidden, last, 9),
+            row(f"{name}.shortcut", side, grid, first, last, 1),
+        ]
+    side = config.resolution
+    return [*rows, norm("bn", side, widths[-1]), row("to_rgb", side, side, widths[-1], 3, 9)]
+
+
+def count_macs(g: PrunableGenerator) -> int:
+    """Multiply-accumulates for one image, counted while it is made.
+
+    Hooks read the shapes of the tensors that really arrive at each layer; `macs` predicts the same
+    number from the widths alone.
+    """
+    total = 0
+
+    def count(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        nonlocal total
+        grid = inputs[0].shape[2:].numel()  # 1 for a fully connected layer
+        total += module.weight.numel() * grid
+
+    kinds = FullyConnected | StyledConv | ToRGB | Dense | nn.Conv2d
+    layers = [m for m in g.modules() if isinstance(m, kinds)]
+    handles = [layer.register_forward_pre_hook(count) for layer in layers]
+    try:
+        with torch.no_grad(), evaluating(g):
+            g(torch.zeros(1, g.config.z_dim).to(first_parameter(g)))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return total
+
+
+def latency(
+    g: PrunableGenerator, batch_size: int = 1, repeats: int = 20, warmup: int = 3,
+    compiled: bool = False,
+) -> Latency:
+    """Measure the time from z to images on the device that the generator is on.
+
+    Args:
+        g: the generator; stored noise maps are used.
+        batch_size: images per run, >= 1.
+        repeats: runs that are timed, >= 1.
+        warmup: runs before them that are not, >= 0, and >= 1 when compiled.
+        compiled: run it through `torch.compile` (compiling falls into the warm-up).
+
+    Returns:
+        Percentiles over the repeats, in seconds per batch.
+
+    Raises:
+        ValueError: a number out of range.
+    """
+    for name, value, least in (
+        ("batch_size", batch_size, 1), ("repeats", repeats, 1), ("warmup", warmup, int(compiled)),
+    ):
+        if type(value) is not int or value < least:
+            raise ValueError(f"{name}: got {value!r}, expected an integer >= {least}")
+    run = torch.compile(g) if compiled else g
+    z = torch.randn(batch_size, g.config.z_dim, generator=torch.Generator().manual_seed(0))
+    z = z.to(first_parameter(g))
+    with torch.inference_mode(), evaluating(g):
+        seconds = [_seconds(lambda: run(z), z.device) for _ in range(warmup + repeats)][warmup:]
+    p20, p50, p80 = _percentiles(seconds)
+    threads = torch.get_num_threads()
+    return Latency(p20, p50, p80, batch_size, str(z.device), threads, repeats, compiled)
+
+
+def _seconds(run: Callable[[], torch.Tensor], device: torch.device) -> float:
+    start = time.perf_counter()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def _percentiles(values: list[float]) -> tuple[float, float, float]:
+    if len(values) == 1:
+        return (values[0],) * 3
+    p20, _, _, p80 = statistics.quantiles(values, n=5, method="inclusive")
+    return p20, statistics.median(values), p80

@@ -1,0 +1,200 @@
+"""Distances between sets of features and between images: pure arithmetic, no network.
+
+Frechet distance between Gaussians fitted to features of real and generated images (Heusel et
+al. 2017): |mu1 - mu2|^2 + tr(S1 + S2 - 2 (S1^(1/2) S2 S1^(1/2))^(1/2)), here in float64 by
+symmetric eigendecompositions. Precision and recall: the share of one set inside the k-nearest-
+neighbour balls of the other (Kynkaanniemi et al. 2019). PSNR in floating point, over a region or
+a frame. metrics.py applies them to generators; chapter 9 builds them by hand.
+"""
+
+import torch
+
+from ..content import check_mask
+
+
+def mean_iou(
+    predicted: torch.Tensor, truth: torch.Tensor, classes: int = 19
+) -> tuple[float, torch.Tensor]:
+    """Intersection over union of each class over a whole set of images.
+
+    Args:
+        predicted: class ids, any shape.
+        truth: class ids, the same shape.
+        classes: number of classes.
+
+    Returns:
+        The mean over the classes present in truth, and the [classes] values (nan if absent).
+    """
+    pairs = torch.bincount(truth.flatten() * classes + predicted.flatten(), minlength=classes**2)
+    confusion = pairs.reshape(classes, classes).double()
+    hit = confusion.diagonal()
+    union = confusion.sum(0) + confusion.sum(1) - hit
+    values = torch.where(confusion.sum(1) > 0, hit / union, torch.nan)
+    return values.nanmean().item(), values
+
+
+def feature_statistics(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and unbiased covariance of a set of feature vectors.
+
+    Args:
+        features: [N, D], N >= 2.
+
+    Returns:
+        Mean [D] and covariance [D, D], float64.
+
+    Raises:
+        ValueError: features are not [N >= 2, D].
+    """
+    if features.ndim != 2 or features.shape[0] < 2:
+        raise ValueError(f"features must be [N, D] with N >= 2, got {list(features.shape)}")
+    x = features.double()
+    mean = x.mean(0)
+    centred = x - mean
+    return mean, centred.T @ centred / (len(x) - 1)
+
+
+def _symmetric_root(matrix: torch.Tensor) -> torch.Tensor:
+    values, vectors = torch.linalg.eigh(matrix)
+    return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+
+
+def frechet_distance(
+    mean1: torch.Tensor, cov1: torch.Tensor, mean2: torch.Tensor, cov2: torch.Tensor
+) -> float:
+    """Squared Frechet (2-Wasserstein) distance between two Gaussians, in float64.
+
+    Args:
+        mean1: [D], mean of the first Gaussian.
+        cov1: [D, D], its covariance, symmetric positive semi-definite (may be singular).
+        mean2: [D], mean of the second.
+        cov2: [D, D], its covariance.
+
+    Returns:
+        The distance, >= 0; 0 iff the Gaussians are equal (up to rounding).
+
+    Raises:
+        ValueError: shapes do not agree, or a value is not finite.
+    """
+    d = mean1.numel()
+    shapes = [list(t.shape) for t in (mean1, cov1, mean2, cov2)]
+    if shapes != [[d], [d, d], [d], [d, d]]:
+        raise ValueError(f"expected shapes [D], [D, D], [D], [D, D], got {shapes}")
+    m1, s1, m2, s2 = (t.double() for t in (mean1, cov1, mean2, cov2))
+    if not all(t.isfinite().all() for t in (m1, s1, m2, s2)):
+        raise ValueError("means and covariances must be finite")
+    root = _symmetric_root((s1 + s1.T) / 2)
+    product = root @ s2 @ root
+    # S1^(1/2) S2 S1^(1/2) is symmetric and has the eigenvalues of S1 S2: no complex square root.
+    cross = torch.linalg.eigvalsh((product + product.T) / 2).clamp(min=0).sqrt().sum()
+    value = (m1 - m2).square().sum() + s1.trace() + s2.trace() - 2 * cross
+    return max(0.0, value.item())
+
+
+def _radii(features: torch.Tensor, k: int, block: int) -> torch.Tensor:
+    """Distance of each vector to its k-th nearest other vector, [N]."""
+    radii = []
+    for start in range(0, len(features), block):
+        distance = torch.cdist(features[start : start + block], features)
+        rows = torch.arange(len(distance))
+        distance[rows, rows + start] = torch.inf
+        radii.append(distance.kthvalue(k, dim=1).values)
+    return torch.cat(radii)
+
+
+def _coverage(
+    points: torch.Tensor, centres: torch.Tensor, radii: torch.Tensor, block: int
+) -> float:
+    """Share of points inside at least one ball around the centres."""
+    inside = 0
+    for start in range(0, len(points), block):
+        distance = torch.cdist(points[start : start + block], centres)
+        inside += int((distance <= radii).any(1).sum())
+    return inside / len(points)
+
+
+def precision_recall(
+    real: torch.Tensor, fake: torch.Tensor, k: int = 3, block: int = 1024
+) -> tuple[float, float]:
+    """Improved precision and recall (Kynkaanniemi et al. 2019).
+
+    Args:
+        real: [N, D], features of real images.
+        fake: [M, D], features of generated images.
+        k: which neighbour sets the radius of a ball (the paper's k = 3).
+        block: rows of the distance matrix held at once; the result does not depend on it.
+
+    Returns:
+        (precision, recall): the share of fakes inside the reals' balls (fidelity), and of reals
+        inside the fakes' balls (diversity), both in [0, 1].
+
+    Raises:
+        ValueError: shapes do not agree, or k is not in [1, min(N, M) - 1].
+    """
+    if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]:
+        raise ValueError(
+            f"expected [N, D] and [M, D] features, got {list(real.shape)} and {list(fake.shape)}"
+        )
+    smallest = min(len(real), len(fake))
+    if not 1 <= k < smallest:
+        raise ValueError(f"k must be in [1, {smallest - 1}] for {smallest} vectors, got {k}")
+    real, fake = real.double(), fake.double()
+    precision = _coverage(fake, real, _radii(real, k, block), block)
+    recall = _coverage(real, fake, _radii(fake, k, block), block)
+    return precision, recall
+
+
+def feature_distance(real: torch.Tensor, fake: torch.Tensor) -> float:
+    """Frechet distance between the Gaussians of two sets of features [N, D] and [M, D]."""
+    return frechet_distance(*feature_statistics(real), *feature_statistics(fake))
+
+
+def compare_features(real: torch.Tensor, fake: torch.Tensor) -> dict[str, float]:
+    """Frechet distance, precision and recall of features [M, D] against real ones [N, D]."""
+    precision, recall = precision_recall(real, fake)
+    return {
+        "frechet": feature_distance(real, fake), "precision": precision, "recall": recall,
+    }
+
+
+def mask_images(images: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Set everything outside the mask to 0, mid-grey.
+
+    Args:
+        images: [N, 3, H, W] in [-1, 1].
+        mask: [N, 1, H, W], bool.
+
+    Returns:
+        [N, 3, H, W].
+    """
+    return images * check_mask(mask, images)
+
+
+def psnr(
+    a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor | None = None, frame: bool = False
+) -> torch.Tensor:
+    """Peak signal-to-noise ratio of each pair, in dB, computed in floating point.
+
+    With a mask there are two conventions. Over the region (the default) the squared error is
+    averaged over masked pixels. Over the frame it is averaged over all pixels with the outside
+    zeroed, as public scripts do: higher by 10 log10(1 / area). (Those scripts also subtract
+    8-bit arrays, which wraps; nothing here does.)
+
+    Args:
+        a: [N, 3, H, W] in [-1, 1].
+        b: [N, 3, H, W] in [-1, 1].
+        mask: [N, 1, H, W], bool, or None for the whole image.
+        frame: average over the whole frame even with a mask.
+
+    Returns:
+        [N], float64; inf for equal pixels, nan where the region is empty.
+    """
+    error = (a.double() - b.double()).square()
+    if mask is None:
+        mean = error.mean((1, 2, 3))
+    else:
+        inside = check_mask(mask, a)
+        total = (error * inside).sum((1, 2, 3))
+        count = inside.sum((1, 2, 3)) * a.shape[1]
+        mean = total / (a[0].numel() if frame else count)
+    # The peak-to-peak range of [-1, 1] is 2.
+    return 10 * torch.log10(4 / mean)

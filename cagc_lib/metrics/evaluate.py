@@ -1,0 +1,353 @@
+"""How good is a generator: evaluate() -> Report.
+
+Against portraits never trained on, or other real images: Frechet distance, precision and recall
+(distances.py) in the space of the portraits' feature network or of a classifier, so numbers compare
+generators of this book with one another and never with published FIDs. Against a teacher, on the
+same z: L1, PSNR and perceptual distance. Each overall and inside the content mask: everything
+outside it is set to 0, mid-grey, as the paper's masking does. The protocol is the paper's in small:
+truncation 1, random noise maps, 2,000 samples instead of 50,000. Chapter 9.
+"""
+
+import copy
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import MISSING, asdict, dataclass, fields
+from functools import lru_cache
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from ..checkpoints import load_features
+from ..content import ContentSource, check_mask, check_source, content_source, watches_a_generator
+from ..datasets import ImageSource, image_source, render_portraits
+from ..networks import (
+    KINDS,
+    ImageFeatures,
+    PrunableGenerator,
+    first_parameter,
+    kind_of,
+    perceptual_distance,
+)
+from . import costs
+from .distances import compare_features, feature_distance, mask_images, psnr
+
+# Reference portraits: disjoint from every seed the trainers draw (supervised.TRAINING_SEEDS).
+REFERENCE_SEED = 1_500_000_000
+
+
+@dataclass(frozen=True)
+class Report:
+    """What evaluate() measured; content_* inside the content mask, teacher_* against a teacher.
+
+    Distances are Frechet distances in the space of the features used, *_psnr in dB, *_l1 the mean
+    absolute difference on [-1, 1]. teacher_content_psnr averages over the region,
+    teacher_content_psnr_frame over the whole masked frame (see distances.psnr). Fields that were
+    not asked for are None, and so are content distances when no image has any content.
+    content_frechet cuts every image out by its own mask, teacher_content_frechet the generated ones
+    by their teachers': the first sees what is painted beyond the teacher's content, the second not.
+    """
+
+    resolution: int
+    num_samples: int
+    seed: int
+    truncation_psi: float
+    parameters: int
+    macs: int
+    frechet: float
+    precision: float
+    recall: float
+    content_area: float | None = None
+    content_frechet: float | None = None
+    content_precision: float | None = None
+    content_recall: float | None = None
+    teacher_l1: float | None = None
+    teacher_psnr: float | None = None
+    teacher_perceptual: float | None = None
+    teacher_content_l1: float | None = None
+    teacher_content_psnr: float | None = None
+    teacher_content_psnr_frame: float | None = None
+    teacher_content_perceptual: float | None = None
+    teacher_content_frechet: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values; an infinite PSNR becomes the string "inf"."""
+        values = asdict(self)
+        return {key: "inf" if value == math.inf else value for key, value in values.items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Report":
+        """Rebuild a report from to_dict(); ValueError on unknown or missing keys."""
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ValueError(f"report: unknown field {unknown[0]!r}, expected {sorted(known)}")
+        required = [field.name for field in fields(cls) if field.default is MISSING]
+        if missing := [name for name in required if name not in values]:
+            raise ValueError(f"report: field {missing[0]!r} is missing")
+        return cls(**{k: math.inf if v == "inf" else v for k, v in values.items()})
+
+    def to_json(self) -> str:
+        """Return to_dict() as indented JSON text."""
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Report":
+        """Rebuild a report from to_json()."""
+        return cls.from_dict(json.loads(text))
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Features of a set of images, overall and inside the content mask, and the masks' area."""
+
+    whole: torch.Tensor
+    inside: torch.Tensor | None
+    area: float | None
+
+
+def _describe(
+    batches: Iterable[torch.Tensor], network: ImageFeatures, content: ContentSource | None
+) -> _Sums:
+    whole, inside, areas = [], [], []
+    for images in batches:
+        whole.append(network.embed(images).cpu())
+        if content is not None:
+            mask = check_mask(content(images), images)
+            inside.append(network.embed(mask_images(images, mask)).cpu())
+            areas.append(mask.float().mean((1, 2, 3)).cpu())
+    return _Sums(
+        torch.cat(whole),
+        torch.cat(inside) if inside else None,
+        torch.cat(areas).mean().item() if areas else None,
+    )
+
+
+@lru_cache(maxsize=8)
+def _reference(
+    num_samples: int,
+    resolution: int,
+    batch_size: int,
+    network: ImageFeatures,
+    content: ContentSource | None,
+    device: torch.device,
+) -> _Sums:
+    """Features of the reference portraits, kept in memory: they are the same for every network."""
+
+    def batches() -> Iterator[torch.Tensor]:
+        for start in range(0, num_samples, batch_size):
+            n = min(batch_size, num_samples - start)
+            seeds = range(REFERENCE_SEED + start, REFERENCE_SEED + start + n)
+            yield render_portraits(seeds, resolution, device).images
+
+    return _describe(batches(), network, content)
+
+
+class _TeacherDistance:
+    """Running means of a student's distances to its teacher, overall and inside the content."""
+
+    def __init__(self, network: ImageFeatures, content: ContentSource | None) -> None:
+        self.network, self.content = network, content
+        self.values: dict[str, list[torch.Tensor]] = {}
+        self.inside: list[torch.Tensor] = []
+
+    def _append(self, name: str, values: torch.Tensor) -> None:
+        self.values.setdefault(f"teacher_{name}", []).append(values.double().cpu())
+
+    def add(self, student: torch.Tensor, teacher: torch.Tensor) -> None:
+        """Compare one batch of images [N, 3, R, R] of the same z; the mask is the teacher's."""
+        self._append("l1", (student - teacher).abs().mean((1, 2, 3)))
+        self._append("psnr", psnr(student, teacher))
+        self._append("perceptual", perceptual_distance(self.network, student, teacher))
+        if self.content is None:
+            return
+        mask = check_mask(self.content(teacher), teacher)
+        s, t = mask_images(student, mask), mask_images(teacher, mask)
+        pixels = mask.sum((1, 2, 3)) * student.shape[1]
+        self._append("content_l1", (s - t).abs().sum((1, 2, 3)) / pixels)
+        self._append("content_psnr", psnr(student, teacher, mask))
+        self._append("content_psnr_frame", psnr(student, teacher, mask, frame=True))
+        self._append("content_perceptual", perceptual_distance(self.network, s, t))
+        self.inside.append(self.network.embed(s).cpu())
+
+    def means(self) -> dict[str, float | None]:
+        """Means over images; those without content count only overall, None if all are such."""
+        means = {name: torch.cat(v).nanmean().item() for name, v in self.values.items()}
+        return {name: None if math.isnan(value) else value for name, value in means.items()}
+
+
+def sample_inputs(
+    g: PrunableGenerator, num_samples: int, seed: int, batch_size: int
+) -> Iterator[tuple[torch.Tensor, list[torch.Tensor]]]:
+    """Latents and noise maps for measuring, drawn on the CPU: the same on every device.
+
+    Sample i has the same z and noise whatever the batch size.
+
+    Args:
+        g: fixes z_dim and the noise maps' sizes.
+        num_samples: how many samples in all.
+        seed: decides them.
+        batch_size: samples a batch; the last may be smaller.
+
+    Yields:
+        z [n, z_dim] and the noise maps [n, 1, s, s] of an image, on the generator's device.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    config = g.config
+    sides = config.noise_sides
+    sizes = [config.z_dim, *(side**2 for side in sides)]
+    for start in range(0, num_samples, batch_size):
+        n = min(batch_size, num_samples - start)
+        rows = [torch.randn(sum(sizes), generator=generator) for _ in range(n)]
+        z, *maps = torch.stack(rows).to(first_parameter(g).device).split(sizes, dim=1)
+        yield z, [m.reshape(n, 1, s, s) for m, s in zip(maps, sides, strict=True)]
+
+
+@torch.no_grad()
+def evaluate(
+    g: PrunableGenerator,
+    num_samples: int = 2000,
+    seed: int = 0,
+    content: str | ContentSource | None = None,
+    teacher: PrunableGenerator | None = None,
+    batch_size: int = 50,
+    truncation_psi: float = 1.0,
+    device: torch.device | str | None = None,
+    progress: bool = False,
+    reference: str | ImageSource = "portraits",
+    features: ImageFeatures | None = None,
+) -> Report:
+    """Measure a generator against real images and, if given, against its teacher.
+
+    The paper's protocol in small: truncation 1, random noise maps, the same z (and here the same
+    noise, so that only the networks differ) for teacher and student. Content masks come from the
+    images compared: the generated and the reference images for Frechet distance and
+    precision/recall, the teacher's image for distances to it.
+
+    Args:
+        g: the generator, moved to device and back.
+        num_samples: generated images, and as many reference images.
+        seed: decides z and noise. The reference images are always the same.
+        content: a content source or its name, or None for the overall numbers only. Not
+            "attention", which knows one generator's images only.
+        teacher: a generator of the same resolution and z_dim, or None.
+        batch_size: images at once; no result depends on it beyond rounding.
+        truncation_psi: pulls w toward w_avg; the protocol says 1.
+        device: where to compute; None is where g is.
+        progress: show a progress bar.
+        reference: "portraits", a folder of images, or a source of them, from its position 0.
+        features: the network whose features are compared; None is the portraits'.
+
+    Returns:
+        A Report.
+
+    Raises:
+        ValueError: num_samples below 5, fewer images in the reference folder, a teacher of another
+            resolution or z_dim, or content that is no source or watches a generator.
+    """
+    _check_request(g, num_samples, batch_size, teacher, content)
+    source = None if reference == "portraits" else reference
+    if isinstance(source, str):
+        source = _folder(source, g.config.resolution, num_samples)
+    if isinstance(content, str):
+        content = content_source(content)
+    device = first_parameter(g).device if device is None else torch.device(device)
+    g = copy.deepcopy(g).to(device).eval()
+    teacher = None if teacher is None else copy.deepcopy(teacher).to(device).eval()
+    network = load_features(device) if features is None else features.to(device)
+    return _measure(
+        g, teacher, content, num_samples, seed, batch_size, truncation_psi, device, progress,
+        source, network,
+    )
+
+
+def _folder(folder: str, resolution: int, num_samples: int) -> ImageSource:
+    """Open a folder that holds enough images: one shown twice is its own nearest neighbour."""
+    source = image_source(folder, resolution)
+    if len(source) < num_samples:
+        raise ValueError(
+            f"reference: got {len(source)} images in {folder}, expected at least {num_samples}, "
+            "the number of samples"
+        )
+    return source
+
+
+def _check_request(
+    g: PrunableGenerator, num_samples: int, batch_size: int, teacher: PrunableGenerator | None,
+    content: str | ContentSource | None,
+) -> None:
+    if num_samples < 5:
+        raise ValueError(f"num_samples: got {num_samples}, expected at least 5")
+    if batch_size < 1:
+        raise ValueError(f"batch_size: got {batch_size}, expected at least 1")
+    if teacher is not None and kind_of(teacher.config) != kind_of(g.config):
+        got, expected = (KINDS[kind_of(network.config)].title for network in (teacher, g))
+        raise ValueError(f"teacher: got a {got} network, expected the generator's kind, {expected}")
+    if teacher is not None and (teacher.config.resolution, teacher.config.z_dim) != (
+        g.config.resolution,
+        g.config.z_dim,
+    ):
+        raise ValueError(
+            f"teacher: got resolution {teacher.config.resolution} and z_dim "
+            f"{teacher.config.z_dim}, expected {g.config.resolution} and {g.config.z_dim}"
+        )
+    if content is not None and not isinstance(content, str):
+        check_source(content)
+    if content == "attention" or watches_a_generator(content):
+        raise ValueError(
+            "content: got a source that knows one generator's last images only, expected one for "
+            "any images"
+        )
+
+
+def _measure(
+    g: PrunableGenerator,
+    teacher: PrunableGenerator | None,
+    content: ContentSource | None,
+    num_samples: int,
+    seed: int,
+    batch_size: int,
+    truncation_psi: float,
+    device: torch.device,
+    progress: bool,
+    source: ImageSource | None,
+    network: ImageFeatures,
+) -> Report:
+    """Do what `evaluate` describes, with checked arguments and networks already on the device."""
+    resolution = g.config.resolution
+    distance = _TeacherDistance(network, content)
+
+    def batches() -> Iterator[torch.Tensor]:
+        inputs = sample_inputs(g, num_samples, seed, batch_size)
+        total = math.ceil(num_samples / batch_size)
+        for z, noise in tqdm(inputs, total=total, disable=not progress, unit="batch"):
+            images = g(z, truncation_psi, noise)
+            if teacher is not None:
+                distance.add(images, teacher(z, truncation_psi, noise))
+            yield images
+
+    fake = _describe(batches(), network, content)
+    if source is None:
+        real = _reference(num_samples, resolution, batch_size, network, content, device)
+    else:
+        starts = range(0, num_samples, batch_size)
+        counts = [min(batch_size, num_samples - start) for start in starts]
+        drawn = (source(s, n).to(device) for s, n in zip(starts, counts, strict=True))
+        real = _describe(drawn, network, content)
+    values = compare_features(real.whole, fake.whole)
+    if content is not None:
+        inside = compare_features(real.inside, fake.inside)
+        values |= {f"content_{k}": v for k, v in inside.items()} | {"content_area": fake.area}
+    if distance.inside:
+        fake_inside = torch.cat(distance.inside)
+        values["teacher_content_frechet"] = feature_distance(real.inside, fake_inside)
+    return Report(
+        resolution=resolution,
+        num_samples=num_samples,
+        seed=seed,
+        truncation_psi=truncation_psi,
+        parameters=costs.parameters(g),
+        macs=costs.macs(g),
+        **values,
+        **distance.means(),
+    )

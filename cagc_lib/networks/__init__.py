@@ -1,0 +1,71 @@
+"""Chapters 2, 8 and 11: every network there is, as an `nn.Module`, and what they have in common.
+
+Generators and discriminators of StyleGAN2 and SN-GAN, by kind; the small networks that read images:
+parser, features, classifier. `protocol` states what the road asks of any generator and of anything
+that looks at images. Nothing here reads a file or trains.
+"""
+
+from .classifier import Classifier
+from .discriminator import Discriminator, DiscriminatorConfig, r1_penalty
+from .features import FeatureNetwork, appearance, perceptual_distance
+from .generator import (
+    MAPPING_LR_MULTIPLIER,
+    FullyConnected,
+    Generator,
+    GeneratorConfig,
+    StyledConv,
+    ToRGB,
+)
+from .kinds import KINDS, build, kind_of, matching_discriminator
+from .parser import Parser
+from .protocol import (
+    Config,
+    ImageFeatures,
+    Lineage,
+    PrunableGenerator,
+    Shapes,
+    check_images,
+    check_positive,
+    evaluating,
+    first_parameter,
+)
+from .sngan import Dense, SNGANConfig, SNGANGenerator, UpBlock
+from .sngan_discriminator import SNGANDiscriminator, SNGANDiscriminatorConfig
+from .standard_features import StandardFeatures
+
+__all__ = [
+    "KINDS",
+    "MAPPING_LR_MULTIPLIER",
+    "Classifier",
+    "Config",
+    "Dense",
+    "Discriminator",
+    "DiscriminatorConfig",
+    "FeatureNetwork",
+    "FullyConnected",
+    "Generator",
+    "GeneratorConfig",
+    "ImageFeatures",
+    "Lineage",
+    "Parser",
+    "PrunableGenerator",
+    "SNGANConfig",
+    "SNGANDiscriminator",
+    "SNGANDiscriminatorConfig",
+    "SNGANGenerator",
+    "Shapes",
+    "StandardFeatures",
+    "StyledConv",
+    "ToRGB",
+    "UpBlock",
+    "appearance",
+    "build",
+    "check_images",
+    "check_positive",
+    "evaluating",
+    "first_parameter",
+    "kind_of",
+    "matching_discriminator",
+    "perceptual_distance",
+    "r1_penalty",
+]

@@ -1,0 +1,268 @@
+"""The SN-GAN generator: a residual network for small images, z -> images.
+
+    x = dense(z)                                              [C_0, 4, 4]
+    x = conv2(relu(bn2(conv1(up(relu(bn1(x))))))) + up(shortcut(x))       per up-block, side doubled
+    image = tanh(conv(relu(bn(x))))                           [3, R, R]
+
+Miyato et al. 2018 (arXiv 1802.05957), section 3 and table 4, as in the authors' code for CIFAR-10;
+unconditional. z: [N, z_dim], images: [N, 3, R, R] in [-1, 1]. Any widths are allowed. A block's
+two branches are added, so `conv2` and `shortcut` share one width. The layers that read a width
+lie behind a batch norm of that width, but for the shortcut. Chapter 11.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.optim.swa_utils import update_bn
+
+from .generator import NOISE_MODES
+from .protocol import Lineage, NetworkConfig, check_positive
+
+# latents at a time when statistics are measured
+STATISTICS_BATCH = 100
+# part of up-block i -> its axes over channels, as (axis, width - 2i)
+_BLOCK_AXES = {
+    "bn1": ((0, 0),),
+    "bn2": ((0, 1),),
+    "conv1.weight": ((0, 1), (1, 0)),
+    "conv1.bias": ((0, 1),),
+    "conv2.weight": ((0, 2), (1, 1)),
+    "conv2.bias": ((0, 2),),
+    "shortcut.weight": ((0, 2), (1, 0)),
+    "shortcut.bias": ((0, 2),),
+}
+_BLOCK = re.compile(
+    r"synthesis\.blocks\.(\d+)\.(?:(bn[12])\.(?:weight|bias|running_mean|running_var)|"
+    r"((?:conv[12]|shortcut)\.(?:weight|bias)))"
+)
+
+
+@dataclass(frozen=True)
+class SNGANConfig(NetworkConfig):
+    """What fixes an SN-GAN generator's shapes; the defaults are the paper's for CIFAR-10.
+
+    Args:
+        resolution: side of the square image, a power of two from 8 to 1024.
+        channels: the width of the 4x4 start, then of every up-block its hidden width and the width
+            of its output, from low to high resolution: 2 * log2(resolution) - 3 numbers.
+        z_dim: size of the latent space.
+    """
+
+    what = "SN-GAN config"
+
+    resolution: int = 32
+    channels: tuple[int, ...] = (256,) * 7
+    z_dim: int = 128
+
+    def __post_init__(self) -> None:
+        self.check_shapes(2 * self.levels - 3)
+        check_positive("z_dim", self.z_dim)
+
+    @property
+    def w_dim(self) -> int:
+        """The latent is used as it is: w is z."""
+        return self.z_dim
+
+    @property
+    def num_ws(self) -> int:
+        """The whole image takes one latent."""
+        return 1
+
+    @property
+    def noise_sides(self) -> tuple[int, ...]:
+        """No layer takes a noise map."""
+        return ()
+
+
+class Dense(nn.Module):
+    """The latent as 4x4 maps, [N, z_dim] -> [N, C, 4, 4]; weight [C, 4, 4, z_dim]."""
+
+    def __init__(self, z_dim: int, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(channels, 4, 4, z_dim))
+        self.bias = nn.Parameter(torch.zeros(channels, 4, 4))
+        # Glorot's bound of the matrix that this is: fan in z_dim, fan out 16 C
+        bound = math.sqrt(6 / (z_dim + 16 * channels))
+        nn.init.uniform_(self.weight, -bound, bound)
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        """Map z [N, z_dim] to [N, C, 4, 4]."""
+        return F.linear(z, self.weight.flatten(0, 2), self.bias.flatten()).unflatten(
+            1, self.bias.shape
+        )
+
+
+class UpBlock(nn.Module):
+    """Batch norm, ReLU and convolution twice, beside a 1x1 shortcut; doubles the size."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.conv1 = glorot_conv(inputs, hidden, 3, gain=math.sqrt(2))
+        self.bn2 = nn.BatchNorm2d(hidden)
+        self.conv2 = glorot_conv(hidden, outputs, 3, gain=math.sqrt(2))
+        self.shortcut = glorot_conv(inputs, outputs, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map [N, inputs, H, W] to [N, outputs, 2H, 2W]."""
+        y = self.conv1(_enlarge(F.relu(self.bn1(x))))
+        y = self.conv2(F.relu(self.bn2(y)))
+        # a 1x1 convolution and a nearest enlargement commute; this order costs a quarter
+        return y + _enlarge(self.shortcut(x))
+
+
+class SNGANSynthesis(nn.Module):
+    """Latent -> image, from 4x4 up to full resolution."""
+
+    def __init__(self, config: SNGANConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = config.channels
+        self.dense = Dense(config.z_dim, widths[0])
+        self.blocks = nn.ModuleList(
+            UpBlock(*widths[i : i + 3]) for i in range(0, len(widths) - 1, 2)
+        )
+        self.bn = nn.BatchNorm2d(widths[-1])
+        self.to_rgb = glorot_conv(widths[-1], 3, 3)
+
+    def forward(
+        self,
+        w: torch.Tensor,
+        noise: str | Sequence[torch.Tensor] = "const",
+        return_rgbs: bool = False,
+    ) -> torch.Tensor | list[torch.Tensor]:
+        """Render images.
+
+        Args:
+            w: the latent [N, z_dim], or [N, 1, z_dim].
+            noise: "const", "random", "none" or no maps: all the same, as no layer takes noise.
+            return_rgbs: return a list of the one image instead.
+
+        Returns:
+            [N, 3, R, R] in [-1, 1], or that in a list.
+
+        Raises:
+            ValueError: a w of another shape, an unknown noise, noise maps.
+        """
+        z_dim = self.config.z_dim
+        if w.ndim not in (2, 3) or w.shape[1:] not in ((z_dim,), (1, z_dim)):
+            raise ValueError(
+                f"w: got shape {list(w.shape)}, expected [N, {z_dim}] or [N, 1, {z_dim}]"
+            )
+        if isinstance(noise, str):
+            if noise not in NOISE_MODES:
+                raise ValueError(f"noise: got {noise!r}, expected one of {', '.join(NOISE_MODES)}")
+        elif len(noise):
+            raise ValueError(f"noise: got {len(noise)} maps, expected none for an SN-GAN")
+        x = self.dense(w.flatten(1)).contiguous(memory_format=torch.channels_last)
+        for block in self.blocks:
+            x = block(x)
+        image = self.to_rgb(F.relu(self.bn(x))).tanh()
+        return [image] if return_rgbs else image
+
+
+class SNGANGenerator(nn.Module):
+    """The generator, in the form that StyleGAN2's has: an identity for a mapping, and synthesis.
+
+    Attributes:
+        config: the shapes.
+        lineage: None, or for a pruned network which of the teacher's channels it holds.
+    """
+
+    mean_samples = 1_000
+
+    def __init__(self, config: SNGANConfig, lineage: Lineage | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.lineage = lineage
+        self.mapping = nn.Identity()
+        self.synthesis = SNGANSynthesis(config)
+
+    def forward(
+        self,
+        z: torch.Tensor,
+        truncation_psi: float = 1.0,
+        noise: str | Sequence[torch.Tensor] = "const",
+    ) -> torch.Tensor:
+        """Map z [N, z_dim] to images [N, 3, R, R]; psi < 1 pulls z toward its mean, 0."""
+        return self.synthesis(z * truncation_psi if truncation_psi != 1 else z, noise=noise)
+
+    @property
+    def readers(self) -> tuple[tuple[str, ...], ...]:
+        """Per width, the weights of `synthesis` that read it."""
+        names: list[tuple[str, ...]] = []
+        for i in range(len(self.synthesis.blocks)):
+            block = f"blocks.{i}"
+            names.append((f"{block}.conv1.weight", f"{block}.shortcut.weight"))
+            names.append((f"{block}.conv2.weight",))
+        return (*names, ("to_rgb.weight",))
+
+    @property
+    def writers(self) -> tuple[tuple[str, ...], ...]:
+        """Per width, the weights of `synthesis` that write it: two tied by each block's sum."""
+        names: list[tuple[str, ...]] = [("dense.weight",)]
+        for i in range(len(self.synthesis.blocks)):
+            block = f"blocks.{i}"
+            names.append((f"{block}.conv1.weight",))
+            names.append((f"{block}.conv2.weight", f"{block}.shortcut.weight"))
+        return tuple(names)
+
+    @staticmethod
+    def sliced_axes(name: str) -> tuple[tuple[int, int], ...]:
+        """Say which axes of a state tensor run over channels: see `generator.sliced_axes`.
+
+        Batch norm's parameters and statistics go with the channels they normalise. The width that
+        the last batch norm and `to_rgb` read is numbered -1.
+        """
+        if name in ("synthesis.dense.weight", "synthesis.dense.bias"):
+            return ((0, 0),)
+        if name == "synthesis.to_rgb.weight":
+            return ((1, -1),)
+        if re.fullmatch(r"synthesis\.bn\.(weight|bias|running_mean|running_var)", name):
+            return ((0, -1),)
+        match = _BLOCK.fullmatch(name)
+        if match is None:
+            return ()
+        axes = _BLOCK_AXES[match[2] or match[3]]
+        return tuple((axis, 2 * int(match[1]) + offset) for axis, offset in axes)
+
+    def effective_factor(self, name: str, w: torch.Tensor) -> torch.Tensor:
+        """Sum over samples of what a weight is multiplied with: 1 each, as it is used as it is."""
+        return torch.tensor(float(len(w)), dtype=torch.float64, device=w.device)
+
+    def gains(self, w: torch.Tensor) -> list[torch.Tensor]:
+        """Per width, the factor [C_k] that its batch norm gives every channel, whatever the w."""
+        return list(self.gain_weights)
+
+    @property
+    def gain_weights(self) -> list[nn.Parameter]:
+        """Per width, the weight [C_k] of its batch norm."""
+        norms = [bn for block in self.synthesis.blocks for bn in (block.bn1, block.bn2)]
+        return [bn.weight for bn in (*norms, self.synthesis.bn)]
+
+    @torch.no_grad()
+    def update_means(self, z: torch.Tensor) -> None:
+        """Measure the batch norms' statistics on the images of z [N, z_dim]; no weight changes.
+
+        A moving average of weights and a pruned network hold statistics of other weights.
+        """
+        update_bn(z.split(STATISTICS_BATCH), self)
+
+
+def glorot_conv(
+    inputs: int, outputs: int, kernel: int, gain: float = 1.0, layer: type[nn.Conv2d] = nn.Conv2d
+) -> nn.Conv2d:
+    """Make a same-size convolution with Glorot's uniform weights times gain, and zero bias."""
+    conv = layer(inputs, outputs, kernel, padding=kernel // 2)
+    nn.init.xavier_uniform_(conv.weight, gain)
+    nn.init.zeros_(conv.bias)
+    return conv
+
+
+def _enlarge(x: torch.Tensor) -> torch.Tensor:
+    return F.interpolate(x, scale_factor=2, mode="nearest")

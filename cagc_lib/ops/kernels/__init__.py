@@ -1,0 +1,1 @@
+"""The operators' Triton twins, each in a file of its operator's name. Chapter 4."""

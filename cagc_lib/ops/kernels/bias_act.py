@@ -1,0 +1,245 @@
+"""The tail of a layer in Triton: noise, bias, activation, gain and clamp in one pass; its gradient.
+
+    y = clamp(gain * lrelu(x + noise + bias))
+    dy/dx = gain * (1 where y > 0, else slope), and 0 where |y| has reached the clamp
+
+The gradient reads the output alone and is linear in what it multiplies, so that its own gradient is
+the same pass again. Slope 1 is the linear activation. Chapter 4.
+"""
+
+import torch
+import triton
+import triton.language as tl
+
+from ..bias_act import SLOPE
+from .tools import INTERPRETED, accumulator, block, empty_like, strides
+
+PIXELS, CHANNELS = (4096, 256) if INTERPRETED else (64, 32)
+SLOPES = {"lrelu": SLOPE, "linear": 1.0}
+
+
+@triton.jit
+def _bias_act(
+    x, bias, noise, out, channels, pixels, x_n, x_c, x_p, out_n, out_c, out_p, noise_n, tiles,
+    GAIN: tl.constexpr, SLOPE: tl.constexpr, CLAMP: tl.constexpr, HAS_BIAS: tl.constexpr,
+    HAS_NOISE: tl.constexpr, ACC: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
+):
+    """One program a sample, BP pixels and BC channels."""
+    n = (tl.program_id(0) // tiles).to(tl.int64)
+    p = tl.program_id(0) % tiles * BP + tl.arange(0, BP)
+    c = tl.program_id(1) * BC + tl.arange(0, BC)
+    inside = (p < pixels)[:, None] & (c < channels)[None, :]
+    place = n * x_n + (p * x_p)[:, None] + (c * x_c)[None, :]
+    value = tl.load(x + place, mask=inside, other=0.0).to(ACC)
+    if HAS_NOISE:
+        value += tl.load(noise + n * noise_n + p, mask=p < pixels, other=0.0).to(ACC)[:, None]
+    if HAS_BIAS:
+        value += tl.load(bias + c, mask=c < channels, other=0.0).to(ACC)[None, :]
+    value = tl.where(value > 0, value, value * SLOPE) * GAIN
+    if CLAMP is not None:
+        limit = tl.full((BP, BC), CLAMP, ACC)
+        value = tl.minimum(tl.maximum(value, -limit), limit)
+    place = n * out_n + (p * out_p)[:, None] + (c * out_c)[None, :]
+    tl.store(out + place, value.to(out.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _tail_gradient(
+    g, y, out, bias_sums, noise_sums, bias, noise, dots, channels, pixels,
+    g_n, g_c, g_p, y_n, y_c, y_p, out_n, out_c, out_p, noise_n, tiles,
+    GAIN: tl.constexpr, SLOPE: tl.constexpr, CLAMP: tl.constexpr, HAS_BIAS: tl.constexpr,
+    HAS_NOISE: tl.constexpr, DOTS: tl.constexpr, ACC: tl.constexpr,
+    BLOCKS: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
+):
+    """One program a sample and BP pixels, over all channels.
+
+    bias_sums [N, tiles, channels] are sums over the tile's pixels, noise_sums [N, pixels] over the
+    channels. With DOTS, dots [N, tiles, channels] are sums of the gradient times the tail's input
+    less noise and bias, which y gives back wherever the gradient is not 0.
+    """
+    n = (tl.program_id(0) // tiles).to(tl.int64)
+    tile = tl.program_id(0) % tiles
+    p = tile * BP + tl.arange(0, BP)
+    over_channels = tl.zeros((BP,), ACC)
+    for step in range(BLOCKS):
+        c = step * BC + tl.arange(0, BC)
+        inside = (p < pixels)[:, None] & (c < channels)[None, :]
+        place = n * g_n + (p * g_p)[:, None] + (c * g_c)[None, :]
+        value = tl.load(g + place, mask=inside, other=0.0).to(ACC)
+        place = n * y_n + (p * y_p)[:, None] + (c * y_c)[None, :]
+        result = tl.load(y + place, mask=inside, other=0.0).to(ACC)
+        value = tl.where(result > 0, value, value * SLOPE) * GAIN
+        if CLAMP is not None:
+            value = tl.where(tl.abs(result) < tl.full((BP, BC), CLAMP, ACC), value, 0.0)
+        place = n * out_n + (p * out_p)[:, None] + (c * out_c)[None, :]
+        tl.store(out + place, value.to(out.dtype.element_ty), mask=inside)
+        sums = bias_sums + (n * tiles + tile) * channels + c
+        tl.store(sums, tl.sum(value, 0), mask=c < channels)
+        over_channels += tl.sum(value, 1)
+        if DOTS:
+            before = tl.where(result > 0, result, result / SLOPE) / GAIN
+            if HAS_BIAS:
+                before -= tl.load(bias + c, mask=c < channels, other=0.0).to(ACC)[None, :]
+            if HAS_NOISE:
+                maps = tl.load(noise + n * noise_n + p, mask=p < pixels, other=0.0)
+                before -= maps.to(ACC)[:, None]
+            sums = dots + (n * tiles + tile) * channels + c
+            tl.store(sums, tl.sum(value * before, 0), mask=c < channels)
+    tl.store(noise_sums + n * pixels + p, over_channels, mask=p < pixels)
+
+
+def _flat(x: torch.Tensor) -> torch.Tensor:
+    """[N, C, ...] as [N, C, P], without a copy where the pixels lie evenly."""
+    if x.ndim == 2:
+        return x.unsqueeze(2)
+    try:
+        return x.view(*x.shape[:2], -1)
+    except RuntimeError:
+        return x.contiguous().view(*x.shape[:2], -1)
+
+
+@torch.library.custom_op("cagc::bias_act", mutates_args=())
+def tail(
+    x: torch.Tensor, bias: torch.Tensor | None, noise: torch.Tensor | None, slope: float,
+    gain: float, clamp: float | None,
+) -> torch.Tensor:
+    """clamp(gain * lrelu(x + noise + bias)); noise [1 or N, 1, ...]."""
+    n, channels = x.shape[:2]
+    out = empty_like(x, *x.shape)
+    x_, out_ = _flat(x), _flat(out)
+    pixels = x_.shape[2]
+    bp, bc = block(pixels, PIXELS), block(channels, CHANNELS)
+    tiles = triton.cdiv(pixels, bp)
+    noise_ = x if noise is None else noise.contiguous()
+    bias = None if bias is None else bias.contiguous()
+    _bias_act[(n * tiles, triton.cdiv(channels, bc))](
+        x=x_, bias=x if bias is None else bias, noise=noise_, out=out_, channels=channels,
+        pixels=pixels, **strides("x", x_, "ncp"), **strides("out", out_, "ncp"),
+        noise_n=0 if len(noise_) == 1 else pixels, tiles=tiles, GAIN=gain, SLOPE=slope,
+        CLAMP=clamp, HAS_BIAS=bias is not None, HAS_NOISE=noise is not None,
+        ACC=accumulator(x.dtype), BP=bp, BC=bc,
+    )
+    return out
+
+
+@tail.register_fake
+def _(x, bias, noise, slope, gain, clamp):
+    return empty_like(x, *x.shape)
+
+
+def _launch_gradient(
+    g: torch.Tensor, y: torch.Tensor, bias: torch.Tensor | None, noise: torch.Tensor | None,
+    slope: float, gain: float, clamp: float | None, dots: bool,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Launch `_tail_gradient`; return the gradient and its sums, the last unset without `dots`."""
+    n, channels = y.shape[:2]
+    out = empty_like(y, *y.shape)
+    g_, y_, out_ = _flat(g), _flat(y), _flat(out)
+    pixels = y_.shape[2]
+    bp, bc = block(pixels, PIXELS), block(channels, CHANNELS)
+    tiles = triton.cdiv(pixels, bp)
+    kind = torch.promote_types(y.dtype, torch.float32)
+    bias_sums = y.new_empty(n, tiles, channels, dtype=kind)
+    sums = torch.empty_like(bias_sums) if dots else bias_sums
+    noise_sums = y.new_empty(n, 1, *y.shape[2:], dtype=kind)
+    bias, noise = (None if t is None else t.contiguous() for t in (bias, noise))
+    _tail_gradient[(n * tiles,)](
+        g=g_, y=y_, out=out_, bias_sums=bias_sums, noise_sums=noise_sums,
+        bias=y if bias is None else bias, noise=y if noise is None else noise, dots=sums,
+        channels=channels, pixels=pixels, **strides("g", g_, "ncp"), **strides("y", y_, "ncp"),
+        **strides("out", out_, "ncp"),
+        noise_n=0 if noise is None or len(noise) == 1 else pixels, tiles=tiles, GAIN=gain,
+        SLOPE=slope, CLAMP=clamp, HAS_BIAS=bias is not None, HAS_NOISE=noise is not None,
+        DOTS=dots, ACC=accumulator(y.dtype), BLOCKS=triton.cdiv(channels, bc), BP=bp, BC=bc,
+    )
+    return out, bias_sums.sum((0, 1)), noise_sums, sums.sum(1)
+
+
+@torch.library.custom_op("cagc::tail_gradient", mutates_args=())
+def tail_gradient(
+    g: torch.Tensor, y: torch.Tensor, slope: float, gain: float, clamp: float | None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Gradients of the tail's input, bias [C] and noise [N, 1, ...] from that of its output y."""
+    return _launch_gradient(g, y, None, None, slope, gain, clamp, False)[:3]
+
+
+@tail_gradient.register_fake
+def _(g, y, slope, gain, clamp):
+    kind = torch.promote_types(y.dtype, torch.float32)
+    return empty_like(y, *y.shape), y.new_empty(y.shape[1], dtype=kind), y.new_empty(
+        y.shape[0], 1, *y.shape[2:], dtype=kind
+    )
+
+
+@torch.library.custom_op("cagc::tail_gradients", mutates_args=())
+def tail_gradients(
+    g: torch.Tensor, y: torch.Tensor, bias: torch.Tensor | None, noise: torch.Tensor | None,
+    slope: float, gain: float, clamp: float | None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """`tail_gradient` and sums over pixels [N, C] of it times the tail's input less noise and bias.
+
+    Those are the gradient of a scale of the input, times the scale. Not differentiable.
+    """
+    return _launch_gradient(g, y, bias, noise, slope, gain, clamp, True)
+
+
+@tail_gradients.register_fake
+def _(g, y, bias, noise, slope, gain, clamp):
+    kind = torch.promote_types(y.dtype, torch.float32)
+    return (
+        empty_like(y, *y.shape), y.new_empty(y.shape[1], dtype=kind),
+        y.new_empty(y.shape[0], 1, *y.shape[2:], dtype=kind),
+        y.new_empty(y.shape[:2], dtype=kind),
+    )
+
+
+def _save_tail(ctx, inputs: tuple, output: torch.Tensor) -> None:
+    """Keep the output and the tail's settings."""
+    _, bias, noise, *settings = inputs
+    ctx.settings = settings
+    ctx.kinds = [None if t is None else (t.shape, t.dtype) for t in (bias, noise)]
+    ctx.save_for_backward(output)
+
+
+def _tail_backward(ctx, g: torch.Tensor) -> tuple:
+    (y,) = ctx.saved_tensors
+    grad, bias, noise = tail_gradient(g, y, *ctx.settings)
+    bias, noise = reduced(bias, ctx.kinds[0]), reduced(noise, ctx.kinds[1])
+    return grad, bias, noise, None, None, None
+
+
+def reduced(sums: torch.Tensor, kind: tuple[torch.Size, torch.dtype] | None) -> torch.Tensor | None:
+    """Sums over what the parameter was broadcast along, in its shape and type."""
+    if kind is None:
+        return None
+    shape, dtype = kind
+    return sums.sum_to_size(shape).to(dtype)
+
+
+def _save_gradient(ctx, inputs: tuple, output: tuple) -> None:
+    _, y, *settings = inputs
+    ctx.settings = settings
+    ctx.save_for_backward(y)
+
+
+def _gradient_backward(
+    ctx, g: torch.Tensor, bias: torch.Tensor, noise: torch.Tensor
+) -> tuple:
+    (y,) = ctx.saved_tensors
+    # the operator is linear in g; y only chooses between two slopes
+    total = g + bias.view(-1, *[1] * (y.ndim - 2)) + noise
+    return tail_gradient(total.to(y.dtype), y, *ctx.settings)[0], None, None, None, None
+
+
+tail.register_autograd(_tail_backward, setup_context=_save_tail)
+tail_gradient.register_autograd(_gradient_backward, setup_context=_save_gradient)
+
+
+def bias_act_triton(
+    x: torch.Tensor, bias: torch.Tensor | None, act: str, gain: float, clamp: float | None,
+    noise: torch.Tensor | None,
+) -> torch.Tensor:
+    """Run the tail, with the arguments of the reference."""
+    if noise is not None and (noise.ndim != x.ndim or noise.shape[1:] != (1, *x.shape[2:])):
+        x, noise = x + noise, None
+    return tail(x, bias, noise, SLOPES[act], gain, clamp)

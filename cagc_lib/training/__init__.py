@@ -1,0 +1,39 @@
+"""Chapters 7, 8 and 11: networks learn: teachers, students, and the small ones that read images.
+
+`config` says how, `state` holds what changes, `steps` do it, `loop` runs them in a run folder;
+`calibration` repairs a pruned network's statistics without any step.
+"""
+
+from .adversarial import discriminator_loss, generator_loss, path_lengths
+from .calibration import LayerDrift, calibrate, layer_drift
+from .config import SNGAN_RECIPE, TrainConfig
+from .loop import check_lessons, train_student, train_teacher
+from .recognition import accuracy, train_classifier, train_features, train_parser
+from .state import TrainState
+from .steps import Lesson, Steps, proximal_step
+from .supervised import HELD_OUT_SEED, augment, gaussian_blur
+
+__all__ = [
+    "HELD_OUT_SEED",
+    "SNGAN_RECIPE",
+    "LayerDrift",
+    "Lesson",
+    "Steps",
+    "TrainConfig",
+    "TrainState",
+    "accuracy",
+    "augment",
+    "calibrate",
+    "check_lessons",
+    "discriminator_loss",
+    "gaussian_blur",
+    "generator_loss",
+    "layer_drift",
+    "path_lengths",
+    "proximal_step",
+    "train_classifier",
+    "train_features",
+    "train_parser",
+    "train_student",
+    "train_teacher",
+]

@@ -1,0 +1,211 @@
+"""What pruning does to a network's statistics before any training, and what arithmetic repairs.
+
+Removed channels are missing from every sum they fed, so the kept channels of the layers above come
+out with another mean, another spread and, as what is missing varied, other values. The first two
+can be put right without training:
+
+    layers   p' = a p + b   per kept channel of every convolution, a = std_T / std_S and
+             b = mean_T - a mean_S over samples and pixels; p is the value before the leaky ReLU
+    rgb      W, c = argmin sum |y_T - (W (s x) + c)|^2   per ToRGB: x its input, s its styles, y_T
+             the teacher's output, over samples and pixels: one linear solve
+
+What only a removed channel told apart stays lost: no scale or offset changes a correlation. The
+idea is known from quantised networks (Nagel et al. 2019, arXiv 1906.04721, bias correction) and
+from channel pruning (He et al. 2017, arXiv 1707.06168, least squares). Chapter 7.
+"""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+
+from ..networks import Generator, StyledConv, ToRGB
+from ..ops import bias_act, modulated_conv2d
+
+# keeps the least squares solvable where channels are dead; relative to their mean energy
+RIDGE = 1e-4
+_ACROSS = (0, 2, 3)
+
+
+@dataclass(frozen=True, eq=False)
+class LayerDrift:
+    """How one convolution's kept channels differ from the same channels of the teacher.
+
+    Attributes:
+        resolution: side of the layer's output.
+        mean_shift: [C], (mean_S - mean_T) / std_T.
+        std_ratio: [C], std_S / std_T.
+        correlation: [C], over samples and pixels, -1 to 1.
+    """
+
+    resolution: int
+    mean_shift: torch.Tensor
+    std_ratio: torch.Tensor
+    correlation: torch.Tensor
+
+
+@torch.no_grad()
+def layer_drift(
+    student: Generator, teacher: Generator, num_samples: int = 64, seed: int = 0
+) -> list[LayerDrift]:
+    """Compare every convolution's output before its leaky ReLU with the teacher's.
+
+    Both networks get the same w's and the same noise.
+
+    Args:
+        student: a network that `prune` made from `teacher`, trained or not.
+        teacher: its source.
+        num_samples: latents to average over; their activations are in memory at once.
+        seed: of the latents and the noise.
+
+    Returns:
+        One entry per convolution.
+
+    Raises:
+        ValueError: networks that are not source and result of pruning.
+    """
+    keep = _kept(student, teacher)
+    w, noise = _draw(teacher, num_samples, seed)
+    x_t, x_s = (_start(g, num_samples) for g in (teacher, student))
+    drifts = []
+    for k, (of_t, of_s) in enumerate(_convolutions(teacher, student)):
+        p_t, p_s = _before(of_t, x_t, w, noise[k]), _before(of_s, x_s, w, noise[k])
+        drifts.append(_drift(p_t[:, keep[k + 1]], p_s))
+        x_t, x_s = _activate(p_t, of_t), _activate(p_s, of_s)
+    return drifts
+
+
+@torch.no_grad()
+def calibrate(
+    student: Generator,
+    teacher: Generator,
+    layers: bool = True,
+    rgb: bool = True,
+    num_samples: int = 64,
+    seed: int = 0,
+) -> Generator:
+    """Give a pruned network its teacher's statistics, in closed form.
+
+    Layers are corrected in order, each on the corrected input. The factor a moves into the weights
+    that read the channel: the leaky ReLU lets it through, as a > 0. Dead channels are left alone.
+
+    Args:
+        student: a network that `prune` made from `teacher`; not changed.
+        teacher: its source.
+        layers: correct mean and spread of every convolution's channels.
+        rgb: fit every ToRGB.
+        num_samples: latents to average over; their activations are in memory at once.
+        seed: of the latents and the noise.
+
+    Returns:
+        A network of the student's shapes.
+
+    Raises:
+        ValueError: networks that are not source and result of pruning.
+    """
+    keep = _kept(student, teacher)
+    student = copy.deepcopy(student)
+    convs, torgbs = student.synthesis.convs, student.synthesis.torgbs
+    w, noise = _draw(teacher, num_samples, seed)
+    x_t, x_s = (_start(g, num_samples) for g in (teacher, student))
+    for k, (of_t, of_s) in enumerate(_convolutions(teacher, student)):
+        p_t, p_s = _before(of_t, x_t, w, noise[k]), _before(of_s, x_s, w, noise[k])
+        if layers:
+            a, shift = _match(p_t[:, keep[k + 1]], p_s)
+            of_s.bias += shift
+            p_s = p_s + shift[:, None, None]
+            readers = [*convs[k + 1 : k + 2], *([torgbs[k // 2]] if k % 2 == 0 else [])]
+            for reader in readers:
+                reader.weight *= a[:, None, None]
+        x_t, x_s = _activate(p_t, of_t), _activate(p_s, of_s)
+        if rgb and k % 2 == 0:
+            target = teacher.synthesis.torgbs[k // 2](x_t, w)
+            _fit(torgbs[k // 2], x_s, w, target)
+    return student
+
+
+def _kept(student: Generator, teacher: Generator) -> tuple[torch.Tensor, ...]:
+    """The student's channels as numbers of the teacher's; refuses networks that do not fit."""
+    for name, g in (("student", student), ("teacher", teacher)):
+        if not isinstance(g, Generator):
+            raise ValueError(f"{name}: got {type(g).__name__}, expected a StyleGAN2 generator")
+    lineage = student.lineage
+    if lineage is None:
+        raise ValueError("student: got a network that was not pruned, expected a result of prune()")
+    if teacher.lineage is not None or lineage.source_channels != tuple(teacher.config.channels):
+        raise ValueError(
+            f"teacher: got widths {list(teacher.config.channels)}, "
+            f"expected the student's source, {list(lineage.source_channels)}"
+        )
+    return lineage.keep
+
+
+def _draw(teacher: Generator, n: int, seed: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """w [n, w_dim] and one noise map [n, 1, side, side] per convolution."""
+    draw = torch.Generator().manual_seed(seed)
+    like = teacher.synthesis.const
+    z = torch.randn(n, teacher.config.z_dim, generator=draw).to(like)
+    sides = [len(conv.noise_const) for conv in teacher.synthesis.convs]
+    maps = [torch.randn(n, 1, side, side, generator=draw).to(like) for side in sides]
+    return teacher.mapping(z), maps
+
+
+def _start(g: Generator, n: int) -> torch.Tensor:
+    return g.synthesis.const.expand(n, -1, -1, -1)
+
+
+def _convolutions(teacher: Generator, student: Generator) -> zip:
+    return zip(teacher.synthesis.convs, student.synthesis.convs, strict=True)
+
+
+def _before(
+    conv: StyledConv, x: torch.Tensor, w: torch.Tensor, noise: torch.Tensor
+) -> torch.Tensor:
+    """The layer's output [N, O, H, W] up to its leaky ReLU."""
+    return modulated_conv2d(
+        x, conv.weight, conv.affine(w), up=conv.up, bias=conv.bias,
+        noise=noise * conv.noise_strength,
+    )
+
+
+def _activate(before: torch.Tensor, conv: StyledConv) -> torch.Tensor:
+    return bias_act(before, act="lrelu", clamp=conv.clamp)
+
+
+def _moments(p: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation [C] of [N, C, H, W]."""
+    variance, mean = torch.var_mean(p, _ACROSS, correction=0)
+    return mean, variance.sqrt()
+
+
+def _drift(p_t: torch.Tensor, p_s: torch.Tensor) -> LayerDrift:
+    (mean_t, std_t), (mean_s, std_s) = _moments(p_t), _moments(p_s)
+    tiny = torch.finfo(p_t.dtype).tiny
+    product = ((p_t - mean_t[:, None, None]) * (p_s - mean_s[:, None, None])).mean(_ACROSS)
+    return LayerDrift(
+        resolution=p_t.shape[2],
+        mean_shift=(mean_s - mean_t) / std_t.clamp(min=tiny),
+        std_ratio=std_s / std_t.clamp(min=tiny),
+        correlation=product / (std_t * std_s).clamp(min=tiny),
+    )
+
+
+def _match(p_t: torch.Tensor, p_s: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Factor a and shift b / a, both [C], so that a (p_s + shift) has p_t's mean and spread."""
+    (mean_t, std_t), (mean_s, std_s) = _moments(p_t), _moments(p_s)
+    alive = (std_t > 0) & (std_s > 0)
+    a = torch.where(alive, std_t / std_s, torch.ones_like(std_t))
+    return a, torch.where(alive, mean_t / a - mean_s, torch.zeros_like(a))
+
+
+def _fit(layer: ToRGB, x: torch.Tensor, w: torch.Tensor, target: torch.Tensor) -> None:
+    """Set the layer's weight and bias to the least squares fit of target [N, 3, H, W]."""
+    styled = x * (layer.affine(w) * layer.gain)[:, :, None, None]
+    rows = [v.permute(0, 2, 3, 1).flatten(0, 2).double() for v in (styled, target)]
+    means = [v.mean(0) for v in rows]
+    inputs, outputs = (v - mean for v, mean in zip(rows, means, strict=True))
+    square = inputs.t() @ inputs
+    square.diagonal().add_(RIDGE * square.diagonal().mean())
+    solution = torch.linalg.solve(square, inputs.t() @ outputs)  # [C, 3]
+    layer.weight.copy_(solution.t()[:, :, None, None])
+    layer.bias.copy_(means[1] - means[0] @ solution)

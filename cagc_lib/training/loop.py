@@ -1,0 +1,203 @@
+"""The training loop, one for teacher and student, in a run folder.
+
+A first SIGINT or SIGTERM finishes the step, writes a checkpoint and stops; whatever comes harder
+leaves the last checkpoint. `run_folder` says what a run leaves on disk. Chapter 8.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from ..content import ContentSource, check_source, following
+from ..datasets import image_source, mixed_seed
+from ..distillation import DistillationConfig
+from ..networks import (
+    ImageFeatures,
+    PrunableGenerator,
+    Shapes,
+    build,
+    kind_of,
+    matching_discriminator,
+)
+from .config import TrainConfig
+from .run_folder import RunFolder, kept_hash
+from .state import TrainState
+from .steps import Lesson, Steps
+
+
+def train_teacher(
+    config: TrainConfig,
+    generator: Shapes,
+    out: str | Path,
+    discriminator: Any = None,
+    features: ImageFeatures | None = None,
+    resume: bool = False,
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+) -> TrainState:
+    """Train a generator and its discriminator from new weights.
+
+    Args:
+        config: how to train.
+        generator: the generator's shapes, which say what kind of network it is.
+        out: the run folder; made if absent.
+        discriminator: its config, of the same kind; None is `networks.matching_discriminator`'s.
+        features: needed where `config.looks_at_features`.
+        resume: continue from the folder's last checkpoint, or start if there is none.
+        device: where to train.
+        progress: show a progress bar.
+
+    Returns:
+        The final state; `state.average` is the network to use.
+
+    Raises:
+        ValueError: settings that do not fit, a folder that holds a run already, a loss that is no
+            longer finite.
+    """
+    if config.looks_at_features and features is None:
+        raise ValueError("features: got None, expected a network for warm_start_perceptual")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(mixed_seed(config.seed, 4))
+        g = build(generator)
+        d = build(discriminator or matching_discriminator(generator))
+    state = TrainState(g, d, config, device)
+    described = {"generator": generator.to_dict(), "discriminator": d.config.to_dict()}
+    return _train(state, None, features, Path(out), described, resume, progress)
+
+
+def train_student(
+    config: TrainConfig,
+    distillation: DistillationConfig,
+    student: PrunableGenerator,
+    teacher: PrunableGenerator,
+    out: str | Path,
+    discriminator: nn.Module | None = None,
+    content: ContentSource | None = None,
+    features: ImageFeatures | None = None,
+    resume: bool = False,
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+) -> TrainState:
+    """Train a pruned generator against its teacher.
+
+    Args:
+        config: how to train; without warm start and anchor, which are for teachers.
+        distillation: the losses, and whether `student`'s weights are kept or drawn anew.
+        student: the pruned generator; not changed.
+        teacher: the full-size generator; not changed.
+        out: the run folder; made if absent.
+        discriminator: the teacher's; a copy is trained. None starts a new one.
+        content: images -> content mask; None compares everywhere.
+        features: needed where `distillation.perceptual` is not 0.
+        resume, device, progress: as for `train_teacher`.
+
+    Returns:
+        The final state; `state.average` is the network to use.
+
+    Raises:
+        ValueError: as `train_teacher`, or networks that do not fit together.
+    """
+    if content is not None:
+        check_source(content)
+    _check_pair(student.config, teacher.config)
+    check_lessons(config, distillation, student.config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(mixed_seed(config.seed, 4))
+        if distillation.init == "fresh":
+            student = type(student)(student.config, lineage=student.lineage)
+        if discriminator is None:
+            discriminator = build(matching_discriminator(teacher.config))
+    state = TrainState(student, discriminator, config, device)
+    # a copy of its own: the caller's teacher stays where and as it is
+    teacher = TrainState(teacher, discriminator, config, device).average
+    lesson = Lesson(teacher, distillation, following(content, teacher), features)
+    described = {
+        "generator": student.config.to_dict(),
+        "discriminator": discriminator.config.to_dict(),
+        "distillation": distillation.to_dict(),
+        "kept": kept_hash(student.lineage),
+    }
+    return _train(state, lesson, features, Path(out), described, resume, progress)
+
+
+def _train(
+    state: TrainState, lesson: Lesson | None, features: ImageFeatures | None, out: Path,
+    described: dict[str, Any], resume: bool, progress: bool,
+) -> TrainState:
+    config = state.config
+    resolution = state.generator.config.resolution
+    source = image_source(
+        config.data, resolution, config.first_seed, config.pool, config.flip, config.seed
+    )
+    folder = RunFolder(out, {"training": config.to_dict(), **described}, state, lesson, resume)
+    steps = Steps(state, source, lesson, features)
+    bar = tqdm(total=config.steps, initial=state.step, disable=not progress, unit="step")
+    with bar, _deferred_signals() as received:
+        while state.step < config.steps and not received:
+            start = time.perf_counter()
+            losses = steps()
+            folder.note(losses, time.perf_counter() - start)
+            bar.update()
+            if state.step % config.log_every == 0 or state.step == config.steps:
+                bar.set_postfix(folder.log(), refresh=False)
+            last = state.step == config.steps or received
+            if state.step % config.sample_every == 0 or last:
+                folder.sample()
+            if state.step % config.checkpoint_every == 0 or last:
+                folder.checkpoint()
+    if received:
+        raise KeyboardInterrupt(f"stopped at step {state.step}, checkpoint in {out}")
+    return state
+
+
+def _check_pair(student: Shapes, teacher: Shapes) -> None:
+    """Refuse a teacher whose pictures the student could not paint."""
+    got, expected = kind_of(teacher), kind_of(student)
+    if got != expected:
+        raise ValueError(f"teacher: got a {got} network, expected the student's kind, {expected}")
+    for name in ("resolution", "z_dim"):
+        got, expected = getattr(teacher, name), getattr(student, name)
+        if got != expected:
+            raise ValueError(f"teacher: got {name} {got}, expected the student's {expected}")
+
+
+def check_lessons(config: TrainConfig, distillation: DistillationConfig, student: Shapes) -> None:
+    """Refuse, with a ValueError, what a student of these shapes does not learn from."""
+    for name in ("warm_start", "anchor"):
+        if getattr(config, name):
+            got = getattr(config, name)
+            raise ValueError(f"{name}: got {got}, expected 0 for a student")
+    # one w makes the whole image at once: there are no sums of RGB on the way to it
+    if distillation.rgb and student.num_ws == 1:
+        raise ValueError(f"rgb: got {distillation.rgb}, expected 0 for an SN-GAN")
+    config.check_use(student)
+
+
+@contextmanager
+def _deferred_signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM instead of dying of the first; a second one acts at once."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, _frame: object) -> None:
+        received.append(number)
+        signal.signal(number, old[number])
+
+    for number in old:
+        signal.signal(number, note)
+    try:
+        yield received
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

@@ -1,0 +1,212 @@
+"""Everything that changes while a run trains.
+
+A run has two phases. Steps below `warm_start` regress the generator onto rendered portraits; the
+rest are adversarial. Everything random in step s is drawn from one generator seeded with
+(seed, s), and real images are a function of their position, so config, step, weights, optimiser
+moments and the running path length are the whole state: a resumed run continues bit for bit on the
+same machine. Chapter 8.
+"""
+
+import copy
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..datasets import mixed_seed
+from ..networks import PrunableGenerator
+from .adversarial import lazy_adam
+from .config import TrainConfig
+
+KIND = "cagc-training-state"
+# what a saved state holds beside its kind and the configs
+_NUMBERS = {"step": (int,), "seconds": (int, float)}
+_NETWORKS = ("generator", "average", "discriminator")
+_OPTIMISERS = ("g_optimiser", "d_optimiser")
+
+
+class TrainState:
+    """Everything that changes while training.
+
+    Attributes:
+        generator, discriminator: in training, on `device`.
+        average: the generator's moving average, the one to show and to save.
+        g_optimiser, d_optimiser: Adam; the first has other rates in the warm start.
+        sparse_gains: weights of the generator that Adam leaves to the proximal step.
+        mean_path: running mean of the path length, a scalar tensor.
+        step: steps done, warm start included.
+        seconds: time spent in them, over all resumptions.
+    """
+
+    def __init__(
+        self, generator: PrunableGenerator, discriminator: nn.Module, config: TrainConfig,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        sides = generator.config.resolution, discriminator.config.resolution
+        if sides[0] != sides[1]:
+            raise ValueError(f"discriminator: got resolution {sides[1]}, expected {sides[0]}")
+        config.check_use(generator.config)
+        group = getattr(discriminator.config, "mbstd_group", 1)
+        if config.batch_size > group and config.batch_size % group:
+            raise ValueError(
+                f"batch_size: got {config.batch_size}, expected a multiple of {group}, the "
+                "discriminator's mbstd_group"
+            )
+        self.config = config
+        self.device = torch.device(device)
+        # channels-last is what the convolutions of both CPU and GPU are fastest in
+        place = {"device": self.device, "memory_format": torch.channels_last}
+        self.generator = copy.deepcopy(generator).to(**place).train().requires_grad_(True)
+        self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        self.discriminator = copy.deepcopy(discriminator).to(**place).train().requires_grad_(True)
+        self.mean_path = torch.zeros([], device=self.device)
+        self.step = 0
+        self.seconds = 0.0
+        # the step at which update_means was last called
+        self._means_of = -1
+        self.make_optimisers()
+
+    @property
+    def warming(self) -> bool:
+        """Whether the next step belongs to the warm start."""
+        return self.step < self.config.warm_start
+
+    @property
+    def images(self) -> int:
+        """Real images shown in the adversarial phase so far; also the stream's position."""
+        return max(0, self.step - self.config.warm_start) * self.config.batch_size
+
+    @property
+    def drawn(self) -> int:
+        """Images generated so far, those of the warm start included."""
+        warm = self.config.warm_start_batch or self.config.batch_size
+        return min(self.step, self.config.warm_start) * warm + self.images
+
+    def rng(self, ahead: int = 0) -> torch.Generator:
+        """The source of everything random in the next step, or in one further ahead."""
+        draw = torch.Generator(self.device)
+        return draw.manual_seed(mixed_seed(self.config.seed, 0, self.step + ahead))
+
+    @property
+    def fade(self) -> float:
+        """What the adversarial phase's rates are multiplied with in the next step."""
+        if self.config.lr_decay == "none":
+            return 1.0
+        return (self.config.steps - self.step) / (self.config.steps - self.config.warm_start)
+
+    def make_optimisers(self) -> None:
+        """Start the phase's optimisers with empty moments."""
+        config, g = self.config, self.generator
+        self.sparse_gains: list[nn.Parameter] = []
+        if config.sparsity:
+            self.sparse_gains = g.gain_weights
+        self.d_optimiser = lazy_adam(
+            self.discriminator.parameters(), config.d_lr, config.r1_interval, config.adam_beta2
+        )
+        if self.warming:
+            groups = [
+                {"params": list(g.synthesis.parameters()), "lr": config.warm_start_lr},
+                {"params": list(g.mapping.parameters()), "lr": config.warm_start_mapping_lr},
+            ]
+            self.g_optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True)
+        else:
+            apart = {id(gain) for gain in self.sparse_gains}
+            weights = [weight for weight in g.parameters() if id(weight) not in apart]
+            self.g_optimiser = lazy_adam(
+                weights, config.g_lr, config.path_interval, config.adam_beta2
+            )
+        groups = [*self.g_optimiser.param_groups, *self.d_optimiser.param_groups]
+        self._rates = [group["lr"] for group in groups]
+
+    def decay_rates(self) -> None:
+        """Set the adversarial phase's rates for the next step, a function of the step alone."""
+        if self.config.lr_decay == "none":
+            return
+        groups = [*self.g_optimiser.param_groups, *self.d_optimiser.param_groups]
+        for group, rate in zip(groups, self._rates, strict=True):
+            group["lr"] = rate * self.fade
+
+    def update_means(self) -> None:
+        """Set what the average generator's weights and latents decide: w_avg or statistics."""
+        if self._means_of == self.step:
+            return
+        draw = torch.Generator().manual_seed(mixed_seed(self.config.seed, 3))
+        z = torch.randn(self.average.mean_samples, self.average.config.z_dim, generator=draw)
+        self.average.update_means(z.to(self.device))
+        self._means_of = self.step
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything as tensors and plain values, for `save_training_state`."""
+        return {
+            "kind": KIND,
+            "config": self.config.to_dict(),
+            "generator_config": self.generator.config.to_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "mean_path": self.mean_path,
+            "generator": dict(self.generator.state_dict()),
+            "average": dict(self.average.state_dict()),
+            "discriminator": dict(self.discriminator.state_dict()),
+            "g_optimiser": self.g_optimiser.state_dict(),
+            "d_optimiser": self.d_optimiser.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned.
+
+        Raises:
+            ValueError: a state of other networks, a damaged one, or not a training state.
+        """
+        if not isinstance(state, Mapping):
+            raise ValueError(f"training state: got a {type(state).__name__}, expected a dict")
+        if state.get("kind") != KIND:
+            got = _one_line(repr(state.get("kind")))
+            raise ValueError(f"training state: got kind {got}, expected {KIND!r}")
+        for name in ("generator_config", *_NUMBERS, "mean_path", *_NETWORKS, *_OPTIMISERS):
+            if name not in state:
+                raise ValueError(f"training state: got no {name}, expected one")
+        got, expected = state["generator_config"], self.generator.config.to_dict()
+        if got != expected:
+            raise ValueError(f"training state: made for {_one_line(str(got))}, expected {expected}")
+        for name, kinds in _NUMBERS.items():
+            value = state[name]
+            if type(value) not in kinds or not 0 <= value < math.inf:
+                kind = " or ".join(kind.__name__ for kind in kinds)
+                value = _one_line(repr(value))
+                raise ValueError(f"training state: got {name} {value}, expected an {kind} >= 0")
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.make_optimisers()
+        loaders = {
+            "mean_path": self.mean_path.copy_,
+            **{name: getattr(self, name).load_state_dict for name in _NETWORKS},
+            **{name: partial(_load_adam, getattr(self, name)) for name in _OPTIMISERS},
+        }
+        for name, load in loaders.items():
+            try:
+                load(state[name])
+            except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+                reason = _one_line(f"{type(error).__name__}: {error}")
+                raise ValueError(f"training state: {name} is damaged ({reason})") from None
+
+
+def _one_line(text: str) -> str:
+    """Torch's reasons have many lines, and with names out of a file they may hold anything."""
+    words = " ".join(text.split())
+    return "".join(c if c.isprintable() else " " for c in words)[:400]
+
+
+def _load_adam(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load Adam's state; what torch takes unseen and its next step would fail on, fails here."""
+    names = [set(group) for group in optimiser.param_groups]
+    optimiser.load_state_dict(state)
+    for group, expected in zip(optimiser.param_groups, names, strict=True):
+        if missing := sorted(expected - set(group)):
+            raise KeyError(missing[0])
+    for weight, moments in optimiser.state.items():
+        shapes = [list(moments[name].shape) for name in ("exp_avg", "exp_avg_sq", "step")]
+        expected = [list(weight.shape)] * 2 + [[]]
+        if shapes != expected:
+            raise ValueError(f"got moments of shapes {shapes}, expected {expected}")

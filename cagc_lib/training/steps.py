@@ -1,0 +1,302 @@
+"""One training step of either phase, on a `TrainState`.
+
+    warm start     G(z) toward the portrait that z stands for, first at 16x16, then at full size:
+                   L1 there and at 1/2, 1/4, 1/8 of it and, where asked for, the perceptual distance
+    adversarial    D on real and generated images, then G on the same generated images; every few
+                   steps R1 on D and path length on G, as steps of their own
+
+One generated batch serves both networks, which saves a fifth of the step. With a teacher the
+generator's loss gains the distillation losses, from the same latents and the same mixing layer.
+Karras et al. 2020 (arXiv 1912.04958), Liu et al. 2021 (arXiv 2104.02244), section 3.3. Chapter 8.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch.nn.utils.parametrize import is_parametrized
+
+from ..content import ContentSource
+from ..datasets import MIN_RESOLUTION, ImageSource
+from ..distillation import DistillationConfig, distillation_losses, weighted_sum
+from ..networks import ImageFeatures, PrunableGenerator, perceptual_distance, r1_penalty
+from .adversarial import (
+    LOSSES,
+    Latents,
+    average_decay,
+    draw_latents,
+    draw_noise,
+    path_lengths,
+    update_average,
+)
+from .state import TrainState
+from .warm_start import RENDERED_AHEAD, Target, multiscale_l1
+
+Losses = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a student learns from.
+
+    Args:
+        teacher: frozen, of the student's resolution, z_dim and number of w's.
+        config: the losses.
+        content: images -> content mask; None compares everywhere.
+        features: the feature network, where the perceptual loss is used.
+    """
+
+    teacher: PrunableGenerator
+    config: DistillationConfig
+    content: ContentSource | None = None
+    features: ImageFeatures | None = None
+
+
+class Steps:
+    """The two kinds of step, bound to a state.
+
+    Args:
+        state: advanced in place.
+        source: the stream of real images.
+        lesson: for a student; None trains without a teacher.
+        features: for the warm start's perceptual loss; needed only where its weight is not 0.
+    """
+
+    def __init__(
+        self, state: TrainState, source: ImageSource, lesson: Lesson | None = None,
+        features: ImageFeatures | None = None,
+    ) -> None:
+        self.state, self.source, self.lesson, self.features = state, source, lesson, features
+        self.generator_loss, self.discriminator_loss = LOSSES[state.config.loss]
+        self.synthesis: Callable = state.generator.synthesis
+        self.discriminator: Callable = state.discriminator
+        self.teach: Callable | None = lesson and lesson.teacher.synthesis
+        self._ahead: list[tuple[torch.Tensor, Target]] = []
+        if state.config.compile:
+            self.synthesis = torch.compile(self.synthesis, dynamic=False)
+            # spectral norm moves its vectors in every forward pass, D(fake) those that D(real)
+            # still needs; compiled, a backward pass reads the vectors themselves and not a copy
+            if not any(is_parametrized(module) for module in state.discriminator.modules()):
+                self.discriminator = torch.compile(self.discriminator, dynamic=False)
+            self.teach = self.teach and torch.compile(self.teach, dynamic=False)
+
+    def __call__(self) -> Losses:
+        """Do the state's next step and count it; return the losses, name -> scalar."""
+        state = self.state
+        losses = self._warm_start() if state.warming else self._adversarial()
+        state.step += 1
+        if state.step == state.config.warm_start:
+            # what follows starts from the smoother of the two, with fresh moments
+            state.generator.load_state_dict(state.average.state_dict())
+            state.make_optimisers()
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _autocast(self) -> torch.autocast:
+        half = self.state.config.autocast == "bfloat16"
+        return torch.autocast(self.state.device.type, dtype=torch.bfloat16, enabled=half)
+
+    def _warm_start(self) -> Losses:
+        state, config, g = self.state, self.state.config, self.state.generator
+        full, coarse = g.config.resolution, state.step < config.warm_start_coarse
+        start, end = 0, config.warm_start_coarse
+        if not coarse:
+            start, end = end, config.warm_start
+        resolution = min(full, MIN_RESOLUTION) if coarse else full
+        if not self._ahead:
+            self._render_ahead(min(end - state.step, RENDERED_AHEAD), resolution)
+        z, target = self._ahead.pop(0)
+        n = len(z)
+        with self._autocast():
+            ws = g.mapping(z)[:, None].expand(-1, g.config.num_ws, -1)
+            # noise could only hurt here: its strength stays at the zero it starts from
+            image = self.synthesis(ws, "none", resolution=resolution).float()
+        losses = self._regression(image, target, resolution == full)
+        total = self._regression_total(losses)
+
+        fade = 0.5 + 0.5 * math.cos(math.pi * (state.step - start) / (end - start))
+        rates = (config.warm_start_lr, config.warm_start_mapping_lr)
+        for group, rate in zip(state.g_optimiser.param_groups, rates, strict=True):
+            group["lr"] = rate * fade
+        _descend(total, state.g_optimiser)
+        self._update_average(n, state.step * n)
+        return losses
+
+    def _render_ahead(self, steps: int, resolution: int) -> None:
+        """Draw the latents and portraits of the next warm-start steps."""
+        state, config = self.state, self.state.config
+        n, z_dim = config.warm_start_batch or config.batch_size, state.generator.config.z_dim
+        zs = [
+            torch.randn(n, z_dim, generator=state.rng(i), device=state.device)
+            for i in range(steps)
+        ]
+        target = Target.of(torch.cat(zs), resolution)
+        for i, z in enumerate(zs):
+            rows = slice(i * n, (i + 1) * n)
+            self._ahead.append((z, Target(target.images[rows], target.person[rows])))
+
+    def _adversarial(self) -> Losses:
+        state, config = self.state, self.state.config
+        rng = state.rng()
+        real = self.source(state.images, config.batch_size).to(
+            state.device, memory_format=torch.channels_last
+        )
+        place = state.step - config.warm_start
+        training_g = place >= config.d_head_start and (place + 1) % config.d_steps == 0
+        state.decay_rates()
+        latents = self._latents(config.batch_size, rng)
+        noise = self._noise(config.batch_size, rng)
+        with torch.set_grad_enabled(training_g), self._autocast():
+            ws = latents.ws(state.generator.mapping, state.generator.config.num_ws)
+            rgbs = self._images(self.synthesis, ws, noise)
+        fake = rgbs[-1].float()
+
+        losses = {"d": self._train_discriminator(real, fake.detach())}
+        if _due(place, config.r1_interval, config.r1_gamma):
+            losses["r1"] = self._regularise_discriminator(real)
+        if training_g:
+            losses |= self._train_generator(latents, rgbs, fake, noise, rng)
+            if _due(place, config.path_interval, config.path_weight):
+                losses["path"] = self._regularise_generator(rng)
+            self._update_average(config.batch_size * config.d_steps, state.images)
+        return losses
+
+    def _latents(self, n: int, rng: torch.Generator) -> Latents:
+        config = self.state.generator.config
+        return draw_latents(n, config.z_dim, config.num_ws, self.state.config.style_mixing, rng)
+
+    def _noise(self, n: int, rng: torch.Generator) -> list[torch.Tensor]:
+        return draw_noise(n, self.state.generator.config.noise_sides, rng)
+
+    def _images(self, synthesis: Callable, ws: torch.Tensor, noise: list) -> list[torch.Tensor]:
+        """Return the RGB sums where a loss wants them, else the image alone."""
+        if self.lesson is not None and self.lesson.config.rgb:
+            return synthesis(ws, noise, return_rgbs=True)
+        return [synthesis(ws, noise)]
+
+    def _train_discriminator(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+        state = self.state
+        with self._autocast():
+            loss = self.discriminator_loss(self.discriminator(real), self.discriminator(fake))
+        _descend(loss, state.d_optimiser)
+        return loss
+
+    def _regularise_discriminator(self, real: torch.Tensor) -> torch.Tensor:
+        state, config = self.state, self.state.config
+        real = real.detach().requires_grad_()
+        penalty = r1_penalty(state.discriminator(real), real).mean()
+        _descend(config.r1_gamma / 2 * config.r1_interval * penalty, state.d_optimiser)
+        return penalty
+
+    def _train_generator(
+        self, latents: Latents, rgbs: list[torch.Tensor], fake: torch.Tensor, noise: list,
+        rng: torch.Generator,
+    ) -> Losses:
+        state = self.state
+        # without gradients of D's weights the backward pass through D costs half
+        state.discriminator.requires_grad_(False)
+        with self._autocast():
+            adversarial = self.generator_loss(self.discriminator(fake))
+        losses, total = {"g": adversarial}, adversarial
+        if self.lesson is not None:
+            lessons = self._distil(latents, rgbs, noise, rng)
+            weights = self.lesson.config
+            total = weights.adversarial * adversarial + weighted_sum(lessons, weights)
+            losses |= lessons
+        if state.config.sparsity:
+            g = state.generator
+            gains = g.gains(latents.ws(g.mapping, g.config.num_ws))
+            losses["sparsity"] = torch.cat(gains).abs().sum()
+            if not state.sparse_gains:
+                total = total + state.config.sparsity * losses["sparsity"]
+        anchor = self._anchor_weight(latents)
+        if anchor:
+            target = Target.of(latents.z[0], fake.shape[2])
+            lessons = self._regression(fake, target)
+            total = total + anchor * self._regression_total(lessons)
+            losses |= lessons
+        _descend(total, state.g_optimiser)
+        rate = state.config.gains_lr * state.fade
+        proximal_step(state.sparse_gains, rate, state.config.sparsity)
+        state.discriminator.requires_grad_(True)
+        return losses
+
+    def _anchor_weight(self, latents: Latents) -> float:
+        state, config = self.state, self.state.config
+        # a mixed latent stands for no portrait
+        mixed = latents.crossover < state.generator.config.num_ws
+        if mixed or state.images >= config.anchor_images:
+            return 0.0
+        return config.anchor * (1 - state.images / config.anchor_images)
+
+    def _regression(self, image: torch.Tensor, target: Target, features: bool = True) -> Losses:
+        config = self.state.config
+        weight = target.person.lerp(torch.ones_like(target.person), config.warm_start_background)
+        losses = {"l1": multiscale_l1(image, target.images, weight)}
+        if config.warm_start_perceptual and features:
+            with self._autocast():
+                distance = perceptual_distance(self.features, image, target.images)
+            losses["perceptual"] = distance.mean()
+        return losses
+
+    def _regression_total(self, losses: Losses) -> torch.Tensor:
+        perceptual = losses.get("perceptual", 0)
+        return losses["l1"] + self.state.config.warm_start_perceptual * perceptual
+
+    def _distil(
+        self, latents: Latents, rgbs: list[torch.Tensor], noise: list, rng: torch.Generator
+    ) -> Losses:
+        lesson = self.lesson
+        teacher = lesson.teacher
+        if lesson.config.noise == "independent":
+            noise = self._noise(len(rgbs[-1]), rng)
+        with torch.no_grad(), self._autocast():
+            ws = latents.ws(teacher.mapping, teacher.config.num_ws)
+            targets = self._images(self.teach, ws, noise)
+        mask = None
+        if lesson.content is not None and lesson.config.mask_content:
+            mask = lesson.content(targets[-1].float())
+        with self._autocast():
+            return distillation_losses(targets, rgbs, mask, lesson.config, lesson.features)
+
+    def _regularise_generator(self, rng: torch.Generator) -> torch.Tensor:
+        state, config = self.state, self.state.config
+        n = max(1, config.batch_size // config.path_shrink)
+        g = state.generator
+        ws = self._latents(n, rng).ws(g.mapping, g.config.num_ws)
+        image = g.synthesis(ws, self._noise(n, rng))
+        lengths = path_lengths(image, ws, rng)
+        state.mean_path.lerp_(lengths.detach().mean(), config.path_decay)
+        penalty = (lengths - state.mean_path).square().mean()
+        _descend(config.path_weight * config.path_interval * penalty, state.g_optimiser)
+        return penalty
+
+    def _update_average(self, batch_size: int, seen: int) -> None:
+        state, config = self.state, self.state.config
+        half_life = min(config.average_half_life, config.average_rampup * seen)
+        decay = average_decay(batch_size, half_life)
+        update_average(state.average, state.generator, decay)
+
+
+def _due(place: int, interval: int, weight: float) -> bool:
+    return bool(interval and weight) and place % interval == 0
+
+
+@torch.no_grad()
+def proximal_step(weights: Iterable[torch.Tensor], rate: float, sparsity: float) -> None:
+    """Descend along the weights' gradients, then toward zero by rate * sparsity, and stop there.
+
+    That minimises loss + sparsity * their L1 norm; plain descent would cross zero back and forth.
+    Wang et al. 2020 (arXiv 2008.11062), section 3.2, for the gains of normalisation layers. The
+    gradients are cleared.
+    """
+    for weight in weights:
+        weight.copy_(F.softshrink(weight - rate * weight.grad, rate * sparsity))
+        weight.grad = None
+
+
+def _descend(loss: torch.Tensor, optimiser: torch.optim.Optimizer) -> None:
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    optimiser.step()

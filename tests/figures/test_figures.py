@@ -1,0 +1,151 @@
+"""Sheets hold the right pixels in the right places; charts hold the numbers they were given."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cagc_lib.figures import charts as figures
+
+
+def ramp(n: int, h: int = 4, w: int = 6) -> torch.Tensor:
+    """Return n flat images of different shades."""
+    shades = torch.linspace(-1, 1, n)
+    return shades.view(n, 1, 1, 1).expand(n, 3, h, w).clone()
+
+
+def test_grid_places_row_by_row() -> None:
+    sheet = figures.image_grid(ramp(5), columns=2, scale=3, gap=2)
+    assert sheet.dtype == np.uint8
+    assert sheet.shape == (3 * (4 * 3 + 2) - 2, 2 * (6 * 3 + 2) - 2, 3)
+    corners = [sheet[14 * (i // 2), 20 * (i % 2), 0] for i in range(5)]
+    assert corners == [0, 64, 128, 191, 255]
+    assert (sheet[12:14] == 255).all() and (sheet[:, 18:20] == 255).all()
+    assert (sheet[28:, 20:] == 255).all(), "the missing sixth image is paper"
+
+
+def test_grid_enlarges_without_blurring() -> None:
+    images = torch.rand(1, 3, 5, 7, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    small, large = figures.image_grid(images), figures.image_grid(images, scale=4)
+    assert (large[::4, ::4] == small).all() and (large[3::4, 3::4] == small).all()
+
+
+def test_grid_shows_values_out_of_range_as_the_nearest_shade() -> None:
+    images = torch.tensor([-7.0, 7.0]).view(2, 1, 1, 1).expand(2, 3, 2, 2)
+    sheet = figures.image_grid(images, gap=0)
+    assert sheet[0, 0, 0] == 0 and sheet[0, 3, 0] == 255
+
+
+def test_grid_leaves_its_input_alone_and_takes_gradients_and_bfloat16() -> None:
+    images = ramp(2).bfloat16().requires_grad_()
+    before = images.detach().clone()
+    figures.image_grid(images)
+    assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 4), (1, 1, 4, 4), (0, 3, 4, 4)])
+def test_grid_names_a_wrong_shape(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"images: got shape .* expected \[N, 3, H, W\]"):
+        figures.image_grid(torch.zeros(shape))
+
+
+def test_grid_names_a_wrong_size() -> None:
+    with pytest.raises(ValueError, match="columns, scale, gap: got 0, 1, 2"):
+        figures.image_grid(ramp(1), columns=0)
+
+
+def test_captions_take_room_and_leave_the_pixels() -> None:
+    images = ramp(4)
+    plain = figures.show_images(images, columns=2)
+    page = figures.show_images(
+        images, columns=2, row_captions=("teacher", "student"), column_captions=("a", "b")
+    )
+    assert isinstance(page, Image.Image) and page._repr_png_()
+    assert page.width > plain.width and page.height > plain.height
+    left, top = page.width - plain.width, page.height - plain.height
+    assert (np.asarray(page)[top:, left:] == np.asarray(plain)).all()
+    assert (np.asarray(page)[top:, :left] < 128).any(), "the row captions are written"
+    assert (np.asarray(page)[:top, left:] < 128).any(), "the column captions are written"
+
+
+def test_captions_must_match() -> None:
+    with pytest.raises(ValueError, match="row_captions: got 1, expected 2"):
+        figures.show_images(ramp(4), columns=2, row_captions=("teacher",))
+
+
+def test_overlay_tints_only_what_is_not_content() -> None:
+    images = ramp(2)
+    mask = torch.zeros(2, 1, 4, 6, dtype=torch.bool)
+    mask[:, :, :2] = True
+    shown = figures.mask_overlay(images, mask, colour="#ff0000", opacity=1.0)
+    assert torch.equal(shown[:, :, :2], images[:, :, :2])
+    assert (shown[:, 0, 2:] == 1).all() and (shown[:, 1:, 2:] == -1).all()
+
+
+@pytest.mark.parametrize(
+    "mask", [torch.zeros(2, 1, 4, 6), torch.zeros(2, 4, 6, dtype=torch.bool)], ids=["float", "3d"]
+)
+def test_overlay_names_a_wrong_mask(mask: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=r"mask: got .* expected torch.bool \[2, 1, 4, 6\]"):
+        figures.mask_overlay(ramp(2), mask)
+
+
+def test_every_class_has_its_own_colour() -> None:
+    shown = figures.parsing_images(torch.arange(19).view(1, 1, 19))
+    assert shown.shape == (1, 3, 1, 19)
+    assert shown.min() >= -1 and shown.max() <= 1
+    assert len({tuple(column) for column in shown[0, :, 0].T.tolist()}) == 19
+
+
+def test_parsing_names_an_unknown_class() -> None:
+    with pytest.raises(ValueError, match=r"values 0..19, expected \[N, H, W\] in 0..18"):
+        figures.parsing_images(torch.tensor([[[0, 19]]]))
+
+
+def test_line_chart_holds_rounded_numbers() -> None:
+    x, y = torch.tensor([0.0, 1.0]), np.array([1 / 3, 2e-7])
+    figure = figures.line_chart({"a": (x, y), "b": (x, y)}, "t", "x", "y", log_y=True)
+    assert list(figure.data[0].y) == [0.33333, 2e-7]
+    assert figure.layout.showlegend and figure.layout.yaxis.type == "log"
+    assert figure.layout.title.text == "t" and figure.layout.xaxis.title.text == "x"
+
+
+def test_figures_do_not_depend_on_the_last_bit() -> None:
+    values = np.linspace(0.1, 0.9, 7)
+    first = figures.line_chart({"a": (values, values)})
+    second = figures.line_chart({"a": (values, np.nextafter(values, 1))})
+    assert first.to_json() == second.to_json()
+
+
+def test_bar_chart_groups_series() -> None:
+    figure = figures.bar_chart(["p", "q"], {"a": [1, 2], "b": [3, 4]})
+    assert [list(bar.y) for bar in figure.data] == [[1, 2], [3, 4]]
+    assert figure.layout.barmode == "group" and figure.layout.showlegend
+
+
+def test_cost_curve_shows_time_in_milliseconds_beside_macs() -> None:
+    figure = figures.ratio_cost_curve([0.0, 0.7], [45_124_673_536, 4_000], [0.5, 0.05])
+    assert [list(line.y) for line in figure.data] == [[4.5125e10, 4000], [500, 50]]
+    assert figure.data[1].yaxis == "y2"
+    assert len(figures.ratio_cost_curve([0.0], [1]).data) == 1
+
+
+def test_score_distribution_leaves_zeros_out() -> None:
+    figure = figures.score_distribution([torch.tensor([0.0, 1.0, 2.0]), torch.tensor([3.0])])
+    assert [list(box.y) for box in figure.data] == [[1, 2], [3]]
+    assert [box.name for box in figure.data] == ["0", "1"]
+
+
+def test_training_curves_read_a_csv_log() -> None:
+    rows = [{"step": "0", "g": "1.5", "r1": ""}, {"step": "10", "g": "1.25", "r1": "0.5"}]
+    figure = figures.training_curves(rows, ["g", "r1"])
+    assert [list(line.x) for line in figure.data] == [[0, 10], [10]]
+    assert [list(line.y) for line in figure.data] == [[1.5, 1.25], [0.5]]
+
+
+def test_house_template_is_transparent() -> None:
+    layout = json.loads(figures.line_chart({"a": ([0], [1])}).to_json())["layout"]
+    assert layout["template"]["layout"]["paper_bgcolor"] == "rgba(0,0,0,0)"
+    assert layout["template"]["layout"]["plot_bgcolor"] == "rgba(0,0,0,0)"

@@ -1,0 +1,171 @@
+"""The SN-GAN generator: the literature's numbers, its parts by hand, what it refuses."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cagc_lib.importance import METHODS, gradient_scores, salt_and_pepper, score_channels
+from cagc_lib.metrics import macs, parameters
+from cagc_lib.networks import SNGANConfig, SNGANGenerator, UpBlock
+from cagc_lib.pruning import plan_pruning, prune
+
+SMALL = SNGANConfig(16, (6, 5, 4, 7, 6), z_dim=8)
+
+
+def small() -> SNGANGenerator:
+    return SNGANGenerator(SMALL).eval()
+
+
+def everything(images: torch.Tensor) -> torch.Tensor:
+    return torch.ones_like(images[:, :1], dtype=torch.bool)
+
+
+def test_the_papers_network_for_cifar_to_the_unit() -> None:
+    config = SNGANConfig()
+    assert config.resolution == 32
+    dense = 128 * 4096 + 4096
+    conv, shortcut = 9 * 256 * 256 + 256, 256 * 256 + 256
+    block = 2 * conv + shortcut + 2 * 2 * 256
+    rgb = 2 * 256 + 9 * 256 * 3 + 3
+    assert parameters(config) == dense + 3 * block + rgb == 4_276_739
+    assert sum(p.numel() for p in SNGANGenerator(config).parameters()) == 4_276_739
+    grids = 8**2 + 16**2 + 32**2
+    convs = 128 * 4096 + 2 * 9 * 256**2 * grids + 9 * 256 * 3 * 32**2
+    assert round(convs / 1e9, 2) == 1.59
+    # the 1x1 shortcuts on the grid they run on, a quarter, or on their output's
+    assert macs(config) == convs + 256**2 * grids // 4 == 1_615_069_184
+    assert macs(config, "output-resolution") == convs + 256**2 * grids
+    assert round(macs(config, "output-resolution") / 1e9, 2) == 1.68
+
+
+def test_an_image_by_hand() -> None:
+    g = small()
+    z = torch.randn(3, 8)
+    s = g.synthesis
+    x = torch.einsum("nz,cijz->ncij", z, s.dense.weight) + s.dense.bias
+    for block in s.blocks:
+        y = F.interpolate(F.relu(block.bn1(x)), scale_factor=2, mode="nearest")
+        y = block.conv2(F.relu(block.bn2(block.conv1(y))))
+        # the literature enlarges first: the same numbers, four times each
+        x = y + block.shortcut(F.interpolate(x, scale_factor=2, mode="nearest"))
+    expected = torch.tanh(s.to_rgb(F.relu(s.bn(x))))
+    with torch.no_grad():
+        assert torch.allclose(g(z), expected, atol=1e-6)
+        assert torch.equal(g.synthesis(z[:, None]), g(z))
+        assert torch.equal(g.synthesis(z, return_rgbs=True)[0], g(z))
+        assert torch.equal(g(z, truncation_psi=0.5, noise="random"), g(z / 2))
+
+
+def test_initial_weights_are_glorots() -> None:
+    block = UpBlock(64, 64, 64)
+    for conv, fan, gain in ((block.conv1, 9, 2**0.5), (block.shortcut, 1, 1)):
+        bound = gain * (6 / (2 * 64 * fan)) ** 0.5
+        assert 0.98 * bound < conv.weight.abs().max() <= bound
+        assert (conv.bias == 0).all()
+    dense = SNGANGenerator(SNGANConfig()).synthesis.dense
+    assert dense.weight.abs().max() <= (6 / (128 + 4096)) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"resolution": 30}, "resolution: got 30, expected a power of two from 8 to 1024"),
+        ({"resolution": 32.0}, "resolution: got 32.0, expected a power of two from 8 to 1024"),
+        ({"channels": (8,) * 6}, "channels: got 6 widths, expected 7 for resolution 32"),
+        ({"channels": (8, 0, 8, 8, 8, 8, 8)}, r"channels\[1\]: got 0, expected an integer >= 1"),
+        ({"z_dim": True}, "z_dim: got True, expected an integer >= 1"),
+    ],
+)
+def test_a_wrong_config_is_named(values: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        SNGANConfig(**values)
+
+
+def test_a_config_survives_a_dict() -> None:
+    assert SNGANConfig.from_dict(SMALL.to_dict()) == SMALL
+    with pytest.raises(ValueError, match=r"unknown keys \['w_dim'\] and missing keys \[\]"):
+        SNGANConfig.from_dict(SMALL.to_dict() | {"w_dim": 3})
+
+
+def test_wrong_input_is_named() -> None:
+    g = small()
+    with pytest.raises(ValueError, match=r"^w: got shape \[2, 9\], expected \[N, 8\] or "):
+        g(torch.zeros(2, 9))
+    with pytest.raises(ValueError, match=r"^noise: got 'loud', expected one of const, "):
+        g(torch.zeros(2, 8), noise="loud")
+    with pytest.raises(ValueError, match=r"^noise: got 1 maps, expected none for an SN-GAN$"):
+        g(torch.zeros(2, 8), noise=[torch.zeros(1, 1, 4, 4)])
+
+
+def test_statistics_measured_anew_are_those_of_the_latents() -> None:
+    g, z = small(), 3 * torch.randn(250, 8) + 1
+    weights = [p.clone() for p in g.parameters()]
+    g.update_means(z)
+    assert not g.training
+    seen = {}
+    for name, layer in g.named_modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.register_forward_hook(lambda *event, name=name: seen.update({name: event[2]}))
+    g(z)
+    assert len(seen) == 5
+    for y in seen.values():
+        # a new batch norm has gain 1 and bias 0; three batches' statistics are averaged
+        torch.testing.assert_close(y.mean((0, 2, 3)), torch.zeros(y.shape[1]), atol=0.1, rtol=0)
+        torch.testing.assert_close(y.var((0, 2, 3)), torch.ones(y.shape[1]), atol=0.1, rtol=0)
+    assert all(torch.equal(a, b) for a, b in zip(weights, g.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_scores_every_width(method: str) -> None:
+    g = SNGANGenerator(SMALL).train()
+    with torch.no_grad():
+        # fresh statistics are all alike; give every channel its own
+        for _ in range(3):
+            g(2 * torch.randn(8, 8) + 1)
+    before = {name: t.clone() for name, t in g.state_dict().items()}
+    scores = score_channels(g, everything, method, num_samples=6, batch_size=3)
+    assert scores.channels == SMALL.channels
+    assert g.training
+    assert all(torch.equal(t, before[name]) for name, t in g.state_dict().items())
+    again = score_channels(g, everything, method, num_samples=6, batch_size=3)
+    assert all(torch.equal(a, b) for a, b in zip(scores.scores, again.scores, strict=True))
+    student = prune(g, plan_pruning(scores, 0.5))
+    assert student.config.channels == (3, 3, 2, 4, 3)
+
+
+def test_a_score_is_the_mean_over_all_weights_that_read_the_channel() -> None:
+    g = small()
+    z = torch.randn(2, 8)
+    with torch.no_grad():
+        clean = g(z)
+    noisy = salt_and_pepper(clean, everything(clean), 0.2)
+    image = g(z)
+    replaced = (noisy != clean).any(1, keepdim=True)
+    ((noisy - image).abs() * replaced).sum().backward()
+    block = g.synthesis.blocks[0]
+    both = torch.cat([c.weight.grad.transpose(0, 1).flatten(1) for c in
+                      (block.conv1, block.shortcut)], dim=1)
+    scores = gradient_scores(g, z, noisy)
+    assert torch.allclose(scores[0], both.abs().mean(1), rtol=1e-4)
+    hidden = block.conv2.weight.grad.abs().mean((0, 2, 3))
+    assert torch.allclose(scores[1], hidden, rtol=1e-4)
+
+
+def test_norms_and_gains_by_hand() -> None:
+    g = small()
+    block, bn = g.synthesis.blocks[1], g.synthesis.bn
+    with torch.no_grad():
+        for norm in (block.bn1, block.bn2, bn):
+            norm.weight.normal_()
+    quick = {"num_samples": 3, "batch_size": 2}
+    out = score_channels(g, everything, "l1-out", **quick).scores
+    expected = block.conv1.weight.abs().sum((0, 2, 3)) + block.shortcut.weight.abs().sum((0, 2, 3))
+    assert torch.allclose(out[2], expected)
+    into = score_channels(g, everything, "l1-in", **quick).scores
+    expected = block.conv2.weight.abs().sum((1, 2, 3)) + block.shortcut.weight.abs().sum((1, 2, 3))
+    assert torch.allclose(into[4], expected)
+    assert torch.allclose(into[0], g.synthesis.dense.weight.abs().sum((1, 2, 3)))
+    gains = score_channels(g, everything, "slimming", **quick).scores
+    assert torch.allclose(gains[2], block.bn1.weight.abs())
+    assert torch.allclose(gains[3], block.bn2.weight.abs())
+    assert torch.allclose(gains[4], bn.weight.abs())

@@ -1,0 +1,696 @@
+"""The training loop: exact resume, what a run leaves behind, what it refuses, that it learns."""
+
+import copy
+import csv
+import functools
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from cagc_lib.checkpoints import load_checkpoint, load_training_state, save_training_state
+from cagc_lib.content import everything
+from cagc_lib.datasets import image_source, parameters_from_latents, render_parameters
+from cagc_lib.distillation import DistillationConfig
+from cagc_lib.networks import (
+    Discriminator,
+    FeatureNetwork,
+    Generator,
+    GeneratorConfig,
+    Lineage,
+    matching_discriminator,
+)
+from cagc_lib.training import Lesson, Steps, TrainConfig, TrainState, train_student, train_teacher
+from cagc_lib.training import loop as training
+from cagc_lib.training import steps as train_steps
+from cagc_lib.training.warm_start import Target, multiscale_l1
+
+TEACHER = GeneratorConfig(16, (8,) * 6, z_dim=128, w_dim=16, mapping_layers=2)
+STUDENT = GeneratorConfig(16, (4,) * 6, z_dim=128, w_dim=16, mapping_layers=2)
+OFTEN = {"log_every": 1, "sample_every": 2, "checkpoint_every": 2}
+# both regularisers run, and not in every step
+SMALL = {
+    "batch_size": 4, "r1_interval": 2, "path_interval": 2, "pool": 8, "warm_start_perceptual": 0,
+    **OFTEN,
+}
+PIXELS = DistillationConfig(perceptual=0, rgb=1.0)
+
+
+def config(**changes: object) -> TrainConfig:
+    return TrainConfig(**({"images": 16} | SMALL | changes))
+
+
+def teacher() -> Generator:
+    g = Generator(TEACHER).requires_grad_(False)
+    for conv in g.synthesis.convs:
+        conv.noise_strength.fill_(0.1)
+    return g
+
+
+def student() -> Generator:
+    keep = tuple(torch.arange(4) for _ in range(6))
+    return Generator(STUDENT, Lineage(keep, TEACHER.channels, "abc"))
+
+
+def small_features() -> FeatureNetwork:
+    return FeatureNetwork({"a": [0.0, 1.0]}, (4, 4, 6, 6, 6)).eval().requires_grad_(False)
+
+
+def run_teacher(out: Path, resume: bool = False, **changes: object) -> TrainState:
+    return train_teacher(config(**changes), TEACHER, out, resume=resume, progress=False)
+
+
+def run_student(out: Path, resume: bool = False, **changes: object) -> TrainState:
+    torch.manual_seed(1)
+    return train_student(
+        config(**changes), PIXELS, student(), teacher(), out, content=everything, resume=resume,
+        progress=False,
+    )
+
+
+def assert_same(a: object, b: object, where: str = "state") -> None:
+    """Compare two nests of tensors and plain values to the bit, seconds apart."""
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            if key not in ("seconds", "images"):
+                assert_same(a[key], b[key], f"{where}[{key}]")
+    elif isinstance(a, list | tuple):
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_same(x, y, f"{where}[{i}]")
+    elif isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), where
+    else:
+        assert a == b, where
+
+
+@pytest.mark.parametrize("autocast", ["off", "bfloat16"])
+def test_a_resumed_teacher_is_the_same_to_the_bit(tmp_path: Path, autocast: str) -> None:
+    # two steps of warm start and two adversarial ones, cut at the seam and again one step later
+    changes = {"warm_start": 2, "autocast": autocast, "checkpoint_every": 1}
+    straight = run_teacher(tmp_path / "a", images=8, **changes)
+    run_teacher(tmp_path / "b", images=0, **changes)
+    run_teacher(tmp_path / "b", resume=True, images=4, **changes)
+    resumed = run_teacher(tmp_path / "b", resume=True, images=8, **changes)
+    assert resumed.step == straight.step == 4
+    assert straight.mean_path > 0
+    assert_same(straight.state_dict(), resumed.state_dict())
+
+
+def test_a_resumed_student_is_the_same_to_the_bit(tmp_path: Path) -> None:
+    straight = run_student(tmp_path / "a", images=16)
+    run_student(tmp_path / "b", images=8)
+    resumed = run_student(tmp_path / "b", resume=True, images=16)
+    assert_same(straight.state_dict(), resumed.state_dict())
+
+
+def test_what_a_run_leaves_behind(tmp_path: Path) -> None:
+    state = run_student(tmp_path / "run", images=16)
+    names = {file.name for file in (tmp_path / "run").iterdir()}
+    sheets = {"samples-00000002.png", "samples-00000004.png"}
+    assert names == {"config.json", "log.csv", "state.pt", "checkpoint.safetensors"} | sheets
+    with (tmp_path / "run" / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["step"], row["images"]) for row in rows] == [
+        ("1", "4"), ("2", "8"), ("3", "12"), ("4", "16")
+    ]
+    assert all(float(row["images_per_second"]) > 0 for row in rows)
+    assert all(row["d"] and row["g"] and row["l1"] and row["rgb"] for row in rows)
+    assert [bool(row["r1"]) for row in rows] == [bool(row["path"]) for row in rows] == [
+        True, False, True, False
+    ]
+    saved = load_checkpoint(tmp_path / "run" / "checkpoint.safetensors")
+    assert_same(dict(saved.generator.state_dict()), dict(state.average.state_dict()))
+    assert saved.generator.lineage.source_sha256 == "abc"
+    assert saved.discriminator.config == matching_discriminator(TEACHER)
+    with Image.open(tmp_path / "run" / "samples-00000004.png") as sheet:
+        assert sheet.size == (8 * 16, 8 * 16)
+    told = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert TrainConfig.from_dict(told["training"]) == config()
+    assert DistillationConfig.from_dict(told["distillation"]) == PIXELS
+    assert GeneratorConfig.from_dict(told["generator"]) == STUDENT
+
+
+def test_resuming_drops_rows_after_the_checkpoint(tmp_path: Path) -> None:
+    run_teacher(tmp_path, images=8)
+    with (tmp_path / "log.csv").open("a") as file:
+        file.write("3,12,9.9,1.0,,,,,,,\n")
+    run_teacher(tmp_path, resume=True, images=12)
+    with (tmp_path / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["1", "2", "3"]
+    assert rows[-1]["d"]
+
+
+@pytest.mark.parametrize("row", ["3" + "," * 30 + "1", "three", ",,", "\xff"])
+def test_a_damaged_log_is_one_line(tmp_path: Path, row: str) -> None:
+    run_teacher(tmp_path, images=4)
+    with (tmp_path / "log.csv").open("a", encoding="latin-1") as file:
+        file.write(row + "\n")
+    before = (tmp_path / "log.csv").read_bytes()
+    with pytest.raises(ValueError, match=r"^resume: .*log\.csv") as caught:
+        run_teacher(tmp_path, resume=True, images=8)
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "log.csv").read_bytes() == before
+
+
+def test_callers_networks_and_random_numbers_are_left_alone(tmp_path: Path) -> None:
+    big, small = teacher(), student()
+    d = Discriminator(matching_discriminator(TEACHER))
+    before = [{k: v.clone() for k, v in net.state_dict().items()} for net in (big, small, d)]
+    draws = torch.get_rng_state()
+    train_student(config(images=4), PIXELS, small, big, tmp_path, d, progress=False)
+    assert torch.equal(draws, torch.get_rng_state())
+    for net, old in zip((big, small, d), before, strict=True):
+        assert_same(dict(net.state_dict()), old)
+    assert not any(p.requires_grad for p in big.parameters())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_checkpoint_to_resume(
+    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight = run_teacher(tmp_path / "a", images=20, checkpoint_every=100)
+
+    def interrupting(*arguments: object) -> object:
+        source = image_source(*arguments)
+
+        def images(position: int, count: int) -> torch.Tensor:
+            if position == 8:
+                os.kill(os.getpid(), number)
+            return source(position, count)
+
+        return images
+
+    monkeypatch.setattr(training, "image_source", interrupting)
+    with pytest.raises(KeyboardInterrupt, match="stopped at step 3"):
+        run_teacher(tmp_path / "b", images=20, checkpoint_every=100)
+    monkeypatch.undo()
+    assert load_training_state(tmp_path / "b" / "state.pt")["step"] == 3
+    resumed = run_teacher(tmp_path / "b", resume=True, images=20, checkpoint_every=100)
+    assert_same(straight.state_dict()["generator"], resumed.state_dict()["generator"])
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def poisoned(*arguments: object) -> object:
+        source = image_source(*arguments)
+        return lambda position, n: source(position, n) * (1 if position < 12 else torch.inf)
+
+    monkeypatch.setattr(training, "image_source", poisoned)
+    with pytest.raises(ValueError, match=r"loss d became \w+ at step 4") as caught:
+        run_teacher(tmp_path, images=80)
+    assert "\n" not in str(caught.value)
+    # the last checkpoint is the one from before
+    assert load_training_state(tmp_path / "state.pt")["step"] == 2
+    saved = load_checkpoint(tmp_path / "checkpoint.safetensors").discriminator
+    assert all(p.isfinite().all() for p in saved.parameters())
+
+
+def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
+    run_teacher(tmp_path, images=4)
+    with pytest.raises(ValueError, match="holds a run already"):
+        run_teacher(tmp_path, images=8)
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"batch_size": 8}, {"r1_gamma": 1.0}])
+def test_other_settings_do_not_resume(tmp_path: Path, change: dict) -> None:
+    run_teacher(tmp_path, images=4)
+    with pytest.raises(ValueError, match=f"training {next(iter(change))} is"):
+        run_teacher(tmp_path, resume=True, **change)
+
+
+def test_a_run_whose_rates_decay_keeps_its_length(tmp_path: Path) -> None:
+    run_teacher(tmp_path, images=8, lr_decay="linear")
+    before = (tmp_path / "config.json").read_bytes()
+    words = r"^resume: training images is 12, but the run was started with 8, which its lr_decay "
+    with pytest.raises(ValueError, match=words + r"counted on$"):
+        run_teacher(tmp_path, resume=True, images=12, lr_decay="linear")
+    assert (tmp_path / "config.json").read_bytes() == before
+    # what else may change still may
+    assert run_teacher(
+        tmp_path, resume=True, images=8, lr_decay="linear", log_every=2
+    ).images == 8
+
+
+def test_another_network_does_not_resume(tmp_path: Path) -> None:
+    run_teacher(tmp_path, images=4)
+    with pytest.raises(ValueError, match="channels is"):
+        train_teacher(config(), STUDENT, tmp_path, resume=True, progress=False)
+
+
+def test_a_student_with_other_channels_kept_does_not_resume(tmp_path: Path) -> None:
+    run_student(tmp_path, images=8)
+    other = student()
+    other.lineage = Lineage(
+        tuple(torch.arange(1, 5) for _ in range(6)), TEACHER.channels, "abc"
+    )
+    with pytest.raises(ValueError, match=r"^resume: kept channels is '.*', but the run was"):
+        train_student(
+            config(), PIXELS, other, teacher(), tmp_path, content=everything, resume=True,
+            progress=False,
+        )
+
+
+def test_a_run_from_before_kept_channels_were_noted_resumes(tmp_path: Path) -> None:
+    run_student(tmp_path, images=8)
+    told = json.loads((tmp_path / "config.json").read_text())
+    assert told.pop("kept")["channels"]
+    (tmp_path / "config.json").write_text(json.dumps(told))
+    assert run_student(tmp_path, resume=True, images=16).images == 16
+
+
+def test_settings_younger_than_the_run_have_their_defaults(tmp_path: Path) -> None:
+    run_teacher(tmp_path, images=4)
+    told = json.loads((tmp_path / "config.json").read_text())
+    del told["training"]["anchor"]
+    (tmp_path / "config.json").write_text(json.dumps(told))
+    with pytest.raises(ValueError, match=r"training anchor is 1, but the run was started with 0"):
+        run_teacher(tmp_path, resume=True, images=8, anchor=1)
+    assert run_teacher(tmp_path, resume=True, images=8).step == 2
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"resume: .*config\.json cannot be read"):
+        run_teacher(tmp_path, resume=True, images=12)
+
+
+def test_a_run_from_before_sngan_resumes_to_the_bit(tmp_path: Path) -> None:
+    straight = run_student(tmp_path / "a", images=16)
+    old = tmp_path / "b"
+    run_student(old, images=8)
+    told = json.loads((old / "config.json").read_text())
+    state = load_training_state(old / "state.pt")
+    for name in ("loss", "adam_beta2", "lr_decay", "d_steps", "sparsity", "gains_lr"):
+        del told["training"][name], state["config"][name]
+    (old / "config.json").write_text(json.dumps(told))
+    save_training_state(state, old / "state.pt")
+    lines = (old / "log.csv").read_text().splitlines()
+    # its log had a column fewer
+    assert lines[0].endswith(",sparsity")
+    (old / "log.csv").write_text("".join(line.rpartition(",")[0] + "\r\n" for line in lines))
+    resumed = run_student(old, resume=True, images=16)
+    assert_same(straight.state_dict(), resumed.state_dict())
+    with (old / "log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["step"], row["sparsity"]) for row in rows] == [(str(n), "") for n in range(1, 5)]
+
+
+def test_a_damaged_state_is_one_line(tmp_path: Path) -> None:
+    run_teacher(tmp_path, images=4)
+    whole = (tmp_path / "state.pt").read_bytes()
+    (tmp_path / "state.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"state\.pt") as caught:
+        run_teacher(tmp_path, resume=True)
+    assert "\n" not in str(caught.value)
+
+
+def trained_state() -> dict:
+    """The state after one adversarial step, as `state_dict` gives it."""
+    steps = adversarial_steps()
+    steps()
+    return copy.deepcopy(steps.state.state_dict())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["generator_config", "step", "seconds", "mean_path", "generator", "average", "discriminator",
+     "g_optimiser", "d_optimiser"],
+)
+def test_a_state_that_lacks_an_entry_is_one_line(name: str) -> None:
+    state, fresh = trained_state(), adversarial_steps().state
+    del state[name]
+    with pytest.raises(ValueError, match=rf"^training state: got no {name}, expected one$"):
+        fresh.load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda s: s.update(step="3"), "got step '3', expected an int >= 0"),
+        (lambda s: s.update(step=torch.ones(2, 2)), "got step tensor("),
+        (lambda s: s.update(step=-1), "got step -1, expected"),
+        (lambda s: s.update(seconds=float("nan")), "got seconds nan, expected"),
+        (lambda s: s.update(kind=torch.ones(2, 2)), "got kind tensor("),
+        (lambda s: s.update(generator_config="a\nb"), "made for a b, expected {"),
+        (lambda s: s.update(mean_path=torch.zeros(3)), "mean_path is damaged (RuntimeError"),
+        (lambda s: s.update(mean_path="3"), "mean_path is damaged (TypeError"),
+        (lambda s: s.update(average=[1]), "average is damaged (TypeError"),
+        (lambda s: s["generator"].popitem(), "generator is damaged (RuntimeError: Error(s) in"),
+        (lambda s: s["generator"].update({"\x1b\n": torch.ones(1)}), "Unexpected key(s) in "),
+        (lambda s: s["discriminator"].update({3: 4}), "discriminator is damaged ("),
+        (lambda s: s.update(g_optimiser=None), "g_optimiser is damaged ("),
+        (lambda s: s["g_optimiser"].pop("param_groups"), "damaged (KeyError: 'param_groups')"),
+        (lambda s: s["d_optimiser"]["param_groups"].clear(), "d_optimiser is damaged (ValueError"),
+        (lambda s: s["d_optimiser"]["param_groups"][0].pop("lr"), "damaged (KeyError: 'lr')"),
+        (lambda s: s["d_optimiser"]["state"][0].pop("exp_avg"), "damaged (KeyError: 'exp_avg')"),
+        (lambda s: s["d_optimiser"]["state"].update({0: 3}), "d_optimiser is damaged ("),
+        (
+            lambda s: s["g_optimiser"]["state"][1].update(exp_avg_sq=torch.ones(3)),
+            "g_optimiser is damaged (ValueError: got moments of shapes",
+        ),
+    ],
+)
+def test_a_state_with_damaged_entries_is_one_line(
+    damage: Callable[[dict], object], words: str
+) -> None:
+    state, fresh = trained_state(), adversarial_steps().state
+    damage(state)
+    with pytest.raises(ValueError) as caught:
+        fresh.load_state_dict(state)
+    told = str(caught.value)
+    assert told.startswith("training state: ") and words in told
+    assert told.isprintable() and len(told) < 700
+
+
+def test_a_file_with_another_state_leaves_the_run_as_it_is(tmp_path: Path) -> None:
+    run_teacher(tmp_path, images=4)
+    whole = load_training_state(tmp_path / "state.pt")
+    files = [tmp_path / name for name in ("config.json", "log.csv")]
+    before = [file.read_bytes() for file in files]
+    for state in ([1, 2], {"kind": whole["kind"]}, {**whole, "generator": whole["discriminator"]}):
+        torch.save(state, tmp_path / "state.pt")
+        with pytest.raises(ValueError, match=r"^training state: ") as caught:
+            run_teacher(tmp_path, resume=True, images=8)
+        assert "\n" not in str(caught.value)
+        assert [file.read_bytes() for file in files] == before
+
+
+def test_warm_start_learns_the_portraits(tmp_path: Path) -> None:
+    state = run_teacher(
+        tmp_path, images=0, warm_start=60, batch_size=16, log_every=10, sample_every=60,
+        checkpoint_every=60, warm_start_lr=0.01, warm_start_perceptual=0.0,
+    )
+    with (tmp_path / "log.csv").open() as file:
+        losses = [float(row["l1"]) for row in csv.DictReader(file)]
+    assert losses[-1] < 0.6 * losses[0]
+    assert state.images == 0
+    # the noise was left out, and the adversarial phase starts from the average
+    assert all(conv.noise_strength == 0 for conv in state.generator.synthesis.convs)
+    assert_same(dict(state.generator.named_parameters()), dict(state.average.named_parameters()))
+
+
+def test_warm_start_has_a_batch_of_its_own(tmp_path: Path) -> None:
+    state = run_teacher(tmp_path, images=8, warm_start=3, warm_start_batch=2)
+    assert state.images == 8 and state.drawn == 3 * 2 + 8
+
+
+def test_warm_start_can_leave_the_background_out(tmp_path: Path) -> None:
+    shapes = GeneratorConfig(32, (4,) * 8, z_dim=128, w_dim=8, mapping_layers=1)
+    z = torch.randn(4, 128, generator=torch.Generator().manual_seed(0))
+    portraits = render_parameters(parameters_from_latents(z), 32)
+    person = (portraits.parsing > 0)[:, None]
+    disturbed = torch.where(person, portraits.images, -portraits.images)
+    losses = []
+    for weight in (0.0, 0.5, 1.0):
+        settings = config(warm_start=1, warm_start_background=weight)
+        d = Discriminator(matching_discriminator(shapes))
+        steps = Steps(TrainState(Generator(shapes), d, settings), image_source("portraits", 32))
+        # full resolution alone keeps the two regions apart
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("cagc_lib.train_steps.WARM_START_SCALES", 1)
+            losses.append(steps._regression(disturbed, Target.of(z, 32))["l1"].item())
+    assert losses[0] == 0 < losses[1] < losses[2]
+
+
+def warm_steps(**changes: object) -> Steps:
+    shapes = GeneratorConfig(32, (4,) * 8, z_dim=128, w_dim=8, mapping_layers=1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        networks = Generator(shapes), Discriminator(matching_discriminator(shapes))
+    state = TrainState(*networks, config(warm_start_batch=2, **changes))
+    return Steps(state, image_source("portraits", 32))
+
+
+def test_a_coarse_warm_start_leaves_the_fine_layers_alone() -> None:
+    steps = warm_steps(warm_start=40, warm_start_coarse=36)
+    before = copy.deepcopy(steps.state.generator.synthesis)
+    changed = []
+    for _ in range(37):
+        steps()
+        after = steps.state.generator.synthesis.convs
+        pairs = zip(before.convs, after, strict=True)
+        changed.append([not torch.equal(a.weight, b.weight) for a, b in pairs])
+    # five convolutions up to 16x16, two more at 32x32
+    assert changed[0] == changed[35] == [True] * 5 + [False] * 2
+    assert changed[36] == [True] * 7
+
+
+def test_a_warm_start_resumes_anywhere_to_the_bit() -> None:
+    changes = {"warm_start": 40, "warm_start_coarse": 36}
+    straight, first = warm_steps(**changes), warm_steps(**changes)
+    for _ in range(40):
+        straight()
+    for _ in range(7):
+        first()
+    for cut in (30, 3):
+        second = warm_steps(**changes)
+        second.state.load_state_dict(copy.deepcopy(first.state.state_dict()))
+        first = second
+        for _ in range(cut):
+            first()
+    assert_same(straight.state.state_dict(), first.state.state_dict())
+
+
+def test_a_coarse_warm_start_is_a_part_of_it() -> None:
+    with pytest.raises(ValueError, match=r"warm_start_coarse: got 3, expected at most .* 2"):
+        config(warm_start=2, warm_start_coarse=3)
+
+
+def test_the_anchor_fades(tmp_path: Path) -> None:
+    run_teacher(tmp_path, images=16, style_mixing=0.0, anchor=1.0, anchor_images=8)
+    with (tmp_path / "log.csv").open() as file:
+        assert [bool(row["l1"]) for row in csv.DictReader(file)] == [True, True, False, False]
+
+
+def test_the_perceptual_loss_needs_its_network(tmp_path: Path) -> None:
+    for changes in ({"warm_start": 1}, {"anchor": 1.0, "anchor_images": 8}):
+        with pytest.raises(ValueError, match="features: got None, expected a network"):
+            run_teacher(tmp_path, warm_start_perceptual=1.0, **changes)
+    assert not list(tmp_path.iterdir())
+
+
+def test_warm_start_takes_the_perceptual_loss(tmp_path: Path) -> None:
+    shapes = GeneratorConfig(32, (4,) * 8, z_dim=128, w_dim=8, mapping_layers=1)
+    train_teacher(
+        config(images=0, warm_start=2, warm_start_perceptual=0.5), shapes, tmp_path,
+        features=small_features(), progress=False,
+    )
+    assert "perceptual" in (tmp_path / "log.csv").read_text().splitlines()[0]
+    with (tmp_path / "log.csv").open() as file:
+        assert all(float(row["perceptual"]) > 0 for row in csv.DictReader(file))
+
+
+def test_distillation_pulls_the_student_to_its_teacher(tmp_path: Path) -> None:
+    settings = DistillationConfig(perceptual=0, adversarial=0, noise="shared")
+    g, disturbed = teacher(), Generator(TEACHER)
+    disturbed.load_state_dict(
+        {name: t + 0.3 * torch.randn_like(t) if t.ndim == 4 else t
+         for name, t in g.state_dict().items()}
+    )
+    train_student(
+        config(images=16 * 60, batch_size=16, g_lr=0.01, log_every=10, r1_interval=0,
+               path_interval=0, sample_every=100, checkpoint_every=100),
+        settings, disturbed, g, tmp_path, progress=False,
+    )
+    with (tmp_path / "log.csv").open() as file:
+        losses = [float(row["l1"]) for row in csv.DictReader(file)]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize(("noise", "equal"), [("shared", True), ("independent", False)])
+def test_teacher_and_student_see_the_same_latents(noise: str, equal: bool) -> None:
+    # a student that is its teacher: with the same z, mixing layer and noise it has nothing to learn
+    g = teacher()
+    state = TrainState(g, Discriminator(matching_discriminator(TEACHER)), config(style_mixing=1.0))
+    settings = DistillationConfig(perceptual=0, rgb=1.0, noise=noise)
+    losses = Steps(state, image_source("portraits", 16), Lesson(g, settings))()
+    # memory layouts differ, so equal means up to rounding
+    assert (losses["l1"] < 1e-5) == (losses["rgb"] < 1e-5) == equal
+
+
+def test_masks_come_from_the_teachers_image() -> None:
+    seen = []
+
+    def content(images: torch.Tensor) -> torch.Tensor:
+        seen.append(images)
+        return torch.zeros_like(images[:, :1], dtype=torch.bool)
+
+    g = teacher()
+    state = TrainState(
+        student(), Discriminator(matching_discriminator(TEACHER)), config(autocast="bfloat16")
+    )
+    losses = Steps(state, image_source("portraits", 16), Lesson(g, PIXELS, content))()
+    assert losses["l1"] == losses["rgb"] == 0
+    assert seen[0].dtype == torch.float32
+    assert seen[0].shape == (4, 3, 16, 16)
+
+
+def test_fresh_students_start_from_new_weights(tmp_path: Path) -> None:
+    source = student()
+    settings = DistillationConfig(perceptual=0, init="fresh")
+    # a rate of nothing shows the weights it starts from
+    state = train_student(
+        config(images=4, g_lr=0.0), settings, source, teacher(), tmp_path, progress=False
+    )
+    assert not torch.equal(state.generator.mapping.fc0.weight, source.mapping.fc0.weight)
+    assert state.generator.lineage is not None
+    inherited = TrainState(source, state.discriminator, config()).generator
+    assert torch.equal(inherited.mapping.fc0.weight, source.mapping.fc0.weight)
+
+
+def adversarial_steps(**changes: object) -> Steps:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        d = Discriminator(matching_discriminator(TEACHER))
+    state = TrainState(teacher(), d, config(**changes))
+    return Steps(state, image_source("portraits", 16, pool=8))
+
+
+def test_the_discriminator_may_have_a_head_start() -> None:
+    steps = adversarial_steps(d_head_start=2)
+    changed = []
+    for _ in range(3):
+        networks = steps.state.generator, steps.state.discriminator
+        before = copy.deepcopy(networks)
+        steps()
+        pairs = zip(before, networks, strict=True)
+        changed.append([
+            any(
+                not torch.equal(x, y)
+                for x, y in zip(a.parameters(), b.parameters(), strict=True)
+            )
+            for a, b in pairs
+        ])
+    assert changed == [[False, True], [False, True], [True, True]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "least", "first"),
+    [
+        ({}, 1, 1), ({"d_steps": 3}, 9, 3), ({"d_head_start": 2}, 9, 3),
+        ({"d_head_start": 2, "d_steps": 2}, 13, 4), ({"d_head_start": 1, "d_steps": 2}, 5, 2),
+    ],
+)
+def test_a_run_trains_the_generator_or_is_refused(
+    tmp_path: Path, changes: dict, least: int, first: int
+) -> None:
+    words = f"images: got {least - 1}, expected at least {least}: the generator first learns in "
+    with pytest.raises(ValueError, match=rf"^{words}adversarial step {first}, of 4 images$"):
+        config(images=least - 1, **changes)
+    run_teacher(tmp_path, images=least, **changes)
+    with (tmp_path / "log.csv").open() as file:
+        trained = [bool(row["g"]) for row in csv.DictReader(file)]
+    assert trained == [False] * (first - 1) + [True]
+
+
+def test_a_warm_start_alone_trains_the_generator(tmp_path: Path) -> None:
+    assert config(images=0, warm_start=1, d_steps=5).steps == 1
+    with pytest.raises(ValueError, match=r"^images: got 4, expected 0 or at least 17: "):
+        config(images=4, warm_start=1, d_steps=5)
+    with pytest.raises(ValueError, match=r"^images: got 0, expected at least 1: "):
+        run_student(tmp_path / "run", images=0)
+    assert not list(tmp_path.iterdir())
+
+
+# the tracer itself reads .grad of what it meets and makes an autograd.Function object
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+def test_compiled_steps_are_the_same_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the graphs are captured whole and run as they are: inductor itself would take minutes
+    whole = functools.partial(torch.compile, backend="eager", fullgraph=True)
+    monkeypatch.setattr(train_steps.torch, "compile", whole)
+    run_teacher(tmp_path / "a", images=4, compile=True)
+    monkeypatch.undo()
+    run_teacher(tmp_path / "b", images=4)
+    # equal up to rounding only: compiled graphs take the filter in another form, and the first
+    # step of Adam turns a weight's gradient into its sign, so losses are compared, not weights
+    logs = [(tmp_path / run / "log.csv").read_text().splitlines() for run in "ab"]
+    rows = [list(csv.DictReader(log))[-1] for log in logs]
+    for loss in ("d", "g", "r1", "path"):
+        assert float(rows[0][loss]) == pytest.approx(float(rows[1][loss]), rel=1e-4), loss
+
+
+def test_bfloat16_stays_close_to_float32(tmp_path: Path) -> None:
+    rows = []
+    for autocast in ("off", "bfloat16"):
+        run_student(tmp_path / autocast, images=4, autocast=autocast)
+        with (tmp_path / autocast / "log.csv").open() as file:
+            rows.append(next(csv.DictReader(file)))
+    for name in ("d", "g", "l1", "rgb"):
+        assert float(rows[1][name]) == pytest.approx(float(rows[0][name]), rel=0.02), name
+    # R1 is computed in float32; only D's one step before it was not
+    assert float(rows[1]["r1"]) == pytest.approx(float(rows[0]["r1"]), rel=0.05)
+
+
+def test_multiscale_l1_by_hand() -> None:
+    a = torch.zeros(1, 1, 8, 8)
+    b = a.clone()
+    b[..., 0, 0] = 64.0
+    everywhere = torch.ones(1, 1, 8, 8)
+    assert multiscale_l1(a, b, everywhere).item() == pytest.approx(1.0)
+    elsewhere = everywhere.clone()
+    elsewhere[..., 4:, :] = 0.0
+    # half the pixels count, the wrong one among them: twice the mean, but at 1/8 one pixel is all
+    assert multiscale_l1(a, b, elsewhere).item() == pytest.approx(1.75)
+    checks = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(4, 4)[None, None]
+    # coarser than the pixel the squares cancel
+    assert multiscale_l1(a, checks, everywhere).item() == pytest.approx(0.25)
+
+
+def test_w_avg_is_the_mean_of_the_averages_mapping(tmp_path: Path) -> None:
+    average = run_teacher(tmp_path, images=4).average
+    w = average.mapping(torch.randn(20_000, 128, generator=torch.Generator().manual_seed(9)))
+    spread = w.std(0) / 100
+    assert ((average.w_avg - w.mean(0)).abs() < 6 * spread).all()
+
+
+def test_config_round_trip() -> None:
+    told = config(warm_start=3, data="photos", flip=True)
+    assert TrainConfig.from_dict(json.loads(json.dumps(told.to_dict()))) == told
+    assert TrainConfig(images=33, batch_size=16, warm_start=5).steps == 8
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"images": -1}, ("images", "-1", "integer >= 0")),
+        ({"images": 1.5}, ("images", "1.5", "integer")),
+        ({"batch_size": 0}, ("batch_size", "0", ">= 1")),
+        ({"g_lr": float("nan")}, ("g_lr", "nan")),
+        ({"r1_gamma": True}, ("r1_gamma", "True")),
+        ({"flip": 1}, ("flip", "1", "bool")),
+        ({"data": 3}, ("data", "3", "str")),
+        ({"autocast": "float16"}, ("autocast", "float16", "bfloat16")),
+        ({"style_mixing": 1.5}, ("style_mixing", "1.5", "0 to 1")),
+        ({"epochs": 3}, ("epochs", "images")),
+    ],
+)
+def test_config_refuses(values: dict, words: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError) as caught:
+        TrainConfig.from_dict(values)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_networks_that_do_not_fit_together(tmp_path: Path) -> None:
+    other = Generator(GeneratorConfig(8, (4,) * 4, z_dim=128))
+    with pytest.raises(ValueError, match="teacher: got resolution 8"):
+        train_student(config(), PIXELS, student(), other, tmp_path, progress=False)
+    with pytest.raises(ValueError, match="warm_start: got 1, expected 0"):
+        train_student(config(warm_start=1), PIXELS, student(), teacher(), tmp_path)
+    with pytest.raises(ValueError, match=r"anchor: got 1\.0, expected 0 for a student"):
+        train_student(config(anchor=1.0), PIXELS, student(), teacher(), tmp_path)
+    with pytest.raises(ValueError, match="batch_size: got 6, expected a multiple of 4"):
+        train_student(config(batch_size=6), PIXELS, student(), teacher(), tmp_path)
+    d = Discriminator(matching_discriminator(other.config))
+    with pytest.raises(ValueError, match="discriminator: got resolution 8, expected 16"):
+        train_student(config(), PIXELS, student(), teacher(), tmp_path, d)
+    with pytest.raises(ValueError, match="content: got a str, expected a source"):
+        train_student(config(), PIXELS, student(), teacher(), tmp_path, content="everything")
+    assert list(tmp_path.iterdir()) == []
