@@ -1,4 +1,4 @@
-"""What do the students of the CIFAR-10 network look first_parameter in numbers?
+"""What do the students of the CIFAR-10 network look like in numbers?
 
     python benchmarks/cifar10.py [--data cifar10] [--only cifar10-random-50 ...] [--seeds 0 1]
 

@@ -33,19 +33,24 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from generator_cpu import textbook_conv, textbook_rgb, textbook_synthesis
-from rows import append, arguments, quantiles
+from rows import append, common_options, quantiles
+from textbook import (
+    FULL,
+    PRUNED,
+    random_generator,
+    textbook_conv,
+    textbook_rgb,
+    textbook_synthesis,
+)
 
-from cagc_lib.networks import Generator, GeneratorConfig, StyledConv
+from cagc_lib.networks import Generator, StyledConv
 from cagc_lib.ops import demodulation_coefficients, frozen_weights, implementation
 
-WIDE = (512,) * 10 + (256,) * 2 + (128,) * 2
-THIN = (154,) * 10 + (77,) * 2 + (39,) * 2
 NETWORKS = {
-    "full-256": WIDE,
-    "pruned-256": THIN,
-    "full-1024": (*WIDE, 64, 64, 32, 32),
-    "pruned-1024": (*THIN, 20, 20, 10, 10),
+    "full-256": FULL,
+    "pruned-256": PRUNED,
+    "full-1024": (*FULL, 64, 64, 32, 32),
+    "pruned-1024": (*PRUNED, 20, 20, 10, 10),
 }
 TYPES = {
     "float32": torch.float32, "tf32": torch.float32, "float16": torch.float16,
@@ -62,15 +67,8 @@ Work = Callable[[], torch.Tensor]
 
 
 def make(name: str, device: torch.device) -> Generator:
-    """A network with random weights, biases and noise strengths."""
-    widths = NETWORKS[name]
-    torch.manual_seed(0)
-    g = Generator(GeneratorConfig(2 ** (len(widths) // 2 + 1), widths)).eval()
-    with torch.no_grad():
-        for key, p in g.synthesis.named_parameters():
-            if key.endswith(("bias", "noise_strength")) and "affine" not in key:
-                p.copy_(0.1 * torch.randn_like(p))
-    return g.to(device, memory_format=torch.channels_last)
+    """A random network on the device, channels last."""
+    return random_generator(NETWORKS[name]).to(device, memory_format=torch.channels_last)
 
 
 def synchronise(device: torch.device) -> None:
@@ -353,7 +351,8 @@ def trained(
 
 def main(given: list[str] | None = None) -> None:
     """Measure what was asked for."""
-    parser = arguments(__doc__, __file__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    common_options(parser, "modulated_conv_gpu")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=["full-256",
                                                                            "pruned-256"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 16])

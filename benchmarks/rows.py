@@ -15,19 +15,10 @@ from cagc_lib.checkpoints import atomic_write
 RESULTS = pathlib.Path(__file__).resolve().parents[1] / "data" / "benchmarks"
 
 
-def arguments(text: str, script: str, threads: int = 2) -> argparse.ArgumentParser:
-    """Start a parser with the options that all scripts have.
-
-    Args:
-        text: the script's docstring.
-        script: its path; its stem names the CSV.
-        threads: the default for --threads.
-    """
-    parser = argparse.ArgumentParser(description=text.splitlines()[0])
+def common_options(parser: argparse.ArgumentParser, table: str, threads: int = 2) -> None:
+    """Give a parser --threads, with its default, and --csv, in data/benchmarks by default."""
     parser.add_argument("--threads", type=int, default=threads)
-    table = RESULTS / f"{pathlib.Path(script).stem}.csv"
-    parser.add_argument("--csv", type=pathlib.Path, default=table)
-    return parser
+    parser.add_argument("--csv", type=pathlib.Path, default=RESULTS / f"{table}.csv")
 
 
 def quantiles(values: list[float]) -> tuple[float, float, float]:

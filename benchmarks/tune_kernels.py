@@ -5,7 +5,7 @@
 
 For every layer of the networks, forward and backward, tries tiles around those of the rule, drops
 what the compiler refuses or what gives another result, and writes the fastest of each product to
-cagc_lib/ops/tiles.json, where the kernels look first. Minutes; commit the file.
+cagc_lib/ops/kernels/tiles.json, where the kernels look first. Minutes; commit the file.
 """
 
 import argparse

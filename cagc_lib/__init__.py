@@ -13,6 +13,7 @@ from .checkpoints import (
     save_checkpoint,
     save_generator,
 )
+from .compression import compress
 from .content import content_source
 from .datasets import Portraits, render_portraits
 from .importance import ChannelScores, gradient_scores, salt_and_pepper, score_channels
@@ -32,6 +33,7 @@ __all__ = [
     "SNGANConfig",
     "SNGANGenerator",
     "calibrate",
+    "compress",
     "content_source",
     "evaluate",
     "gradient_scores",

@@ -90,7 +90,7 @@ def distillation_losses(
 
     losses = {}
     if config.l1:
-        losses["l1"] = _masked_l1(teacher[-1], student[-1], weight)
+        losses["l1"] = masked_l1(teacher[-1], student[-1], weight)
     if config.perceptual:
         if features is None:
             raise ValueError("features: got None, expected a network, as perceptual is not 0")
@@ -102,7 +102,7 @@ def distillation_losses(
             raise ValueError("teacher_rgbs: got one image, expected all RGB sums, as rgb is not 0")
         # area averaging keeps the share of content in every coarse pixel
         small = [F.adaptive_avg_pool2d(weight, a.shape[2:]) for a, _ in pairs]
-        terms = [_masked_l1(a, b, m) for (a, b), m in zip(pairs, small, strict=True)]
+        terms = [masked_l1(a, b, m) for (a, b), m in zip(pairs, small, strict=True)]
         losses["rgb"] = torch.stack(terms).sum()
     return losses
 
@@ -113,7 +113,7 @@ def weighted_sum(losses: dict[str, torch.Tensor], config: DistillationConfig) ->
     return torch.stack(terms).sum() if terms else torch.zeros(())
 
 
-def _masked_l1(a: torch.Tensor, b: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+def masked_l1(a: torch.Tensor, b: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Mean over all pixels, masked ones included, as in the public code."""
     return (weight * (a - b)).abs().mean()
 

@@ -174,7 +174,7 @@ def gradient_scores(
     if not isinstance(noisy, Tensor) or noisy.shape != image.shape:
         got = list(noisy.shape) if isinstance(noisy, Tensor) else type(noisy).__name__
         raise ValueError(f"noisy: got {got}, expected images of shape {list(image.shape)}")
-    return _mean_gradients(image, noisy.to(image), weights)
+    return mean_gradients(image, noisy.to(image), weights)
 
 
 def salt_and_pepper(
@@ -214,7 +214,7 @@ def _content_aware(
 ) -> list[Tensor]:
     totals, replaced = _zeros(g), False
     for batch in batches:
-        z, maps, draws = _samples(g, batch, seed, noise)
+        z, maps, draws = draw_samples(g, batch, seed, noise)
         with torch.no_grad():
             w = g.mapping(z)
         image, weights = _differentiable_image(g, w, maps)
@@ -226,7 +226,7 @@ def _content_aware(
             for i, draw in enumerate(draws)
         ])
         replaced = replaced or bool((noisy != clean).any())
-        for total, score in zip(totals, _mean_gradients(image, noisy, weights), strict=True):
+        for total, score in zip(totals, mean_gradients(image, noisy, weights), strict=True):
             total += score
     if not replaced:
         raise ValueError("content: its masks left no pixel to replace, expected some content")
@@ -247,7 +247,8 @@ def _differentiable_image(
     return image, weights
 
 
-def _mean_gradients(image: Tensor, noisy: Tensor, weights: list[list[Tensor]]) -> list[Tensor]:
+def mean_gradients(image: Tensor, noisy: Tensor, weights: list[list[Tensor]]) -> list[Tensor]:
+    """Per width, mean |dL / dW[:, c]| over all weights that read c; L as in the module's text."""
     difference = noisy - image.detach()
     bound = REPLACED * image.detach().abs().amax()
     replaced = (difference.abs() > bound).any(dim=1, keepdim=True)
@@ -272,10 +273,10 @@ def _baseline(
         return _gains(g, batches, seed)
     if method == "random":
         return [torch.rand(c, generator=_draws(seed, k)) for k, c in enumerate(g.config.channels)]
-    return _weight_norms(g, batches, seed, outgoing=method == "l1-out")
+    return weight_norms(g, batches, seed, outgoing=method == "l1-out")
 
 
-def _weight_norms(
+def weight_norms(
     g: PrunableGenerator, batches: Iterable[range], seed: int, outgoing: bool
 ) -> list[Tensor]:
     """1-norms of the effective weights, averaged over z before the norm (the official order).
@@ -288,7 +289,7 @@ def _weight_norms(
     samples = 0
     with torch.no_grad():
         for batch in batches:
-            w = g.mapping(_samples(g, batch, seed, noise="const")[0])
+            w = g.mapping(draw_samples(g, batch, seed, noise="const")[0])
             samples += len(w)
             for name in factors:
                 factors[name] = factors[name] + g.effective_factor(name, w)
@@ -325,7 +326,7 @@ def _activation(
     try:
         with torch.no_grad():
             for batch in batches:
-                z, maps, _ = _samples(g, batch, seed, noise)
+                z, maps, _ = draw_samples(g, batch, seed, noise)
                 g.synthesis(g.mapping(z), noise=maps)
                 samples += len(z)
     finally:
@@ -339,14 +340,14 @@ def _gains(g: PrunableGenerator, batches: Iterable[range], seed: int) -> list[Te
     totals, samples = _zeros(g), 0
     with torch.no_grad():
         for batch in batches:
-            w = g.mapping(_samples(g, batch, seed, noise="const")[0])
+            w = g.mapping(draw_samples(g, batch, seed, noise="const")[0])
             samples += len(w)
             for total, gain in zip(totals, g.gains(w), strict=True):
                 total += gain * len(w)
     return [total.abs() / samples for total in totals]
 
 
-def _samples(
+def draw_samples(
     g: PrunableGenerator, batch: range, seed: int, noise: str
 ) -> tuple[Tensor, str | list[Tensor], list[torch.Generator]]:
     """Return z [N, z_dim], noise maps and, for what follows, each sample's own generator."""

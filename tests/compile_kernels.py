@@ -21,8 +21,7 @@ from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
 from cagc_lib.ops.kernels import bias_act as bias_act_triton
-from cagc_lib.ops.kernels import convolve as modulated_conv2d_kernels
-from cagc_lib.ops.kernels import convolve_up as modulated_conv2d_up_kernel
+from cagc_lib.ops.kernels import convolve, convolve_up
 from cagc_lib.ops.kernels import to_rgb as to_rgb_triton
 from cagc_lib.ops.kernels import upfirdn2d as upfirdn2d_triton
 from cagc_lib.ops.kernels.launch import up_tile
@@ -34,7 +33,7 @@ SINGLE = {
 }
 TAIL = {"GAIN": 1.4, "SLOPE": 0.2, "CLAMP": 256.0, "HAS_BIAS": True, "HAS_NOISE": True}
 # channels lie side by side; everything that steps from pixel to pixel is a multiple of 16
-PADDED = {"room", "rows", "columns", "out_room", "large_room", "small_room", "weight_t", "weight_i"}
+PADDED = {"readable", "rows", "columns", "writable", "c_readable", "f_readable", "weight_t", "weight_i"}
 SIDE_BY_SIDE = {"x_c", "out_c", "other_c", "weight_o", "large_c", "small_c", "g_c", "y_c"}
 
 
@@ -119,7 +118,7 @@ def resources(assembler: str, arch: str) -> dict[str, int]:
 def main(arch: str, dtype: str) -> None:
     """Compile and print."""
     files = (
-        bias_act_triton, modulated_conv2d_kernels, modulated_conv2d_up_kernel, to_rgb_triton,
+        bias_act_triton, convolve, convolve_up, to_rgb_triton,
         upfirdn2d_triton,
     )
     for name, values in constants(dtype).items():

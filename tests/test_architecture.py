@@ -1,9 +1,11 @@
-"""The house rules: the order of the road, what `import cagc_lib` loads, sizes, docstrings, bans."""
+"""The house rules: the order of the rooms, what `import cagc_lib` loads, sizes, docstrings, bans."""
 
 import ast
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,87 +13,68 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "cagc_lib"
 
-# A file imports only from entries above its own. A folder is one entry; its files may import one
-# another. Folders first, so that the files built on them follow.
-ROAD = (
+# A room imports only from rooms above its own, through their doors (`from ..networks import ...`).
+# Inside a room files may import one another, but never in a circle.
+ROOMS = (
     "ops",
-    "protocol",
-    "generator",
-    "discriminator",
-    "sngan",
-    "sngan_discriminator",
     "networks",
-    "artefacts",
-    "downloads",
-    "formats",
-    "pickle_reader",
     "checkpoints",
-    "rendering",
-    "portraits",
-    "supervised",
-    "images",
-    "masks",
-    "cifar10",
-    "classifier",
-    "parser",
-    "features",
-    "standard_features",
-    "landmarks",
-    "pretrained_parsers",
-    "generator_features",
+    "datasets",
     "content",
-    "distances",
     "importance",
     "pruning",
-    "calibration",
     "distillation",
-    "adversarial",
-    "train_state",
-    "train_steps",
     "training",
-    "costs",
-    "conversion",
+    "compression",
     "metrics",
     "editing",
-    "figures",
-    "static_slider",
-    "widgets",
-    "choices",
-    "commands",
-    "arguments",
+    "export",
+    "cli",
     "__main__",
 )
+# what shows a notebook's pictures stands apart: it imports nothing of the library
+APART = "figures"
+CHAPTERS = sorted((ROOT / "book").glob("[0-9]*.ipynb"))
 FILES = sorted(path for path in LIBRARY.rglob("*.py") if path != LIBRARY / "__init__.py")
 MAX_LINES = 400
 MAX_FUNCTION_LINES = 60
 
 
-def entry(path: Path) -> str:
-    """Return the road entry that a file belongs to."""
-    first = path.relative_to(LIBRARY).parts[0]
-    return first.removesuffix(".py")
+def room(path: Path) -> str:
+    """Return the room that a file belongs to."""
+    return path.relative_to(LIBRARY).parts[0].removesuffix(".py")
 
 
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def imported_entries(path: Path) -> Iterator[tuple[str, int]]:
-    """Yield (road entry, line) for every import of the library in a file, at any depth."""
+def imports(path: Path) -> Iterator[tuple[tuple[str, ...], str, int]]:
+    """Yield (module's parts after cagc_lib, name, line) of every import of the library in a file."""
     package = ("cagc_lib", *path.relative_to(LIBRARY).parts[:-1])
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            found = [(alias.name.split("."), "") for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else ()
-            module = ".".join([*base, *([node.module] if node.module else [])])
-            names = [f"{module}.{alias.name}" for alias in node.names]
+            module = [*base, *(node.module.split(".") if node.module else [])]
+            found = [(module, alias.name) for alias in node.names]
         else:
             continue
-        for name in names:
-            parts = name.split(".")
-            if parts[0] == "cagc_lib" and len(parts) > 1:
-                yield parts[1], node.lineno
+        for module, name in found:
+            if module[0] == "cagc_lib":
+                yield tuple(module[1:]), name, node.lineno
+
+
+def file_of(module: tuple[str, ...], name: str) -> Path:
+    """Return the file that an import reads: a module's, or that of the module named."""
+    for parts in ((*module, name), module):
+        place = LIBRARY.joinpath(*parts)
+        if place.with_suffix(".py").is_file():
+            return place.with_suffix(".py")
+        if (place / "__init__.py").is_file():
+            return place / "__init__.py"
+    raise AssertionError(f"no file for {module} {name}")
 
 
 def functions(path: Path) -> Iterator[tuple[ast.FunctionDef | ast.AsyncFunctionDef, bool]]:
@@ -116,18 +99,44 @@ by_file = pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to
 
 @by_file
 def test_imports_never_step_back(path: Path) -> None:
-    assert entry(path) in ROAD, f"{path.name} has no place on the road"
-    here = ROAD.index(entry(path))
-    for name, line in imported_entries(path):
-        if name == entry(path) and path.parent != LIBRARY:
+    here = room(path)
+    assert here in (*ROOMS, APART), f"{path.name} is in no room"
+    for module, name, line in imports(path):
+        there = (*module, name)[0]
+        if there == here:
             continue
-        assert name in ROAD, f"line {line}: imports {name}, which is not a file of the road"
-        assert ROAD.index(name) < here, f"line {line}: imports {name}, which lies further on"
+        assert APART not in (here, there), f"line {line}: {here} imports {there}"
+        assert ROOMS.index(there) < ROOMS.index(here), f"line {line}: imports {there}, further on"
+        assert len(module) == 1, f"line {line}: imports from inside the room {there}"
+        assert not name.startswith("_"), f"line {line}: imports {name}, which is {there}'s own"
 
 
-def test_road_has_no_empty_place() -> None:
-    present = {entry(path) for path in FILES}
-    assert [name for name in ROAD if name not in present] == []
+def test_rooms_are_there() -> None:
+    assert {room(path) for path in FILES} == {*ROOMS, APART}
+
+
+def test_no_circles() -> None:
+    """A file's imports can be followed to their end; a room's door belongs to the files behind."""
+    graph = {}
+    for path in FILES:
+        behind = path.parent if path.name == "__init__.py" else None
+        reads = {file_of(module, name) for module, name, _ in imports(path)}
+        graph[path] = {p for p in reads if behind or room(p) == room(path)} - {path}
+    TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_chapters_import_from_rooms(path: Path) -> None:
+    """Never a file inside a room, never a name of its own."""
+    doors = {".".join(f.parent.relative_to(ROOT).parts) for f in LIBRARY.rglob("__init__.py")}
+    doors |= {f"cagc_lib.{f.stem}" for f in LIBRARY.glob("*.py")}
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] != "code":
+            continue
+        for node in ast.walk(ast.parse("".join(cell["source"]))):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("cagc_lib"):
+                assert node.module in doors, node.module
+                assert not [a.name for a in node.names if a.name.startswith("_")], node.module
 
 
 @by_file
@@ -167,13 +176,13 @@ def test_unsafe_loading_stays_out(path: Path) -> None:
         name = f"{node.value.id}.{node.attr}"
         where = f"line {node.lineno}: {name}"
         assert name not in ("pickle.load", "pickle.loads", "pickle.Unpickler"), where
-        assert name != "torch.load" or path.name == "checkpoints.py", where
+        assert name != "torch.load" or path.name == "torch_files.py", where
 
 
 def test_torch_load_reads_weights_only() -> None:
     """One call, no second try: whatever torch refuses stays refused."""
     calls = []
-    for node in ast.walk(tree(LIBRARY / "checkpoints.py")):
+    for node in ast.walk(tree(LIBRARY / "checkpoints/formats/torch_files.py")):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
             calls.append({k.arg: ast.unparse(k.value) for k in node.keywords})
     assert [options.get("weights_only") for options in calls] == ["True"]
@@ -212,7 +221,8 @@ def test_only_downloads_use_a_network(path: Path) -> None:
 
 
 def test_import_loads_nothing_heavy() -> None:
-    heavy = ("triton", "plotly", "ipywidgets", "matplotlib", "IPython", "torchvision", "gdown")
+    heavy = ("triton", "plotly", "ipywidgets", "transformers", "matplotlib", "IPython",
+             "torchvision", "gdown")
     code = f"import sys, cagc_lib; print([m for m in {heavy} if m in sys.modules])"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120

@@ -22,8 +22,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from cagc_lib.networks import Discriminator
-from cagc_lib.networks import Generator
+from cagc_lib.networks import Discriminator, Generator
 
 SOURCE = "# source text\n" * 40
 

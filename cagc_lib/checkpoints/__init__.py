@@ -4,7 +4,14 @@ Networks in three formats, ours and those of others (formats/); the shipped arte
 manifest; downloads of published models; the small networks by name; whole files or none.
 """
 
-from .artefacts import artefact_path, data_dir, manifest, named_models, write_manifest_entry
+from .artefacts import (
+    artefact_path,
+    data_dir,
+    manifest,
+    named_models,
+    new_artefact_path,
+    write_manifest_entry,
+)
 from .checkpoint import (
     Checkpoint,
     check_target,
@@ -17,34 +24,7 @@ from .checkpoint import (
 from .downloads import model_path
 from .files import atomic_write, file_sha256, needing, reason_of
 from .formats.native import load_network, save_network
+from .formats.pickle_machine import Budget, Machine
+from .formats.pickle_reader import module_tensors, read_nvidia_pickle, rebuild_tensor
 from .formats.torch_files import load_tensors, load_training_state, save_training_state
 from .pretrained import load_classifier, load_features, load_parser, load_standard_features
-
-__all__ = [
-    "Checkpoint",
-    "artefact_path",
-    "atomic_write",
-    "check_target",
-    "data_dir",
-    "file_sha256",
-    "generator_names",
-    "load_checkpoint",
-    "load_classifier",
-    "load_features",
-    "load_generator",
-    "load_network",
-    "load_parser",
-    "load_standard_features",
-    "load_tensors",
-    "load_training_state",
-    "manifest",
-    "model_path",
-    "named_models",
-    "needing",
-    "reason_of",
-    "save_checkpoint",
-    "save_generator",
-    "save_network",
-    "save_training_state",
-    "write_manifest_entry",
-]

@@ -8,6 +8,7 @@ the whole new one. Chapter 12.
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +136,10 @@ def write_manifest_entry(
         listing |= {"models": models} if models else {}
         atomic_write(listed, (json.dumps(listing, indent=2) + "\n").encode())
     return entry | extra
+
+
+def new_artefact_path(name: str) -> Path:
+    """Return where an artefact of this name is to be written; a ValueError for an unfit name."""
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        raise ValueError(f"register: got {name!r}, expected small letters, digits and hyphens")
+    return data_dir() / f"{name}.safetensors"

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..networks import PrunableGenerator, Shapes, kind_of
+from ..networks import PrunableGenerator, Shapes, check_pair
 from .artefacts import artefact_path, data_dir, manifest, named_models
 from .downloads import model_path
 from .files import atomic_write, file_kind, file_sha256, one_line
@@ -111,10 +111,7 @@ def save_checkpoint(
     path = Path(path)
     check_target(path, half, generator.config)
     if discriminator is not None:
-        for what, of in (("resolution", lambda config: config.resolution), ("kind", kind_of)):
-            got, expected = of(discriminator.config), of(generator.config)
-            if got != expected:
-                raise ValueError(f"discriminator: got {what} {got}, expected {expected}")
+        check_pair(discriminator.config, generator.config, "discriminator", "resolution")
     if path.suffix == ".safetensors":
         native.write_file(path, *native.pack(generator, discriminator), half=half)
     else:

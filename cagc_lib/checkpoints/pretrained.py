@@ -60,7 +60,7 @@ def load_classifier(
     """Load a classifier, frozen, in eval mode; once per device.
 
     Args:
-        path_or_name: a file that `train_classifier` wrote, or a shipped one's name:
+        path_or_name: a file that `train_network` wrote, or a shipped one's name:
             "cifar10-classifier" for measures, "cifar10-perceptual" for losses and content.
         device: where to put it.
 

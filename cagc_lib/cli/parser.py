@@ -1,36 +1,26 @@
-"""The command line, `python -m cagc_lib COMMAND`: train, compress, evaluate, convert and more.
+"""The command line's arguments: one table of options, one of commands; `main` runs one of them.
 
-It reads arguments and hands them to `commands.py`; everything it does is one call away in Python.
-Bad input ends with one line on stderr and exit status 2; a run that was interrupted ends with 130
-and can be resumed. Chapter 1 uses it.
+Options are of plain types; what a value may be is checked by the library, where it is used. Bad
+input ends with one line on stderr and exit status 2; a run that was interrupted ends with 130 and
+can be resumed. Chapter 1 uses it.
 """
 
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from ..importance import METHODS
 from ..networks import KINDS
 from ..pruning import RGB_GAINS
 from . import commands
-from .arguments import (
-    channels,
-    count,
-    distillation,
-    integer,
-    natural,
-    number,
-    seed_and_device,
-    seeds,
-    training,
-    trust,
-)
+from .arguments import channels, number, seed, seeds, setting
 
 # what stands for portraits where it is not said
 SHIPPED = "portraits for the shipped networks; others have no default"
+
 _TOP = """examples:
   python -m cagc_lib compress portraits --ratio 0.7 --out student.safetensors
   python -m cagc_lib evaluate student.safetensors --teacher portraits
@@ -56,7 +46,7 @@ _COMPRESS = """examples:
 """
 _EVALUATE = """One line a measure: Frechet distance (smaller is better), precision and recall (1 is
 best); content_... the same inside the content only; with --teacher, distances to the teacher's
-image of the same z. The class Report in cagc_lib/metrics.py explains units.
+image of the same z. The class Report in cagc_lib.metrics explains units.
 
 examples:
   python -m cagc_lib evaluate portraits-11x --teacher portraits
@@ -95,10 +85,225 @@ _TRAIN = """examples:
 """
 
 
+# option -> what argparse takes of it; a name without dashes is positional
+OPTIONS: dict[str, dict[str, Any]] = {
+    "file": {"metavar": "FILE", "help": "a generator's file or name"},
+    "teacher": {"metavar": "TEACHER", "help": "a generator's file or name"},
+    "student": {"metavar": "STUDENT", "help": "a pruned generator's file"},
+    "out": {"metavar": "OUT", "type": Path,
+            "help": ".safetensors, or rosinality's .pt for a StyleGAN2"},
+    "--out": {"type": Path, "required": True},
+    "--teacher": {"metavar": "FILE"},
+    "--trust": {"action": "store_true",
+                "help": "load a downloaded model whose hash is not known"},
+    "--seed": {"type": seed, "default": 0, "help": "decides every random draw (0)"},
+    "--device": {"help": "cpu or cuda (cuda where there is one)"},
+    "--ratio": {"type": number, "default": 0.7,
+                "help": "share of every layer's channels to remove, in [0, 1) (0.7)"},
+    "--method": {"choices": METHODS, "default": "content-aware",
+                 "help": "how a channel's importance is scored (content-aware)"},
+    "--num-samples": {"type": int, "default": 400, "help": "images to score with (400)"},
+    "--score-batch": {"type": int, "default": 10,
+                      "help": "images per backward pass of the scores (10)"},
+    "--noise-prob": {"type": number, "default": 0.05,
+                     "help": "share of the content's pixels replaced (0.05)"},
+    "--per-sample": {"action": "store_true",
+                     "help": "take |gradient| per image, not per batch as the official code does"},
+    "--rgb-gain": {"choices": RGB_GAINS, "default": "recomputed",
+                   "help": "a kept channel's strength in the image: preserved, or recomputed, "
+                           "which is larger, as in the official code (recomputed)"},
+    "--round-to": {"type": int, "metavar": "N", "help": "round kept widths up to multiples of N"},
+    "--sparse-images": {"type": int, "default": 0, "metavar": "N",
+                        "help": "with --method slimming: real images to show beforehand, while "
+                                "all gains are driven toward zero (0)"},
+    "--sparsity": {"type": number, "default": 1e-3,
+                   "help": "weight of the gains' L1 norm there (0.001)"},
+    "--distil-images": {"type": int, "default": 0, "metavar": "N",
+                        "help": "real images to show in distillation; 0 prunes only (0)"},
+    "--run": {"type": Path,
+              "help": "run folder of the distillation (beside --out, ending in .run)"},
+    "--content": {"help": "portraits, or classes such as hair,hat: for rendered portraits only; "
+                          "bisenet, segformer-face-parsing (either with =WEIGHTS) or "
+                          "face-alignment: for faces; class-activation: for CIFAR-10; "
+                          "painted=FILE: one place in aligned images, painted lighter than "
+                          "middle grey; attention, clusters of the generator's own features, "
+                          "or attention=0,3, those clusters, or everything: for any generator "
+                          "(portraits for the shipped ones; others have no default)"},
+    "--l1": {"type": number, "default": 3.0, "help": "weight of the pixel loss (3)"},
+    "--perceptual": {"type": number, "default": 3.0, "help": "weight of the feature loss (3)"},
+    "--perceptual-network": {"choices": ("ours", "standard"),
+                             "help": "what the feature loss looks through: ours knows portraits "
+                                     "and, for SN-GAN, CIFAR-10; standard is LPIPS with VGG, for "
+                                     "photographs (ours for portraits and SN-GAN; others have no "
+                                     "default)"},
+    "--rgb": {"type": number, "default": 0.0,
+              "help": "weight of the pixel loss on smaller RGB sums (0)"},
+    "--adversarial": {"type": number, "default": 1.0,
+                      "help": "weight of the adversarial loss (1)"},
+    "--no-mask": {"action": "store_true",
+                  "help": "distil everywhere, not only inside the content"},
+    "--teacher-noise": {"choices": ("independent", "shared"), "default": "independent",
+                        "help": "the teacher's noise maps (independent)"},
+    "--init": {"choices": ("inherited", "fresh"), "default": "inherited",
+               "help": "the student's first weights (inherited)"},
+    "--resume": {"action": "store_true", "help": "continue the run where it stopped"},
+    "--data": {"help": "real images: portraits (rendered), or a folder of pictures (.png, .jpg, "
+                       ".jpeg, .webp, .bmp, also in folders inside), cut to their central square "
+                       f"and resized ({SHIPPED})"},
+    "--batch-size": {"type": int, "help": "images a step (16; SN-GAN 64)"},
+    "--autocast": {"choices": ("off", "bfloat16"), "default": "bfloat16",
+                   "help": "arithmetic of the networks in training (bfloat16)"},
+    "--set": {"action": "append", "default": [], "metavar": "NAME=VALUE", "type": setting,
+              "help": "any other field of TrainConfig, such as r1_gamma=1 or pool=20000"},
+    "--register": {"metavar": "NAME",
+                   "help": "also write it to data/ and the manifest, in half precision"},
+    "--reference": {"help": "real images: portraits (rendered), or a folder of pictures, as "
+                            f"--data of compress ({SHIPPED})"},
+    "--features": {"help": "what measures: portraits; standard, Inception and VGG as in "
+                           f"published figures; or a classifier's file or name ({SHIPPED})"},
+    "--psi": {"type": number, "default": 1.0,
+              "help": "truncation: 1 is full variety, 0 the average image (1)"},
+    "--json": {"type": Path, "metavar": "FILE", "help": "write the report there"},
+    "--csv": {"type": Path, "metavar": "FILE", "help": "append it as a row there"},
+    "--seeds": {"type": seeds, "default": seeds("0-15"), "metavar": "0-15,20",
+                "help": "one image a seed (0-15)"},
+    "--noise": {"choices": ("const", "random", "none"), "default": "const",
+                "help": "noise maps: the stored ones, new ones, or none (const)"},
+    "--columns": {"type": int, "default": 8, "help": "images in a row (8)"},
+    "--generator-only": {"action": "store_true", "help": "leave the discriminator out"},
+    "--half": {"action": "store_true",
+               "help": "store float16, half the size; .safetensors only"},
+    "--drop-clamp": {"action": "store_true",
+                     "help": "leave conv_clamp out, a bound on activations that .pt has no place "
+                             "for; refused where the 8 images show it"},
+    "--network": {"choices": tuple(KINDS), "default": "stylegan2",
+                  "help": "what kind of network (stylegan2)"},
+    "--resolution": {"type": int, "help": "side in pixels (64; SN-GAN 32)"},
+    "--channels": {"type": channels,
+                   "help": "widths from 4x4 up, WIDTHxCOUNT (160x6,80x2,40x2; SN-GAN 256x7)"},
+    "--z-dim": {"type": int, "help": "size of z (128)"},
+    "--w-dim": {"type": int, "help": "size of w (128; SN-GAN has none)"},
+    "--mapping-layers": {"type": int, "help": "from z to w (4; SN-GAN has none)"},
+    "--warm-start": {"type": int, "default": 0, "metavar": "STEPS",
+                     "help": "regression onto portraits before the adversarial phase (0)"},
+    "--images": {"type": int, "default": 200_000, "help": "real images to show (200000)"},
+    "--steps": {"type": int},
+    "--test": {"type": Path, "help": "the same, held out, for the accuracy"},
+}  # fmt: skip
+DISTILLATION = (
+    "--content", "--l1", "--perceptual", "--perceptual-network", "--rgb", "--adversarial",
+    "--no-mask", "--teacher-noise", "--init",
+)
+TRAINING = (
+    "--resume", "--data", "--batch-size", "--autocast", "--set", "--register", "--seed", "--device",
+)
+GROUPS = {"content and distillation": DISTILLATION, "training": TRAINING[:-2]}
+RUN_FOLDER = {"help": "run folder"}
+FILE_OR_NAME = {"required": False, "help": "a .safetensors"}
+
+
+class Command(NamedTuple):
+    """What one command is: its help, its options, and the function that does it.
+
+    `changes` holds what an option has otherwise than in OPTIONS.
+    """
+
+    run: Callable[[argparse.Namespace], None]
+    help: str
+    options: tuple[str, ...]
+    changes: dict[str, dict[str, Any]] = {}  # noqa: RUF012
+    usage: str | None = None
+    description: str | None = None
+    epilog: str | None = None
+
+
+COMMANDS = {
+    "compress": Command(
+        commands.run_compress, "score, prune and distil a generator",
+        ("teacher", "--out", "--ratio", "--method", "--num-samples", "--score-batch",
+         "--noise-prob", "--per-sample", "--rgb-gain", "--round-to", "--sparse-images",
+         "--sparsity", "--distil-images", "--run", *DISTILLATION, *TRAINING, "--trust"),
+        {"--out": {"help": ".safetensors, or rosinality's .pt"}},
+        "TEACHER --out FILE [--ratio RATIO] [options]",
+        "Remove the channels that the content of the images depends on least.", _COMPRESS,
+    ),
+    "evaluate": Command(
+        commands.run_evaluate, "measure a generator against held-out images",
+        ("file", "--teacher", "--num-samples", "--content", "--reference", "--features", "--psi",
+         "--json", "--csv", "--seed", "--device", "--trust"),
+        {"--teacher": {"help": "also measure the distance to this one"},
+         "--num-samples": {"default": 2000, "help": "images to measure (2000)"},
+         "--content": {"help": "as for compress, but not attention, which knows one generator's "
+                               f"images only; or none for the overall numbers only ({SHIPPED})"}},
+        "FILE [options]",
+        "Measure a generator against held-out rendered portraits, or a folder.\n"
+        "In the portraits' features, other images' distances mean little.", _EVALUATE,
+    ),
+    "generate": Command(
+        commands.run_generate, "draw a sheet of images",
+        ("file", "--out", "--seeds", "--psi", "--noise", "--columns", "--device", "--trust"),
+        {"--out": {"help": "a .png"},
+         "--psi": {"default": 0.7,
+                   "help": "truncation: 1 is full variety, 0 the average image (0.7)"}},
+        "FILE --out FILE [options]", "Draw a sheet of images, one a seed.", _GENERATE,
+    ),
+    "convert": Command(
+        commands.run_convert, "write a network in another format",
+        ("file", "out", "--generator-only", "--half", "--drop-clamp", "--trust"), {},
+        "FILE OUT [options]",
+        "Write a network as .safetensors, or as a .pt that the rosinality and CAGC code loads.",
+        _CONVERT,
+    ),
+    "inspect": Command(
+        commands.run_inspect, "say what a file holds and what it lacks", ("file", "--trust"), {},
+        "FILE [options]", "Print a card: format, sizes, costs, hashes, what is missing.", _INSPECT,
+    ),
+    "train teacher": Command(
+        commands.run_train_teacher, "a full-size generator and its discriminator",
+        ("--out", "--network", "--resolution", "--channels", "--z-dim", "--w-dim",
+         "--mapping-layers", "--warm-start", "--images", *TRAINING),
+        {"--out": RUN_FOLDER,
+         "--data": {"default": "portraits"},
+         "--images": {"help": "real images of the adversarial phase (200000)"}},
+        "--out FOLDER [options]",
+    ),
+    "train student": Command(
+        commands.run_train_student, "a pruned generator, against its teacher",
+        ("student", "--teacher", "--out", "--images", *DISTILLATION, *TRAINING, "--trust"),
+        {"--teacher": {"required": True, "help": "its teacher's file or name"},
+         "--out": RUN_FOLDER},
+        "STUDENT --teacher FILE --out FOLDER [options]",
+    ),
+    **{
+        f"train {what}": Command(
+            commands.run_train_network, f"the small network: {purpose}",
+            ("--out", "--register", "--steps", "--batch-size", "--seed"),
+            {"--out": FILE_OR_NAME,
+             "--steps": {"default": steps, "help": f"optimiser steps ({steps})"},
+             "--batch-size": {"default": 32, "help": "portraits a step (32)"}},
+        )
+        for what, steps, purpose in (
+            ("parser", 4000, "reads the content mask"),
+            ("features", 5000, "perceptual loss and measures"),
+        )
+    },
+    "train classifier": Command(
+        commands.run_train_classifier, "the small network of photographs: features, content",
+        ("--data", "--test", "--out", "--register", "--resolution", "--steps", "--batch-size",
+         "--seed", "--device"),
+        {"--data": {"type": Path, "required": True, "help": "one folder of images a class"},
+         "--out": FILE_OR_NAME,
+         "--resolution": {"default": 32, "help": "side in pixels (32)"},
+         "--steps": {"default": 12_000, "help": "optimiser steps (12000)"},
+         "--batch-size": {"default": 128, "help": "images a step (128)"}},
+    ),
+}
+
+
 class _Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line and whose help keeps its examples' lines."""
 
-    def __init__(self, **options: object) -> None:
+    def __init__(self, **options: Any) -> None:
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(**options)
 
@@ -117,12 +322,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, 2 for bad input, 130 for an interruption.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    # what the manifest records: a resumed run gives what an uninterrupted one does
+    recorded = [argument for argument in arguments if argument != "--resume"]
     try:
-        parsed = _parser().parse_args(arguments)
-        # what the manifest records: a resumed run gives what an uninterrupted one does
-        recorded = [argument for argument in arguments if argument != "--resume"]
-        parsed.command_line = f"python -m cagc_lib {shlex.join(recorded)}"
-        parsed.run_command(parsed)
+        parsed = _parser().parse_args(
+            arguments, argparse.Namespace(how=f"python -m cagc_lib {shlex.join(recorded)}")
+        )
+        COMMANDS[parsed.command].run(parsed)
     except SystemExit as request:
         return int(request.code or 0)
     except KeyboardInterrupt as error:
@@ -139,196 +345,23 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m cagc_lib", epilog=_TOP,
         description="Compress a StyleGAN2 or SN-GAN generator where its images matter least.",
     )
-    add = parser.add_subparsers(metavar="COMMAND", required=True).add_parser
-    _compress(add(
-        "compress", help="score, prune and distil a generator", epilog=_COMPRESS,
-        usage="python -m cagc_lib compress TEACHER --out FILE [--ratio RATIO] [options]",
-        description="Remove the channels that the content of the images depends on least.",
-    ))
-    _evaluate(add(
-        "evaluate", help="measure a generator against held-out images", epilog=_EVALUATE,
-        usage="python -m cagc_lib evaluate FILE [options]",
-        description="Measure a generator against held-out rendered portraits, or a folder.\n"
-                    "In the portraits' features, other images' distances mean little.",
-    ))
-    _generate(add(
-        "generate", help="draw a sheet of images", epilog=_GENERATE,
-        usage="python -m cagc_lib generate FILE --out FILE [options]",
-        description="Draw a sheet of images, one a seed.",
-    ))
-    _convert(add(
-        "convert", help="write a network in another format", epilog=_CONVERT,
-        usage="python -m cagc_lib convert FILE OUT [options]",
-        description="Write a network as .safetensors, or as a .pt that the rosinality and CAGC "
-                    "code loads.",
-    ))
-    _inspect(add(
-        "inspect", help="say what a file holds and what it lacks", epilog=_INSPECT,
-        usage="python -m cagc_lib inspect FILE [options]",
-        description="Print a card: format, sizes, costs, hashes, what is missing.",
-    ))
-    train = add("train", help="train a teacher, a student, or a small network that reads images",
-                epilog=_TRAIN)
-    add = train.add_subparsers(metavar="WHAT", required=True).add_parser
-    _train_teacher(add(
-        "teacher", help="a full-size generator and its discriminator",
-        usage="python -m cagc_lib train teacher --out FOLDER [options]",
-    ))
-    _train_student(add(
-        "student", help="a pruned generator, against its teacher",
-        usage="python -m cagc_lib train student STUDENT --teacher FILE --out FOLDER [options]",
-    ))
-    for what, steps in (("parser", 4000), ("features", 5000)):
-        text = {"parser": "reads the content mask", "features": "perceptual loss and measures"}
-        _train_network(add(what, help=f"the small network: {text[what]}"), what, steps)
-    _train_classifier(add("classifier", help="the small network of photographs: features, content"))
+    groups = {"": parser.add_subparsers(metavar="COMMAND", required=True)}
+    for name, command in COMMANDS.items():
+        above, _, last = name.rpartition(" ")
+        if above not in groups:
+            what = "train a teacher, a student, or a small network that reads images"
+            train = groups[""].add_parser(above, help=what, epilog=_TRAIN)
+            groups[above] = train.add_subparsers(metavar="WHAT", required=True)
+        usage = command.usage and f"python -m cagc_lib {name} {command.usage}"
+        own = groups[above].add_parser(
+            last, help=command.help, usage=usage, description=command.description,
+            epilog=command.epilog,
+        )
+        titled = {title: own.add_argument_group(title) for title in GROUPS}
+        for option in command.options:
+            # only a training command has so many options that they want headings
+            of = [t for t, part in GROUPS.items() if option in part and "--set" in command.options]
+            target = titled[of[0]] if of else own
+            target.add_argument(option, **OPTIONS[option] | command.changes.get(option, {}))
+        own.set_defaults(command=name)
     return parser
-
-
-def _compress(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("teacher", metavar="TEACHER", help="a generator's file or name")
-    parser.add_argument("--out", type=Path, required=True, help=".safetensors, or rosinality's .pt")
-    parser.add_argument("--ratio", type=number, default=0.7,
-                        help="share of every layer's channels to remove, in [0, 1) (0.7)")
-    parser.add_argument("--method", choices=METHODS, default="content-aware",
-                        help="how a channel's importance is scored (content-aware)")
-    parser.add_argument("--num-samples", type=count, default=400,
-                        help="images to score with (400)")
-    parser.add_argument("--score-batch", type=count, default=10,
-                        help="images per backward pass of the scores (10)")
-    parser.add_argument("--noise-prob", type=number, default=0.05,
-                        help="share of the content's pixels replaced (0.05)")
-    parser.add_argument("--per-sample", action="store_true",
-                        help="take |gradient| per image, not per batch as the official code does")
-    parser.add_argument("--rgb-gain", choices=RGB_GAINS, default="recomputed",
-                        help="a kept channel's strength in the image: preserved, or recomputed, "
-                             "which is larger, as in the official code (recomputed)")
-    parser.add_argument("--round-to", type=count, metavar="N",
-                        help="round kept widths up to multiples of N")
-    parser.add_argument("--sparse-images", type=natural, default=0, metavar="N",
-                        help="with --method slimming: real images to show beforehand, while all "
-                             "gains are driven toward zero (0)")
-    parser.add_argument("--sparsity", type=number, default=1e-3,
-                        help="weight of the gains' L1 norm there (0.001)")
-    parser.add_argument("--distil-images", type=natural, default=0, metavar="N",
-                        help="real images to show in distillation; 0 prunes only (0)")
-    parser.add_argument("--run", type=Path,
-                        help="run folder of the distillation (beside --out, ending in .run)")
-    distillation(parser)
-    training(parser, SHIPPED)
-    trust(parser)
-    parser.set_defaults(run_command=commands.run_compress)
-
-
-def _evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="a generator's file or name")
-    parser.add_argument("--teacher", metavar="FILE", help="also measure the distance to this one")
-    parser.add_argument("--num-samples", type=count, default=2000, help="images to measure (2000)")
-    parser.add_argument("--content",
-                        help="as for compress, but not attention, which knows one generator's "
-                             f"images only; or none for the overall numbers only ({SHIPPED})")
-    parser.add_argument("--reference",
-                        help="real images: portraits (rendered), or a folder of pictures, as "
-                             f"--data of compress ({SHIPPED})")
-    parser.add_argument("--features",
-                        help="what measures: portraits; standard, Inception and VGG as in "
-                             f"published figures; or a classifier's file or name ({SHIPPED})")
-    parser.add_argument("--psi", type=number, default=1.0,
-                        help="truncation: 1 is full variety, 0 the average image (1)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="append it as a row there")
-    seed_and_device(parser)
-    trust(parser)
-    parser.set_defaults(run_command=commands.run_evaluate)
-
-
-def _generate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="a generator's file or name")
-    parser.add_argument("--out", type=Path, required=True, help="a .png")
-    parser.add_argument("--seeds", type=seeds, default=seeds("0-15"), metavar="0-15,20",
-                        help="one image a seed (0-15)")
-    parser.add_argument("--psi", type=number, default=0.7,
-                        help="truncation: 1 is full variety, 0 the average image (0.7)")
-    parser.add_argument("--noise", choices=("const", "random", "none"), default="const",
-                        help="noise maps: the stored ones, new ones, or none (const)")
-    parser.add_argument("--columns", type=count, default=8, help="images in a row (8)")
-    parser.add_argument("--device", help="cpu or cuda (cuda where there is one)")
-    trust(parser)
-    parser.set_defaults(run_command=commands.run_generate)
-
-
-def _convert(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="a generator's file or name")
-    parser.add_argument("out", metavar="OUT", type=Path,
-                        help=".safetensors, or rosinality's .pt for a StyleGAN2")
-    parser.add_argument("--generator-only", action="store_true",
-                        help="leave the discriminator out")
-    parser.add_argument("--half", action="store_true",
-                        help="store float16, half the size; .safetensors only")
-    parser.add_argument("--drop-clamp", action="store_true",
-                        help="leave conv_clamp out, a bound on activations that .pt has no place "
-                             "for; refused where the 8 images show it")
-    trust(parser)
-    parser.set_defaults(run_command=commands.run_convert)
-
-
-def _inspect(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="a generator's file or name")
-    trust(parser)
-    parser.set_defaults(run_command=commands.run_inspect)
-
-
-def _train_teacher(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, required=True, help="run folder")
-    parser.add_argument("--network", choices=tuple(KINDS), default="stylegan2",
-                        help="what kind of network (stylegan2)")
-    parser.add_argument("--resolution", type=count, help="side in pixels (64; SN-GAN 32)")
-    parser.add_argument("--channels", type=channels,
-                        help="widths from 4x4 up, WIDTHxCOUNT (160x6,80x2,40x2; SN-GAN 256x7)")
-    parser.add_argument("--z-dim", type=count, help="size of z (128)")
-    parser.add_argument("--w-dim", type=count, help="size of w (128; SN-GAN has none)")
-    parser.add_argument("--mapping-layers", type=count,
-                        help="from z to w (4; SN-GAN has none)")
-    parser.add_argument("--warm-start", type=natural, default=0, metavar="STEPS",
-                        help="regression onto portraits before the adversarial phase (0)")
-    parser.add_argument("--images", type=natural, default=200_000,
-                        help="real images of the adversarial phase (200000)")
-    training(parser, "portraits")
-    parser.set_defaults(run_command=commands.run_train_teacher)
-
-
-def _train_student(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("student", metavar="STUDENT", help="a pruned generator's file")
-    parser.add_argument("--teacher", required=True, help="its teacher's file or name")
-    parser.add_argument("--out", type=Path, required=True, help="run folder")
-    parser.add_argument("--images", type=natural, default=200_000,
-                        help="real images to show (200000)")
-    distillation(parser)
-    training(parser, SHIPPED)
-    trust(parser)
-    parser.set_defaults(run_command=commands.run_train_student)
-
-
-def _train_network(parser: argparse.ArgumentParser, what: str, steps: int) -> None:
-    parser.add_argument("--out", type=Path, help="a .safetensors")
-    parser.add_argument("--register", metavar="NAME", help="write it to data/ and the manifest")
-    parser.add_argument("--steps", type=count, default=steps, help=f"optimiser steps ({steps})")
-    parser.add_argument("--batch-size", type=count, default=32, help="portraits a step (32)")
-    parser.add_argument("--seed", type=integer, default=0, help="decides everything (0)")
-    parser.set_defaults(run_command=commands.run_train_network, what=what)
-
-
-def _train_classifier(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, help="one folder of images a class")
-    parser.add_argument("--test", type=Path, help="the same, held out, for the accuracy")
-    parser.add_argument("--out", type=Path, help="a .safetensors")
-    parser.add_argument("--register", metavar="NAME", help="write it to data/ and the manifest")
-    parser.add_argument("--resolution", type=count, default=32, help="side in pixels (32)")
-    parser.add_argument("--steps", type=count, default=12_000, help="optimiser steps (12000)")
-    parser.add_argument("--batch-size", type=count, default=128, help="images a step (128)")
-    seed_and_device(parser)
-    parser.set_defaults(run_command=commands.run_train_classifier)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -18,21 +18,4 @@ from .masks import (
     watches_a_generator,
 )
 from .parsers import ParserSource
-from .sources import SOURCES, content_source
-
-__all__ = [
-    "SOURCES",
-    "ClassActivation",
-    "ContentSource",
-    "GeneratorFeatures",
-    "ParserSource",
-    "check_mask",
-    "check_source",
-    "complement",
-    "content_source",
-    "everything",
-    "following",
-    "intersection",
-    "union",
-    "watches_a_generator",
-]
+from .sources import SOURCES, content_source, find_content, read_content

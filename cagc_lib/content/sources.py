@@ -19,12 +19,15 @@ Chapters 5, 11 and 12.
 """
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from ..checkpoints import load_classifier
+from ..datasets import CLASS_NAMES
+from ..networks import PrunableGenerator
 from .attention import GeneratorFeatures
 from .class_activation import THRESHOLD, ClassActivation
 from .landmarks import landmark_source
@@ -56,6 +59,8 @@ _BUILDERS: dict[str, Callable[..., ContentSource]] = {
     "painted": PaintedMask,
 }
 SOURCES = tuple(_BUILDERS)
+# what a file given with a content source's name is to that source
+_OPTION_OF_FILE = {"painted": "mask", "bisenet": "weights", "segformer-face-parsing": "weights"}
 
 
 def content_source(
@@ -103,3 +108,40 @@ def content_source(
     if wrong:
         raise ValueError(f'content source "{name}" {wrong[0]}')
     return _BUILDERS[name](**options)
+
+
+def read_content(text: str) -> tuple[str, dict[str, Any]]:
+    """Read NAME, NAME=VALUE, or classes of the portraits separated by commas.
+
+    Returns:
+        The source's name and its options for `content_source`; "attention" needs a generator more.
+
+    Raises:
+        ValueError: an unknown name or class, or a value that the source does not take.
+    """
+    name, equals, value = text.partition("=")
+    if name == "attention" and equals:
+        if not re.fullmatch(r"[0-9]{1,4}(,[0-9]{1,4})*", value):
+            raise ValueError(f"content: got {text!r}, expected clusters, as in attention=0,3")
+        return name, {"keep": [int(number) for number in value.split(",")]}
+    if value and name in _OPTION_OF_FILE:
+        return name, {_OPTION_OF_FILE[name]: value}
+    if name == "painted":
+        raise ValueError("content: got painted, expected painted=FILE")
+    if text in SOURCES:
+        return text, {}
+    classes = text.split(",")
+    if unknown := [c for c in classes if c not in CLASS_NAMES]:
+        raise ValueError(
+            f"content: got {unknown[0]!r}, expected {', '.join(SOURCES)}, or class names "
+            f"out of {', '.join(CLASS_NAMES)}"
+        )
+    return "portraits", {"classes": classes}
+
+
+def find_content(text: str, generator: PrunableGenerator | None = None) -> ContentSource:
+    """Look up the source that `read_content` reads; "attention" asks the generator."""
+    name, options = read_content(text)
+    if name == "attention":
+        options["generator"] = generator
+    return content_source(name, **options)

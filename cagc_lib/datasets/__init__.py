@@ -8,6 +8,7 @@ from .images import ClassFolders, ImageSource, image_source, mixed_seed, read_im
 from .portraits import (
     ATTRIBUTES,
     CLASS_NAMES,
+    COLUMNS,
     MIN_RESOLUTION,
     Portraits,
     parameters_from_latents,
@@ -15,21 +16,3 @@ from .portraits import (
     render_parameters,
     render_portraits,
 )
-
-__all__ = [
-    "ATTRIBUTES",
-    "CLASS_NAMES",
-    "MIN_RESOLUTION",
-    "ClassFolders",
-    "ImageSource",
-    "Portraits",
-    "fetch_cifar10",
-    "image_source",
-    "mixed_seed",
-    "parameters_from_latents",
-    "portrait_parameters",
-    "read_image",
-    "render_parameters",
-    "render_portraits",
-    "save_sheet",
-]

@@ -2,10 +2,3 @@
 
 from .convert import convert
 from .parity import DRAWN, Conversion, Difference
-
-__all__ = [
-    "DRAWN",
-    "Conversion",
-    "Difference",
-    "convert",
-]

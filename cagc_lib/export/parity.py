@@ -67,6 +67,7 @@ class Conversion:
 
 
 def check_same(path: Path, result: Conversion, expected: str) -> None:
+    """Refuse, with what was expected instead, a conversion whose difference shows."""
     for what, difference in (("images", result.images), ("logits", result.logits)):
         if difference is not None and not difference.small:
             raise ValueError(f"{path}: {what}: got {difference}, expected {expected}")
@@ -74,6 +75,7 @@ def check_same(path: Path, result: Conversion, expected: str) -> None:
 
 @torch.inference_mode()
 def compare(before: Checkpoint, after: Checkpoint, progress: bool) -> Conversion:
+    """Draw the same images with both networks and say how they differ."""
     random = torch.Generator().manual_seed(0)
     z = torch.randn(NUM_IMAGES, before.generator.config.z_dim, generator=random)
     d, other_d = before.discriminator, after.discriminator

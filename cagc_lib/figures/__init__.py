@@ -11,22 +11,6 @@ from .charts import (
     score_distribution,
     training_curves,
 )
-from .images import image_grid, mask_overlay, parsing_images, show_images
+from .images import CLASS_COLOURS, image_grid, mask_overlay, parsing_images, show_images
 from .live_slider import pruning_ratio_slider
 from .static_slider import StaticSlider, static_slider
-
-__all__ = [
-    "PALETTE",
-    "StaticSlider",
-    "bar_chart",
-    "image_grid",
-    "line_chart",
-    "mask_overlay",
-    "parsing_images",
-    "pruning_ratio_slider",
-    "ratio_cost_curve",
-    "score_distribution",
-    "show_images",
-    "static_slider",
-    "training_curves",
-]

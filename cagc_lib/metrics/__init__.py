@@ -3,7 +3,16 @@
 Each measure overall and inside the content, against real images and against a teacher.
 """
 
-from .costs import Latency, LayerCost, count_macs, latency, layer_table, macs, parameters
+from .costs import (
+    Latency,
+    LayerCost,
+    count_macs,
+    latency,
+    layer_table,
+    macs,
+    parameters,
+    stylegan2_rows,
+)
 from .distances import (
     compare_features,
     feature_statistics,
@@ -14,24 +23,3 @@ from .distances import (
     psnr,
 )
 from .evaluate import REFERENCE_SEED, Report, evaluate, sample_inputs
-
-__all__ = [
-    "REFERENCE_SEED",
-    "Latency",
-    "LayerCost",
-    "Report",
-    "compare_features",
-    "count_macs",
-    "evaluate",
-    "feature_statistics",
-    "frechet_distance",
-    "latency",
-    "layer_table",
-    "macs",
-    "mask_images",
-    "mean_iou",
-    "parameters",
-    "precision_recall",
-    "psnr",
-    "sample_inputs",
-]

@@ -100,10 +100,11 @@ def layer_table(g: PrunableGenerator | Shapes, convention: str = "paper") -> lis
     config = getattr(g, "config", g)
     if isinstance(config, SNGANConfig):
         return _sngan_rows(config, convention)
-    return _stylegan2_rows(config, convention)
+    return stylegan2_rows(config, convention)
 
 
-def _stylegan2_rows(config: GeneratorConfig, convention: str) -> list[LayerCost]:
+def stylegan2_rows(config: GeneratorConfig, convention: str) -> list[LayerCost]:
+    """A StyleGAN2 generator's layers in order, from its shapes alone; see `layer_table`."""
     w, widths = config.w_dim, config.channels
     rows = []
     for i in range(config.mapping_layers):

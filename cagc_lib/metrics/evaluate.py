@@ -23,17 +23,16 @@ from ..checkpoints import load_features
 from ..content import ContentSource, check_mask, check_source, content_source, watches_a_generator
 from ..datasets import ImageSource, image_source, render_portraits
 from ..networks import (
-    KINDS,
     ImageFeatures,
     PrunableGenerator,
+    check_pair,
     first_parameter,
-    kind_of,
     perceptual_distance,
 )
 from . import costs
 from .distances import compare_features, feature_distance, mask_images, psnr
 
-# Reference portraits: disjoint from every seed the trainers draw (supervised.TRAINING_SEEDS).
+# Reference portraits: disjoint from every seed the trainers draw (TRAINING_SEEDS of training).
 REFERENCE_SEED = 1_500_000_000
 
 
@@ -143,7 +142,7 @@ def _reference(
     return _describe(batches(), network, content)
 
 
-class _TeacherDistance:
+class TeacherDistance:
     """Running means of a student's distances to its teacher, overall and inside the content."""
 
     def __init__(self, network: ImageFeatures, content: ContentSource | None) -> None:
@@ -280,17 +279,8 @@ def _check_request(
         raise ValueError(f"num_samples: got {num_samples}, expected at least 5")
     if batch_size < 1:
         raise ValueError(f"batch_size: got {batch_size}, expected at least 1")
-    if teacher is not None and kind_of(teacher.config) != kind_of(g.config):
-        got, expected = (KINDS[kind_of(network.config)].title for network in (teacher, g))
-        raise ValueError(f"teacher: got a {got} network, expected the generator's kind, {expected}")
-    if teacher is not None and (teacher.config.resolution, teacher.config.z_dim) != (
-        g.config.resolution,
-        g.config.z_dim,
-    ):
-        raise ValueError(
-            f"teacher: got resolution {teacher.config.resolution} and z_dim "
-            f"{teacher.config.z_dim}, expected {g.config.resolution} and {g.config.z_dim}"
-        )
+    if teacher is not None:
+        check_pair(teacher.config, g.config, "teacher", "resolution", "z_dim")
     if content is not None and not isinstance(content, str):
         check_source(content)
     if content == "attention" or watches_a_generator(content):
@@ -315,7 +305,7 @@ def _measure(
 ) -> Report:
     """Do what `evaluate` describes, with checked arguments and networks already on the device."""
     resolution = g.config.resolution
-    distance = _TeacherDistance(network, content)
+    distance = TeacherDistance(network, content)
 
     def batches() -> Iterator[torch.Tensor]:
         inputs = sample_inputs(g, num_samples, seed, batch_size)

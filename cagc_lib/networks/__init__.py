@@ -13,10 +13,13 @@ from .generator import (
     FullyConnected,
     Generator,
     GeneratorConfig,
+    MappingNetwork,
     StyledConv,
+    SynthesisNetwork,
     ToRGB,
+    sliced_axes,
 )
-from .kinds import KINDS, build, kind_of, matching_discriminator
+from .kinds import KINDS, build, check_pair, kind_of, matching_discriminator
 from .parser import Parser
 from .protocol import (
     Config,
@@ -32,40 +35,3 @@ from .protocol import (
 from .sngan import Dense, SNGANConfig, SNGANGenerator, UpBlock
 from .sngan_discriminator import SNGANDiscriminator, SNGANDiscriminatorConfig
 from .standard_features import StandardFeatures
-
-__all__ = [
-    "KINDS",
-    "MAPPING_LR_MULTIPLIER",
-    "Classifier",
-    "Config",
-    "Dense",
-    "Discriminator",
-    "DiscriminatorConfig",
-    "FeatureNetwork",
-    "FullyConnected",
-    "Generator",
-    "GeneratorConfig",
-    "ImageFeatures",
-    "Lineage",
-    "Parser",
-    "PrunableGenerator",
-    "SNGANConfig",
-    "SNGANDiscriminator",
-    "SNGANDiscriminatorConfig",
-    "SNGANGenerator",
-    "Shapes",
-    "StandardFeatures",
-    "StyledConv",
-    "ToRGB",
-    "UpBlock",
-    "appearance",
-    "build",
-    "check_images",
-    "check_positive",
-    "evaluating",
-    "first_parameter",
-    "kind_of",
-    "matching_discriminator",
-    "perceptual_distance",
-    "r1_penalty",
-]

@@ -56,6 +56,21 @@ def build(config: Any) -> nn.Module:
     return kind.discriminator(config)
 
 
+def check_pair(got: Any, expected: Any, what: str, *sizes: str) -> None:
+    """Refuse two networks that cannot work together: of two kinds, or of sizes that differ.
+
+    Args:
+        got, expected: their configurations.
+        what: names the first one in the error.
+        sizes: the fields that must agree.
+    """
+    kinds = [KINDS[kind_of(config)].title for config in (got, expected)]
+    pairs = [("kind", *kinds), *((n, getattr(got, n), getattr(expected, n)) for n in sizes)]
+    for name, a, b in pairs:
+        if a != b:
+            raise ValueError(f"{what}: got {name} {a}, expected {b}")
+
+
 def matching_discriminator(config: Any) -> Any:
     """Return the shapes of the discriminator that goes with a generator's.
 

@@ -1,6 +1,6 @@
 """The parser of portraits: a small U-Net that names each pixel of an image.
 
-    render_portraits -> train_parser -> Parser -> ParserSource, a content source
+    render_portraits -> train_network -> Parser -> ParserSource, a content source
 
 The paper parses the generator's own images into the 19 CelebAMask-HQ classes and keeps every pixel
 whose class is > 0 and not 16: all but background and clothes. Here the images are portraits that we

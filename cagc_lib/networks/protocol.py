@@ -40,11 +40,10 @@ class Config:
         """Rebuild a config from `to_dict`'s values; an unknown or missing key is a ValueError."""
         known = {f.name for f in dataclasses.fields(cls)}
         unknown, missing = sorted(set(values) - known), sorted(set(cls.needed) - set(values))
-        if unknown or missing:
-            raise ValueError(
-                f"{cls.what}: got unknown keys {unknown} and missing keys {missing}, "
-                f"expected {sorted(known)}"
-            )
+        for wrong, keys in (("unknown", unknown), ("missing", missing)):
+            if keys:
+                expected = ", ".join(sorted(known))
+                raise ValueError(f"{cls.what}: {wrong} {', '.join(keys)}; expected {expected}")
         return cls(**values)
 
     def check_values(

@@ -10,20 +10,3 @@ from .frozen import frozen_weights
 from .modulated_conv2d import demodulation_coefficients, modulated_conv2d
 from .to_rgb import to_rgb
 from .upfirdn2d import downsample2d, setup_filter, upfirdn2d, upsample2d
-
-__all__ = [
-    "ACTIVATIONS",
-    "bias_act",
-    "bias_act_",
-    "demodulation_coefficients",
-    "downsample2d",
-    "explain",
-    "frozen_weights",
-    "implementation",
-    "modulated_conv2d",
-    "operators",
-    "setup_filter",
-    "to_rgb",
-    "upfirdn2d",
-    "upsample2d",
-]

@@ -4,36 +4,20 @@
 `calibration` repairs a pruned network's statistics without any step.
 """
 
-from .adversarial import discriminator_loss, generator_loss, path_lengths
+from .adversarial import (
+    discriminator_loss,
+    draw_latents,
+    draw_noise,
+    generator_loss,
+    hinge_discriminator_loss,
+    hinge_generator_loss,
+    path_lengths,
+)
 from .calibration import LayerDrift, calibrate, layer_drift
 from .config import SNGAN_RECIPE, TrainConfig
 from .loop import check_lessons, train_student, train_teacher
-from .recognition import accuracy, train_classifier, train_features, train_parser
+from .recognition import accuracy, train_network
+from .run_folder import check_resumed, read_record
 from .state import TrainState
 from .steps import Lesson, Steps, proximal_step
 from .supervised import HELD_OUT_SEED, augment, gaussian_blur
-
-__all__ = [
-    "HELD_OUT_SEED",
-    "SNGAN_RECIPE",
-    "LayerDrift",
-    "Lesson",
-    "Steps",
-    "TrainConfig",
-    "TrainState",
-    "accuracy",
-    "augment",
-    "calibrate",
-    "check_lessons",
-    "discriminator_loss",
-    "gaussian_blur",
-    "generator_loss",
-    "layer_drift",
-    "path_lengths",
-    "proximal_step",
-    "train_classifier",
-    "train_features",
-    "train_parser",
-    "train_student",
-    "train_teacher",
-]

@@ -24,7 +24,7 @@ from ..networks import (
     PrunableGenerator,
     Shapes,
     build,
-    kind_of,
+    check_pair,
     matching_discriminator,
 )
 from .config import TrainConfig
@@ -107,7 +107,7 @@ def train_student(
     """
     if content is not None:
         check_source(content)
-    _check_pair(student.config, teacher.config)
+    check_pair(teacher.config, student.config, "teacher", "resolution", "z_dim")
     check_lessons(config, distillation, student.config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mixed_seed(config.seed, 4))
@@ -156,17 +156,6 @@ def _train(
     if received:
         raise KeyboardInterrupt(f"stopped at step {state.step}, checkpoint in {out}")
     return state
-
-
-def _check_pair(student: Shapes, teacher: Shapes) -> None:
-    """Refuse a teacher whose pictures the student could not paint."""
-    got, expected = kind_of(teacher), kind_of(student)
-    if got != expected:
-        raise ValueError(f"teacher: got a {got} network, expected the student's kind, {expected}")
-    for name in ("resolution", "z_dim"):
-        got, expected = getattr(teacher, name), getattr(student, name)
-        if got != expected:
-            raise ValueError(f"teacher: got {name} {got}, expected the student's {expected}")
 
 
 def check_lessons(config: TrainConfig, distillation: DistillationConfig, student: Shapes) -> None:

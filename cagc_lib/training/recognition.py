@@ -1,68 +1,58 @@
 """Trains the small networks that read images: the portraits' parser and features, classifiers.
 
-Parser and features learn from freshly rendered portraits, whose labels are exact; a classifier from
-a folder with one folder of photographs a class. Chapters 5, 9 and 11.
+    kind          learns from                    by
+    parser        freshly rendered portraits     cross-entropy and overlap of the classes
+    features      the same                       squared errors of all it can name
+    classifier    a folder of images a class     cross-entropy, images shifted and mirrored
+
+Chapters 5, 9 and 11.
 """
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
-from tqdm import tqdm
 
 from ..checkpoints import save_network
 from ..datasets import ClassFolders, Portraits, render_portraits
-from ..networks import Classifier, FeatureNetwork, Parser, appearance
-from .supervised import augment, fit
+from ..networks import Classifier, FeatureNetwork, Parser, appearance, check_positive
+from .supervised import adamw, augment, batch_stream, fit, nesterov
 
+# side of the portraits in turn; largest shift of a photograph, in pixels
+RESOLUTIONS = (64, 64, 64, 128)
 SHIFT = 4
+# kind -> steps, images a step, peak rate
+DEFAULTS = {
+    "parser": (4000, 32, 2e-3), "features": (5000, 32, 2e-3), "classifier": (12_000, 128, 0.1)
+}
 
 
-@torch.no_grad()
-def accuracy(network: Classifier, images: ClassFolders, batch_size: int = 500) -> float:
-    """Return the share of a labelled folder's images whose class the network names.
-
-    Raises:
-        ValueError: a folder of other classes.
-    """
-    if images.classes != network.classes:
-        raise ValueError(
-            f"data: got classes {', '.join(images.classes)}, expected {', '.join(network.classes)}"
-        )
-    device = network.fc.weight.device
-    hits = 0
-    for start in range(0, len(images), batch_size):
-        numbers = range(start, min(start + batch_size, len(images)))
-        batch, labels = images[numbers]
-        hits += int((network.logits(batch.to(device)).argmax(1).cpu() == labels).sum())
-    return hits / len(images)
-
-
-def train_classifier(
-    data: str | Path,
-    resolution: int = 32,
-    steps: int = 12_000,
-    batch_size: int = 128,
-    lr: float = 0.1,
+def train_network(
+    kind: str,
+    *,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
     seed: int = 0,
+    data: str | Path | None = None,
+    resolution: int = 32,
     out: str | Path | None = None,
     device: torch.device | str = "cpu",
     progress: bool = True,
-) -> Classifier:
-    """Train a classifier on a folder with one folder of images a class.
-
-    SGD with Nesterov momentum 0.9 and weight decay 5e-4, the rate falling to zero as a cosine;
-    every image is shifted by up to four pixels and mirrored at random. bfloat16 autocast.
+) -> nn.Module:
+    """Train one of the small networks from scratch.
 
     Args:
-        data: the folder.
-        resolution: side of the images.
-        steps: optimiser steps.
-        batch_size: images a step.
-        lr: the first rate.
-        seed: decides weights, order and augmentation.
+        kind: "parser", "features" or "classifier".
+        steps, batch_size, lr: optimiser steps, images a step (portraits at 64 px, a quarter at 128)
+            and the largest rate; None is the kind's default.
+        seed: decides weights, images, their order and augmentation.
+        data: of a classifier, a folder with one folder of images a class.
+        resolution: side of a classifier's images.
         out: where to save it (safetensors, float16), or None.
         device: where to train.
         progress: show a progress bar.
@@ -71,69 +61,54 @@ def train_classifier(
         The network, in eval mode.
 
     Raises:
-        ValueError: a folder without two class folders or without images, a loss that is not finite.
+        ValueError: an unknown kind, a folder without two class folders or without images, a loss
+            that is not finite.
     """
-    images = _labelled(data, resolution)
+    if kind not in DEFAULTS:
+        raise ValueError(f"kind: got {kind!r}, expected one of {', '.join(DEFAULTS)}")
+    settings = zip((steps, batch_size, lr), DEFAULTS[kind], strict=True)
+    steps, batch_size, lr = (default if value is None else value for value, default in settings)
+    for name, value in (("steps", steps), ("batch_size", batch_size)):
+        check_positive(name, value)
+    images = _labelled(data, resolution) if kind == "classifier" else None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = Classifier(images.classes).to(device, memory_format=torch.channels_last).train()
+        network, meta = _new(kind, images)
+    network.to(device)
     draw = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.SGD(
-        network.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4, nesterov=True
-    )
-    for step in (bar := tqdm(range(steps), disable=not progress, unit="step")):
-        for group in optimiser.param_groups:
-            group["lr"] = lr * (0.5 + 0.5 * math.cos(math.pi * step / steps))
-        loss = _classifier_loss(network, *_augmented(images, batch_size, draw))
-        if not loss.isfinite():
-            raise ValueError(f"the loss is not finite at step {step}: lower lr (now {lr})")
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        bar.set_postfix({"loss": f"{loss.item():.3f}"}, refresh=False)
-    network.eval()
+    settings = {"steps": steps, "progress": progress}
+    if images is not None:
+        optimisation = nesterov(network, steps, lr)
+        batches = _augmented(images, batch_size, draw)
+        fit(network, classifier_loss, batches, optimisation, draw, clip=math.inf, **settings)
+    else:
+        loss = parser_loss if kind == "parser" else features_loss
+        batches = batch_stream(batch_size, RESOLUTIONS, 4, draw, device)
+        fit(network, loss, batches, adamw(network, steps, lr), draw, **settings)
     if out is not None:
-        meta = {
-            "kind": "classifier", "classes": list(network.classes), "widths": list(network.widths),
-            "depth": network.depth, "steps": steps, "seed": seed,
-        }
+        meta = {"kind": kind, **meta, "steps": steps, "seed": seed}
         save_network(network.state_dict(), meta, out)
     return network
 
 
-def _labelled(data: str | Path, resolution: int) -> ClassFolders:
-    images = ClassFolders(data, resolution)
-    if len(images.classes) < 2:
-        raise ValueError(f"data: got one class, {images.classes[0]}, expected two or more")
-    return images
+def _new(kind: str, images: ClassFolders | None) -> tuple[nn.Module, dict[str, Any]]:
+    """A network with new weights, and what its file must say to build it again."""
+    if kind == "parser":
+        network = Parser()
+        return network, {"widths": list(network.widths)}
+    if images is not None:
+        network = Classifier(images.classes)
+        sizes = {"widths": list(network.widths), "depth": network.depth}
+        return network, {"classes": list(network.classes), **sizes}
+    # a sample of 2,048 shows every class and fixes the scale of every number
+    sample = render_portraits(range(2048), 16)
+    network = FeatureNetwork(describe_attributes(sample.attributes))
+    network.landmark_mean.copy_((sample.landmarks / 16).mean(0).flatten())
+    network.landmark_std.copy_((sample.landmarks / 16).std(0).flatten())
+    return network, {"attributes": network.attributes, "widths": list(network.widths)}
 
 
-def _classifier_loss(network: Classifier, batch: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    device = network.fc.weight.device
-    # four times faster than float32 where the processor knows bfloat16
-    with torch.autocast(device.type, torch.bfloat16):
-        logits = network.logits(batch.to(device))
-    return F.cross_entropy(logits.float(), labels.to(device))
-
-
-def _augmented(
-    images: ClassFolders, n: int, draw: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw images, shift each by up to four pixels, edges grey, and mirror every other."""
-    batch, labels = images[torch.randint(len(images), (n,), generator=draw).tolist()]
-    side = batch.shape[-1]
-    padded = F.pad(batch, (SHIFT,) * 4)
-    rows, columns = torch.randint(2 * SHIFT + 1, (2, n), generator=draw)
-    mirrored = torch.rand(n, generator=draw) < 0.5
-    cut = [
-        image[:, y : y + side, x : x + side]
-        for image, y, x in zip(padded, rows.tolist(), columns.tolist(), strict=True)
-    ]
-    shifted = torch.stack(cut)
-    return torch.where(mirrored[:, None, None, None], shifted.flip(3), shifted), labels
-
-
-def _parser_loss(
+def parser_loss(
     network: nn.Module, portraits: Portraits, generator: torch.Generator
 ) -> dict[str, torch.Tensor]:
     """Cross-entropy plus a soft intersection over union per class, so that small classes count."""
@@ -147,37 +122,6 @@ def _parser_loss(
     count = torch.bincount(target.flatten(), minlength=len(total))
     overlap = (hit / (total + count - hit))[count > 0].mean()
     return {"cross_entropy": F.nll_loss(log_probability, target), "overlap": 1 - overlap}
-
-
-def train_parser(
-    steps: int = 4000,
-    batch_size: int = 32,
-    seed: int = 0,
-    out: str | Path | None = None,
-    progress: bool = True,
-) -> Parser:
-    """Train the portraits' parser from scratch.
-
-    Args:
-        steps: optimiser steps.
-        batch_size: images a step at 64 px (a quarter at 128 px).
-        seed: decides weights, portraits and augmentation.
-        out: where to save it (safetensors, float16), or None.
-        progress: show a progress bar.
-
-    Returns:
-        The parser, in eval mode.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        parser = Parser()
-    fit(
-        parser, _parser_loss, steps=steps, batch_size=batch_size, seed=seed, progress=progress
-    )
-    if out is not None:
-        meta = {"kind": "parser", "widths": list(parser.widths), "steps": steps, "seed": seed}
-        save_network(parser.state_dict(), meta, out)
-    return parser
 
 
 def describe_attributes(attributes: dict[str, torch.Tensor]) -> dict[str, list[float]]:
@@ -242,41 +186,57 @@ def _attribute_loss(
     return F.binary_cross_entropy_with_logits(out[:, 0], truth.float())
 
 
-def train_features(
-    steps: int = 5000,
-    batch_size: int = 32,
-    seed: int = 0,
-    out: str | Path | None = None,
-    progress: bool = True,
-) -> FeatureNetwork:
-    """Train the portraits' feature network from scratch.
+def _labelled(data: str | Path | None, resolution: int) -> ClassFolders:
+    if data is None:
+        raise ValueError("data: got nothing, expected a folder with one folder of images a class")
+    images = ClassFolders(data, resolution)
+    if len(images.classes) < 2:
+        raise ValueError(f"data: got one class, {images.classes[0]}, expected two or more")
+    return images
 
-    Args:
-        steps: optimiser steps.
-        batch_size: images a step at 64 px (a quarter at 128 px).
-        seed: decides weights, portraits and augmentation.
-        out: where to save it (safetensors, float16), or None.
-        progress: show a progress bar.
 
-    Returns:
-        The network, in eval mode.
+def _augmented(
+    images: ClassFolders, n: int, draw: torch.Generator
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Draw batches, shift each image by up to four pixels, edges grey, and mirror every other."""
+    while True:
+        batch, labels = images[torch.randint(len(images), (n,), generator=draw).tolist()]
+        side = batch.shape[-1]
+        padded = F.pad(batch, (SHIFT,) * 4)
+        rows, columns = torch.randint(2 * SHIFT + 1, (2, n), generator=draw)
+        mirrored = torch.rand(n, generator=draw) < 0.5
+        cut = [
+            image[:, y : y + side, x : x + side]
+            for image, y, x in zip(padded, rows.tolist(), columns.tolist(), strict=True)
+        ]
+        shifted = torch.stack(cut)
+        yield torch.where(mirrored[:, None, None, None], shifted.flip(3), shifted), labels
+
+
+def classifier_loss(
+    network: Classifier, batch: tuple[torch.Tensor, torch.Tensor], generator: torch.Generator
+) -> dict[str, torch.Tensor]:
+    """Cross-entropy of a batch of images and labels, which came augmented."""
+    device = network.fc.weight.device
+    images, labels = (part.to(device) for part in batch)
+    return {"cross_entropy": F.cross_entropy(network.logits(images).float(), labels)}
+
+
+@torch.no_grad()
+def accuracy(network: Classifier, images: ClassFolders, batch_size: int = 500) -> float:
+    """Return the share of a labelled folder's images whose class the network names.
+
+    Raises:
+        ValueError: a folder of other classes.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        # A sample of 2,048 shows every class and fixes the scale of every number.
-        sample = render_portraits(range(2048), 16)
-        network = FeatureNetwork(describe_attributes(sample.attributes))
-        network.landmark_mean.copy_((sample.landmarks / 16).mean(0).flatten())
-        network.landmark_std.copy_((sample.landmarks / 16).std(0).flatten())
-    fit(
-        network, features_loss, steps=steps, batch_size=batch_size, seed=seed, progress=progress
-    )
-    if out is not None:
-        meta = {
-            "attributes": network.attributes,
-            "widths": list(network.widths),
-            "steps": steps,
-            "seed": seed,
-        }
-        save_network(network.state_dict(), {"kind": "features", **meta}, out)
-    return network
+    if images.classes != network.classes:
+        raise ValueError(
+            f"data: got classes {', '.join(images.classes)}, expected {', '.join(network.classes)}"
+        )
+    device = network.fc.weight.device
+    hits = 0
+    for start in range(0, len(images), batch_size):
+        numbers = range(start, min(start + batch_size, len(images)))
+        batch, labels = images[numbers]
+        hits += int((network.logits(batch.to(device)).argmax(1).cpu() == labels).sum())
+    return hits / len(images)

@@ -19,7 +19,13 @@ from typing import Any
 
 import torch
 
-from ..checkpoints import atomic_write, load_training_state, save_checkpoint, save_training_state
+from ..checkpoints import (
+    atomic_write,
+    load_training_state,
+    reason_of,
+    save_checkpoint,
+    save_training_state,
+)
 from ..datasets import mixed_seed, save_sheet
 from ..networks import Lineage
 from .config import TrainConfig
@@ -63,7 +69,7 @@ class RunFolder:
         if saved.exists():
             # runs from before channels were noted are taken on trust
             noted = {"kept": described.get("kept")} | _read_config(out / "config.json")
-            _check_same(noted, described)
+            check_resumed(noted, described)
             state.load_state_dict(load_training_state(saved))
             rows = [row for row in _read_log(out / "log.csv") if int(row["step"]) <= state.step]
         self._since = state.drawn
@@ -149,25 +155,37 @@ def _read_log(path: Path) -> list[dict[str, str]]:
     return rows
 
 
+def read_record(path: Path) -> dict[str, Any]:
+    """Read the settings that a run was started with; a one-line ValueError for anything else."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"resume: {path} cannot be read ({reason_of(error)})") from None
+
+
 def _read_config(path: Path) -> dict[str, Any]:
     """Read config.json; a setting that did not exist then had its default."""
+    described = read_record(path)
     try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-        training = TrainConfig.from_dict(described["training"]).to_dict()
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"resume: {path} cannot be read ({error})") from None
-    return {**described, "training": training}
+        return described | {"training": TrainConfig.from_dict(described["training"]).to_dict()}
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"resume: {path} cannot be read ({reason_of(error)})") from None
 
 
-def _check_same(old: dict[str, Any], new: dict[str, Any]) -> None:
-    """Refuse to resume a run under other settings than it was started with."""
-    decays = old["training"]["lr_decay"] != "none"
-    for part in sorted(old.keys() | new.keys()):
-        before, now = old.get(part) or {}, new.get(part) or {}
-        for key in sorted(before.keys() | now.keys()):
-            told = ", which its lr_decay counted on" if decays and key == "images" else ""
-            if before.get(key) != now.get(key) and (told or key not in CHANGEABLE):
+def check_resumed(before: dict[str, dict], now: dict[str, dict]) -> None:
+    """Refuse to resume a run under other settings than it was started with.
+
+    Args:
+        before: part -> settings of the run, such as "training" -> a TrainConfig's.
+        now: the same of its resumption.
+    """
+    decays = before.get("training", {}).get("lr_decay", "none") != "none"
+    for part in sorted(before.keys() | now.keys()):
+        then, wanted = before.get(part) or {}, now.get(part) or {}
+        for key in sorted(then.keys() | wanted.keys()):
+            reason = ", which its lr_decay counted on" if decays and key == "images" else ""
+            if then.get(key) != wanted.get(key) and (reason or key not in CHANGEABLE):
                 raise ValueError(
-                    f"resume: {part} {key} is {now.get(key)!r}, but the run was started with "
-                    f"{before.get(key)!r}{told}"
+                    f"resume: {f'{part} {key}'.strip()} is {wanted.get(key)!r}, but the run was "
+                    f"started with {then.get(key)!r}{reason}"
                 )

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from ..datasets import mixed_seed
-from ..networks import PrunableGenerator
+from ..networks import PrunableGenerator, check_pair
 from .adversarial import lazy_adam
 from .config import TrainConfig
 
@@ -45,9 +45,7 @@ class TrainState:
         self, generator: PrunableGenerator, discriminator: nn.Module, config: TrainConfig,
         device: torch.device | str = "cpu",
     ) -> None:
-        sides = generator.config.resolution, discriminator.config.resolution
-        if sides[0] != sides[1]:
-            raise ValueError(f"discriminator: got resolution {sides[1]}, expected {sides[0]}")
+        check_pair(discriminator.config, generator.config, "discriminator", "resolution")
         config.check_use(generator.config)
         group = getattr(discriminator.config, "mbstd_group", 1)
         if config.batch_size > group and config.batch_size % group:

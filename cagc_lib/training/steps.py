@@ -85,7 +85,7 @@ class Steps:
     def __call__(self) -> Losses:
         """Do the state's next step and count it; return the losses, name -> scalar."""
         state = self.state
-        losses = self._warm_start() if state.warming else self._adversarial()
+        losses = self._warm_start() if state.warming else self.adversarial()
         state.step += 1
         if state.step == state.config.warm_start:
             # what follows starts from the smoother of the two, with fresh moments
@@ -136,7 +136,8 @@ class Steps:
             rows = slice(i * n, (i + 1) * n)
             self._ahead.append((z, Target(target.images[rows], target.person[rows])))
 
-    def _adversarial(self) -> Losses:
+    def adversarial(self) -> Losses:
+        """Train D, then G, on one batch, each with its regulariser when it is due."""
         state, config = self.state, self.state.config
         rng = state.rng()
         real = self.source(state.images, config.batch_size).to(
@@ -156,7 +157,7 @@ class Steps:
         if _due(place, config.r1_interval, config.r1_gamma):
             losses["r1"] = self._regularise_discriminator(real)
         if training_g:
-            losses |= self._train_generator(latents, rgbs, fake, noise, rng)
+            losses |= self.train_generator(latents, rgbs, fake, noise, rng)
             if _due(place, config.path_interval, config.path_weight):
                 losses["path"] = self._regularise_generator(rng)
             self._update_average(config.batch_size * config.d_steps, state.images)
@@ -189,10 +190,11 @@ class Steps:
         _descend(config.r1_gamma / 2 * config.r1_interval * penalty, state.d_optimiser)
         return penalty
 
-    def _train_generator(
+    def train_generator(
         self, latents: Latents, rgbs: list[torch.Tensor], fake: torch.Tensor, noise: list,
         rng: torch.Generator,
     ) -> Losses:
+        """Take G's step: adversarial loss, lessons, gains, anchor; return the parts."""
         state = self.state
         # without gradients of D's weights the backward pass through D costs half
         state.discriminator.requires_grad_(False)
@@ -200,7 +202,7 @@ class Steps:
             adversarial = self.generator_loss(self.discriminator(fake))
         losses, total = {"g": adversarial}, adversarial
         if self.lesson is not None:
-            lessons = self._distil(latents, rgbs, noise, rng)
+            lessons = self.distil(latents, rgbs, noise, rng)
             weights = self.lesson.config
             total = weights.adversarial * adversarial + weighted_sum(lessons, weights)
             losses |= lessons
@@ -244,9 +246,10 @@ class Steps:
         perceptual = losses.get("perceptual", 0)
         return losses["l1"] + self.state.config.warm_start_perceptual * perceptual
 
-    def _distil(
+    def distil(
         self, latents: Latents, rgbs: list[torch.Tensor], noise: list, rng: torch.Generator
     ) -> Losses:
+        """Compare the student's RGB sums with the teacher's for the same latents."""
         lesson = self.lesson
         teacher = lesson.teacher
         if lesson.config.noise == "independent":

@@ -1,10 +1,10 @@
-"""One supervised loop on rendered portraits, for the parser and for the feature network.
+"""One supervised loop for all small networks, and the stream of portraits that two of them see.
 
 The portraits come with exact labels for as many images as one asks for, so there is no data set
 on disk, no epochs and no over-fitting: every step renders fresh seeds. Images are augmented
 (blur, noise, colour, contrast) because the networks must read the images of imperfect
-generators. AdamW with a linear warm-up and a cosine to zero. One seed decides everything: the
-same seed on the same machine gives the same weights. Chapters 5 and 9 use the results.
+generators. One seed decides everything: the same seed on the same machine gives the same weights.
+Chapters 5, 9 and 11 use the results.
 """
 
 import itertools
@@ -12,6 +12,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -106,10 +107,16 @@ def batch_stream(
     generator: torch.Generator,
     device: torch.device | str = "cpu",
 ) -> Iterator[Portraits]:
-    """Endless batches of training portraits; see fit for the arguments.
+    """Endless batches of training portraits.
 
-    Yields:
-        Batches of batch_size at the smallest resolution, fewer at larger ones.
+    Args:
+        batch_size: images a step at the smallest resolution; larger ones get fewer, so that every
+            step costs the same.
+        resolutions: each rendered batch takes the next one, in turn.
+        replay: fresh portraits are rendered every replay-th step; the other steps take one of the
+            last 64 batches again, augmented anew. 1 renders at every step.
+        generator: decides the portraits.
+        device: where they are rendered.
     """
     recent: deque[Portraits] = deque(maxlen=64)
     for step in itertools.count():
@@ -123,77 +130,12 @@ def batch_stream(
             yield recent[int(torch.randint(len(recent), (), generator=generator))]
 
 
-Loss = Callable[[nn.Module, Portraits, torch.Generator], dict[str, torch.Tensor]]
+# (network, batch, generator of the augmentation) -> named scalar losses, summed for the gradient
+Loss = Callable[[nn.Module, Any, torch.Generator], dict[str, torch.Tensor]]
+Optimisation = tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]
 
 
-def fit(
-    network: nn.Module,
-    loss: Loss,
-    *,
-    steps: int,
-    batch_size: int = 32,
-    resolutions: Sequence[int] = (64, 64, 64, 128),
-    seed: int = 0,
-    lr: float = 2e-3,
-    replay: int = 4,
-    bfloat16: bool = True,
-    progress: bool = True,
-) -> list[dict[str, float]]:
-    """Fit a network in place on freshly rendered portraits.
-
-    Args:
-        network: trained in place; left in eval mode.
-        loss: (network, portraits, generator) -> named scalar losses, summed for the gradient. The
-            generator decides any augmentation.
-        steps: optimiser steps.
-        batch_size: images a step at the smallest resolution; larger ones get fewer, so that
-            every step costs the same.
-        resolutions: each rendered batch takes the next one, in turn.
-        seed: decides the portraits and the augmentation. (Initial weights are the caller's.)
-        lr: peak learning rate.
-        replay: fresh portraits are rendered every replay-th step; the other steps take one of the
-            last 64 batches again, augmented anew. 1 renders at every step.
-        bfloat16: run the forward pass under bfloat16 autocast.
-        progress: show a progress bar.
-
-    Returns:
-        The history: every 50 steps the mean of each loss since the last row, with "step".
-
-    Raises:
-        ValueError: steps or batch_size below 1, or a loss that is not finite.
-    """
-    _check_sizes(steps, batch_size)
-    device = next(network.parameters()).device
-    generator = torch.Generator().manual_seed(seed)
-    optimiser, schedule = _optimiser(network, steps, lr)
-    stream = batch_stream(batch_size, resolutions, replay, generator, device)
-    history: list[dict[str, float]] = []
-    recent: list[dict[str, float]] = []
-    # Channels last is how the CPU's and the GPU's bfloat16 convolutions want it.
-    network.train().to(memory_format=torch.channels_last)
-    bar = tqdm(range(steps), disable=not progress, unit="step")
-    for step, portraits in zip(bar, stream, strict=False):
-        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            losses = loss(network, portraits, generator)
-        _step(network, losses, optimiser, schedule)
-        recent.append({name: value.item() for name, value in losses.items()})
-        if (step + 1) % 50 == 0 or step + 1 == steps:
-            row = {k: sum(past[k] for past in recent) / len(recent) for k in losses}
-            bar.set_postfix({name: f"{value:.4f}" for name, value in row.items()})
-            history.append({"step": step + 1, **row})
-            recent = []
-    network.eval().to(memory_format=torch.contiguous_format)
-    return history
-
-
-def _check_sizes(steps: int, batch_size: int) -> None:
-    if steps < 1 or batch_size < 1:
-        raise ValueError(f"steps and batch_size must be at least 1, got {steps} and {batch_size}")
-
-
-def _optimiser(
-    network: nn.Module, steps: int, lr: float
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+def adamw(network: nn.Module, steps: int, lr: float) -> Optimisation:
     """AdamW with a linear warm-up and a cosine to zero."""
     optimiser = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=1e-4)
     warmup = min(100, steps // 10 + 1)
@@ -204,21 +146,73 @@ def _optimiser(
     return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
 
 
-def _step(
+def nesterov(network: nn.Module, steps: int, lr: float) -> Optimisation:
+    """SGD with Nesterov momentum 0.9, weight decay 5e-4 and a cosine to zero."""
+    optimiser = torch.optim.SGD(
+        network.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4, nesterov=True
+    )
+
+    def factor(step: int) -> float:
+        return 0.5 + 0.5 * math.cos(math.pi * step / steps)
+
+    return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+
+
+def fit(
     network: nn.Module,
-    losses: dict[str, torch.Tensor],
-    optimiser: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-) -> None:
-    """Take one clipped step down the gradient of the losses' sum, which must be finite."""
-    total = torch.stack(list(losses.values())).sum()
-    if not total.isfinite():
-        lr = optimiser.defaults["lr"]
-        raise ValueError(
-            f"the loss is not finite at step {schedule.last_epoch}: lower lr (now {lr})"
-        )
-    optimiser.zero_grad()
-    total.backward()
-    nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-    optimiser.step()
-    schedule.step()
+    loss: Loss,
+    batches: Iterator[Any],
+    optimisation: Optimisation,
+    generator: torch.Generator,
+    *,
+    steps: int,
+    clip: float = 1.0,
+    bfloat16: bool = True,
+    progress: bool = True,
+) -> list[dict[str, float]]:
+    """Fit a network in place.
+
+    Args:
+        network: trained in place; left in eval mode.
+        loss: see `Loss`.
+        batches: endless.
+        optimisation: the optimiser and its schedule.
+        generator: decides the augmentation.
+        steps: optimiser steps.
+        clip: largest norm of a step's gradient.
+        bfloat16: run the forward pass under bfloat16 autocast.
+        progress: show a progress bar.
+
+    Returns:
+        The history: every 50 steps the mean of each loss since the last row, with "step".
+
+    Raises:
+        ValueError: a loss that is not finite.
+    """
+    device = next(network.parameters()).device
+    optimiser, schedule = optimisation
+    history: list[dict[str, float]] = []
+    recent: list[dict[str, float]] = []
+    # Channels last is how the CPU's and the GPU's bfloat16 convolutions want it.
+    network.train().to(memory_format=torch.channels_last)
+    bar = tqdm(range(steps), disable=not progress, unit="step")
+    for step, batch in zip(bar, batches, strict=False):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            losses = loss(network, batch, generator)
+        total = torch.stack(list(losses.values())).sum()
+        if not total.isfinite():
+            lr = optimiser.defaults["lr"]
+            raise ValueError(f"the loss is not finite at step {step}: lower lr (now {lr})")
+        optimiser.zero_grad()
+        total.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), clip)
+        optimiser.step()
+        schedule.step()
+        recent.append({name: value.item() for name, value in losses.items()})
+        if (step + 1) % 50 == 0 or step + 1 == steps:
+            row = {k: sum(past[k] for past in recent) / len(recent) for k in losses}
+            bar.set_postfix({name: f"{value:.4f}" for name, value in row.items()})
+            history.append({"step": step + 1, **row})
+            recent = []
+    network.eval().to(memory_format=torch.contiguous_format)
+    return history

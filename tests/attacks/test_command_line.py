@@ -12,8 +12,9 @@ import safetensors.torch
 import torch
 from PIL import Image
 
+from cagc_lib import compression
 from cagc_lib.checkpoints import save_generator
-from cagc_lib.cli import commands, main
+from cagc_lib.cli import main
 from cagc_lib.networks import Generator, GeneratorConfig, SNGANConfig, SNGANGenerator
 
 SMALL = GeneratorConfig(16, (6,) * 6, z_dim=8, w_dim=8, mapping_layers=1)
@@ -116,7 +117,7 @@ def test_a_teacher_of_another_kind(place: Path, capsys) -> None:
     save_generator(SNGANGenerator(SNGANConfig(16, (4,) * 5, z_dim=8)), place / "sn.safetensors")
     evaluate = ["evaluate", "good.safetensors", "--teacher", "sn.safetensors", "--content", "none",
                 "--reference", photographs(place, "a", "b", "c"), "--num-samples", "6"]
-    words = "teacher: got a SN-GAN network, expected the generator's kind, StyleGAN2"
+    words = "teacher: got kind SN-GAN, expected StyleGAN2"
     refuses(place, capsys, [*evaluate, "--features", "cifar10-classifier"], words)
 
 
@@ -145,12 +146,12 @@ def test_a_ratio_outside_the_range(place: Path, capsys, ratio: str) -> None:
     ("option", "value", "expected"),
     [
         ("ratio", "much", "number"), ("seed", "one", "integer"), ("seed", "1.5", "integer"),
-        ("seed", "", "integer"), ("num-samples", "0", ">= 1"), ("num-samples", "1e3", ">= 1"),
+        ("seed", "", "integer"), ("num-samples", "0", ">= 1"), ("num-samples", "1e3", "int value"),
         ("score-batch", "-3", ">= 1"), ("round-to", "0", ">= 1"), ("noise-prob", "p", "number"),
         ("noise-prob", "2", "(0, 1]"), ("method", "best", "content-aware"),
         ("rgb-gain", "kept", "preserved"), ("content", "cats", "portraits"),
         ("content", "hair,cats", "hair"), ("content", "", "portraits"),
-        ("distil-images", "-1", ">= 0"), ("device", "tpu9", "cpu"),
+        ("device", "tpu9", "cpu"),
         ("autocast", "int8", "bfloat16"),
         ("set", "r1_gamma", "NAME=VALUE"), ("teacher-noise", "none", "shared"),
         ("init", "zero", "fresh"), ("register", "My Net", "small letters"),
@@ -158,6 +159,12 @@ def test_a_ratio_outside_the_range(place: Path, capsys, ratio: str) -> None:
 )
 def test_a_wrong_option(place: Path, capsys, option: str, value: str, expected: str) -> None:
     refuses(place, capsys, [*compress(), f"--{option}={value}"], option.split("-")[0], expected)
+
+
+def test_fewer_images_than_none(place: Path, capsys) -> None:
+    for option in ("distil", "sparse"):
+        arguments = [*compress(method="slimming"), "--data", "portraits", f"--{option}-images=-1"]
+        refuses(place, capsys, arguments, "images: got -1, expected an integer >= 0")
 
 
 @pytest.mark.parametrize(
@@ -175,7 +182,7 @@ def test_an_output_that_could_not_hold_the_student(
     g = Generator(dataclasses.replace(SMALL, w_dim=4))
     save_generator(g, place / "two.safetensors")
     # refused before the scores are computed
-    monkeypatch.setattr(commands, "score_channels", None)
+    monkeypatch.setattr(compression, "score_channels", None)
     refuses(place, capsys, compress("two.safetensors", out="s.pt"), "z_dim", "for a .pt file")
 
 
@@ -291,7 +298,7 @@ def test_a_strangers_network_is_not_taken_for_portraits(
     place: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # refused before the scores are computed
-    monkeypatch.setattr(commands, "score_channels", None)
+    monkeypatch.setattr(compression, "score_channels", None)
     (place / "photos").mkdir()
     Image.new("RGB", (16, 16)).save(place / "photos" / "0.png")
     portraits = "(portraits are for the shipped teacher)"
@@ -318,7 +325,7 @@ def test_a_strangers_network_is_not_taken_for_portraits(
 def test_what_training_needs_is_looked_at_before_the_scores(
     place: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commands, "score_channels", None)
+    monkeypatch.setattr(compression, "score_channels", None)
     (place / "empty").mkdir()
     distil = [*compress(), "--distil-images", "8", "--data"]
     refuses(place, capsys, [*distil, "absent"], "data: got 'absent'")
@@ -327,7 +334,7 @@ def test_what_training_needs_is_looked_at_before_the_scores(
     # a package is missing
     monkeypatch.setitem(sys.modules, "lpips", None)
     standard = [*distil, "portraits", "--perceptual-network", "standard"]
-    refuses(place, capsys, standard, "features: standard needs the packages")
+    refuses(place, capsys, standard, "features: standard needs torch-fidelity and lpips")
 
 
 def test_the_process_itself_ends_with_status_two(place: Path) -> None:

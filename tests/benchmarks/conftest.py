@@ -27,7 +27,7 @@ def script(name: str) -> Iterator[ModuleType]:
     yield module
     sys.path.remove(str(BENCHMARKS))
     del sys.modules[name]
-    for other in ("rows", "generator_cpu", "modulated_conv_gpu"):
+    for other in ("rows", "textbook", "modulated_conv_gpu"):
         sys.modules.pop(other, None)
 
 
@@ -46,6 +46,12 @@ def teachers() -> Iterator[ModuleType]:
 @pytest.fixture(scope="module")
 def cifar10() -> Iterator[ModuleType]:
     with script("cifar10") as module:
+        yield module
+
+
+@pytest.fixture(scope="module")
+def cpu() -> Iterator[ModuleType]:
+    with script("cpu") as module:
         yield module
 
 

@@ -12,7 +12,6 @@ import torch
 
 from cagc_lib.checkpoints import artefacts, save_checkpoint, save_network
 from cagc_lib.checkpoints import checkpoint as checkpoints
-from cagc_lib.cli import commands
 from cagc_lib.networks import Classifier, SNGANConfig, SNGANGenerator
 from cagc_lib.pruning import PruningPlan, prune
 
@@ -25,7 +24,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     data = tmp_path / "data"
     data.mkdir()
     (data / "manifest.json").write_text(json.dumps({"artefacts": []}))
-    for module in (artefacts, checkpoints, commands):
+    for module in (artefacts, checkpoints):
         monkeypatch.setattr(module, "data_dir", lambda: data)
     for split in ("train", "test"):
         shutil.copytree(IMAGES, tmp_path / "cifar10" / split)

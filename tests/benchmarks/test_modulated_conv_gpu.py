@@ -50,7 +50,7 @@ def test_a_wrong_result_is_not_timed(
         return lambda *rest: 1.001 * right(op)(*rest)
 
     table = tmp_path / "rows.csv"
-    for module in ("modulated_conv2d", "to_rgb"):
+    for module in ("dispatch", "to_rgb"):
         monkeypatch.setattr(sys.modules[f"cagc_lib.ops.{module}"], "triton_function", wrong)
     tiny.main([
         *TINY, "--csv", str(table), "--types", "float32", "--forms", "triton", "reference",

@@ -308,7 +308,7 @@ def test_google_drive_fails_in_one_line(place: Path, monkeypatch) -> None:
         model_path("drive")
     # None in its place makes the import fail as if it were not installed
     monkeypatch.setitem(sys.modules, "gdown", None)
-    with pytest.raises(ValueError, match=r"drive: lies on Google Drive.*pip install gdown"):
+    with pytest.raises(ValueError, match=r"drive: Google Drive needs gdown .*pip install gdown"):
         model_path("drive")
 
 

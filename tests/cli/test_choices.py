@@ -6,18 +6,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from cagc_lib import compression
 from cagc_lib.checkpoints import Checkpoint, load_checkpoint
 from cagc_lib.cli import choices
 from cagc_lib.cli.choices import (
     draws_portraits,
-    find_content,
     find_device,
     measuring_network,
-    perceptual_network,
-    read_content,
-    settle,
+    or_portraits,
 )
-from cagc_lib.content import GeneratorFeatures, everything
+from cagc_lib.compression import perceptual_network
+from cagc_lib.content import GeneratorFeatures, everything, find_content, read_content
 from cagc_lib.datasets import CLASS_NAMES
 from cagc_lib.networks import Generator, GeneratorConfig, Lineage
 
@@ -37,13 +36,13 @@ def test_shipped_networks_and_their_students_draw_portraits(tmp_path: Path) -> N
 
 
 def test_only_a_network_of_portraits_needs_no_word() -> None:
-    assert settle("data", None, True, "--data FOLDER") == "portraits"
-    assert settle("data", "photos", True, "--data FOLDER") == "photos"
-    assert settle("data", "portraits", False, "--data FOLDER") == "portraits"
+    assert or_portraits("data", None, True, "--data FOLDER") == "portraits"
+    assert or_portraits("data", "photos", True, "--data FOLDER") == "photos"
+    assert or_portraits("data", "portraits", False, "--data FOLDER") == "portraits"
     # nothing was said is not the same as an empty word
-    assert settle("content", "", True, "--content SOURCE") == ""
+    assert or_portraits("content", "", True, "--content SOURCE") == ""
     with pytest.raises(ValueError) as error:
-        settle("data", None, False, "--data FOLDER")
+        or_portraits("data", None, False, "--data FOLDER")
     message = "data: got nothing, expected --data FOLDER (portraits are for the shipped teacher)"
     assert str(error.value) == message
 
@@ -97,7 +96,7 @@ def test_attention_asks_the_generator_for_the_clusters_named() -> None:
 def test_the_perceptual_network_knows_the_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     for name in ("load_features", "load_classifier", "load_standard_features"):
-        monkeypatch.setattr(choices, name, lambda *a, name=name: asked.append((name, *a)))
+        monkeypatch.setattr(compression, name, lambda *a, name=name: asked.append((name, *a)))
     for name, kind, data in (
         (None, "stylegan2", "portraits"), ("ours", "stylegan2", "photos"),
         ("standard", "stylegan2", "photos"), (None, "sngan", "photos"),

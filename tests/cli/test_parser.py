@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 
 import cagc_lib as cagc
+from cagc_lib import compression
 from cagc_lib.checkpoints import artefacts, load_checkpoint, save_checkpoint
 from cagc_lib.cli import commands, main
 from cagc_lib.networks import (
@@ -16,7 +18,6 @@ from cagc_lib.networks import (
     FeatureNetwork,
     Generator,
     GeneratorConfig,
-    features,
     matching_discriminator,
 )
 
@@ -41,8 +42,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stand a folder of its own in for data/."""
     folder = tmp_path / "data"
     folder.mkdir()
-    for module in (artefacts, commands):
-        monkeypatch.setattr(module, "data_dir", lambda: folder)
+    monkeypatch.setattr(artefacts, "data_dir", lambda: folder)
     return folder
 
 
@@ -136,12 +136,12 @@ def test_training_a_teacher_then_a_student(tmp_path: Path, capsys) -> None:
     student = ("train", "student", pruned, "--teacher", teacher, *everything, *TINY)
     out = tmp_path / "runs" / "student"
     assert run(*student, "--images", "4", "--rgb", "1", "--out", out) == 0
-    told = json.loads((out / "config.json").read_text())
-    assert told["distillation"]["rgb"] == 1.0
-    assert told["training"]["autocast"] == "bfloat16"
+    seen = json.loads((out / "config.json").read_text())
+    assert seen["distillation"]["rgb"] == 1.0
+    assert seen["training"]["autocast"] == "bfloat16"
 
 
-def test_a_student_of_another_teacher_is_told(teacher: str, tmp_path: Path, capsys) -> None:
+def test_a_student_of_another_teacher_is_reported(teacher: str, tmp_path: Path, capsys) -> None:
     g, d = Generator(CONFIG), Discriminator(matching_discriminator(CONFIG))
     save_checkpoint(g, d, tmp_path / "other.safetensors")
     hashes = [load_checkpoint(f).sha256[:16] for f in (tmp_path / "other.safetensors", teacher)]
@@ -177,35 +177,38 @@ def test_clusters_of_the_generators_features_are_chosen(
 def test_shipped_networks_mean_portraits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = {}
+    seen = {}
 
-    def train(config, distillation, student, teacher, run, discriminator, source, network, *rest):
-        told.update(data=config.data, source=type(source).__name__, network=type(network).__name__)
+    def train(config, distillation, student, teacher, out, discriminator, content, features, *_,
+              **__):
+        names = {"source": content, "network": features}
+        seen.update(data=config.data, **{k: type(v).__name__ for k, v in names.items()})
         raise ValueError("enough")
 
-    monkeypatch.setattr(commands, "train_student", train)
+    for module in (commands, compression):
+        monkeypatch.setattr(module, "train_student", train)
     common = ("compress", "portraits", *QUICK, "--distil-images", "8")
     assert run(*common, "--out", tmp_path / "s.safetensors") == 2
     expected = {"data": "portraits", "source": "ParserSource", "network": "FeatureNetwork"}
-    assert told == expected
+    assert seen == expected
     record = json.loads((tmp_path / "s.run" / "compress.json").read_text())
     assert record["content"] == "portraits"
     pruned = tmp_path / "s.run" / "pruned.safetensors"
-    told.clear()
+    seen.clear()
     student = ("train", "student", pruned, "--teacher", "portraits", "--out", tmp_path / "run")
     assert run(*student) == 2
-    assert told == expected
+    assert seen == expected
 
     def evaluate(g, *arguments, reference, features, **options):
-        told.update(content=type(arguments[2]).__name__, reference=reference, features=features)
+        seen.update(content=type(arguments[2]).__name__, reference=reference, features=features)
         raise ValueError("enough")
 
-    monkeypatch.setattr("cagc_lib.metrics.evaluate", evaluate)
+    monkeypatch.setattr(commands, "evaluate", evaluate)
     # the student knows whom it was pruned from
     for arguments in ((pruned,), ("portraits",), (GOLDEN, "--teacher", "portraits")):
-        told.clear()
+        seen.clear()
         assert run("evaluate", *arguments) == 2
-        assert told == {"content": "ParserSource", "reference": "portraits", "features": None}
+        assert seen == {"content": "ParserSource", "reference": "portraits", "features": None}
 
 
 def test_registering_records_the_command(teacher: str, tmp_path: Path, data: Path) -> None:
@@ -225,25 +228,21 @@ def test_registering_records_the_command(teacher: str, tmp_path: Path, data: Pat
     assert (data / "small.safetensors").stat().st_size < 0.7 * out.stat().st_size
 
 
-@pytest.mark.parametrize(
-    ("what", "module", "kind"),
-    [("parser", commands, "train_parser"), ("features", features, "train_features")],
-)
+@pytest.mark.parametrize("what", ["parser", "features"])
 def test_training_the_small_networks(
-    what: str, module: object, kind: str, tmp_path: Path, data: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    what: str, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = []
+    asked = []
 
-    def fit(out: Path, **settings: object) -> None:
-        told.append(settings)
+    def train(kind: str, out: Path, **settings: object) -> None:
+        asked.append((kind, settings))
         out.write_bytes(b"network")
 
-    monkeypatch.setattr(module, kind, fit)
+    monkeypatch.setattr(commands, "train_network", train)
     options = ("--steps", "3", "--batch-size", "2", "--seed", "5")
     assert run("train", what, *options, "--out", tmp_path / "net.safetensors") == 0
     assert run("train", what, *options, "--register", f"portraits-{what}") == 0
-    assert told == [{"steps": 3, "batch_size": 2, "seed": 5}] * 2
+    assert asked == [(what, {"steps": 3, "batch_size": 2, "seed": 5})] * 2
     assert (tmp_path / "net.safetensors").exists()
     assert set(artefacts.manifest()) == {f"portraits-{what}"}
 
@@ -252,7 +251,7 @@ def test_evaluate_prints_and_writes(
     teacher: str, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = FeatureNetwork({"a": [0.0, 1.0]}, (4, 4, 6, 6, 6)).eval().requires_grad_(False)
-    monkeypatch.setattr("cagc_lib.metrics.load_features", lambda _: network)
+    monkeypatch.setattr(sys.modules["cagc_lib.metrics.evaluate"], "load_features", lambda _: network)
     table = tmp_path / "table.csv"
     for seed in ("0", "1"):
         status = run(

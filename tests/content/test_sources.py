@@ -6,7 +6,7 @@ from cagc_lib.content.parsers import PAPER_CLASSES, working_resolution
 from cagc_lib.datasets import CLASS_NAMES, render_portraits
 from cagc_lib.metrics import mean_iou
 from cagc_lib.networks import Parser
-from cagc_lib.training import HELD_OUT_SEED, augment, train_parser
+from cagc_lib.training import HELD_OUT_SEED, augment, train_network
 
 
 @pytest.fixture(scope="module")
@@ -171,11 +171,11 @@ def test_mean_iou_by_hand():
 
 
 def test_training_is_deterministic_and_saves_what_it_returns(tmp_path):
-    first = train_parser(steps=2, batch_size=4, seed=3, progress=False)
+    first = train_network("parser", steps=2, batch_size=4, seed=3, progress=False)
     path = tmp_path / "parser.safetensors"
-    second = train_parser(steps=2, batch_size=4, seed=3, out=path, progress=False)
+    second = train_network("parser", steps=2, batch_size=4, seed=3, out=path, progress=False)
     for name, value in first.state_dict().items():
         assert torch.equal(value, second.state_dict()[name]), name
     assert path.exists()
-    other = train_parser(steps=2, batch_size=4, seed=4, progress=False)
+    other = train_network("parser", steps=2, batch_size=4, seed=4, progress=False)
     assert not torch.equal(first.stem.weight, other.stem.weight)

@@ -76,5 +76,5 @@ def test_without_torchvision_the_error_is_one_line(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torchvision", None)
     monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
-    with pytest.raises(ValueError, match=r"^cifar10: torchvision is not installed, expected it,"):
+    with pytest.raises(ValueError, match=r"^cifar10 needs torchvision .*pip install torchvision"):
         fetch_cifar10(tmp_path)

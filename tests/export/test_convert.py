@@ -1,6 +1,7 @@
 """Conversions are proven by images, refused where they differ; cards say what a file holds."""
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,6 @@ import torch
 from cagc_lib.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from cagc_lib.cli.cards import card, comparison, short_widths
 from cagc_lib.export import Conversion, Difference, convert
-from cagc_lib.export import convert as conversion
 from cagc_lib.metrics import macs, parameters
 from cagc_lib.networks import (
     Discriminator,
@@ -70,7 +70,7 @@ def test_a_file_that_differs_is_not_left(
             bias += wrong
         return loaded
 
-    monkeypatch.setattr(conversion, "load_checkpoint", load)
+    monkeypatch.setattr(sys.modules["cagc_lib.export.convert"], "load_checkpoint", load)
     with pytest.raises(ValueError, match=r"x.pt: (images|logits): got largest difference"):
         convert(source, out)
     assert out.read_bytes() == b"old"

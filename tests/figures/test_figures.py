@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cagc_lib.figures import charts as figures
+from cagc_lib import figures
 
 
 def ramp(n: int, h: int = 4, w: int = 6) -> torch.Tensor:

@@ -10,7 +10,7 @@ from cagc_lib.checkpoints import load_features
 from cagc_lib.content import GeneratorFeatures, complement, everything, union
 from cagc_lib.datasets import render_portraits
 from cagc_lib.metrics import Report, evaluate, feature_statistics, frechet_distance, sample_inputs
-from cagc_lib.metrics import evaluate as metrics
+from cagc_lib.metrics.evaluate import TeacherDistance
 from cagc_lib.networks import Generator, GeneratorConfig
 from cagc_lib.training import HELD_OUT_SEED, gaussian_blur
 
@@ -143,7 +143,7 @@ def test_a_generator_equals_itself_as_teacher(generator):
 
 
 def test_content_distances_ignore_what_is_outside(generator):
-    distance = metrics._TeacherDistance(load_features(), left_half)
+    distance = TeacherDistance(load_features(), left_half)
     a = torch.zeros(2, 3, 32, 32)
     b = a.clone()
     b[..., 16:] = 1
@@ -153,7 +153,7 @@ def test_content_distances_ignore_what_is_outside(generator):
     assert means["teacher_content_l1"] == 0
     assert means["teacher_content_perceptual"] == 0
     b[..., :16] = 0.5
-    distance = metrics._TeacherDistance(load_features(), left_half)
+    distance = TeacherDistance(load_features(), left_half)
     distance.add(b, a)
     assert distance.means()["teacher_content_l1"] == pytest.approx(0.5)
 

@@ -11,7 +11,7 @@ from cagc_lib.checkpoints import artefacts, load_classifier, manifest, save_netw
 from cagc_lib.content import ClassActivation, check_mask, content_source
 from cagc_lib.datasets import ClassFolders
 from cagc_lib.networks import Classifier, perceptual_distance
-from cagc_lib.training import accuracy, train_classifier
+from cagc_lib.training import accuracy, train_network
 
 
 def small() -> Classifier:
@@ -70,9 +70,8 @@ def test_it_learns_and_survives_a_file(
 ) -> None:
     out = tmp_path / "net.safetensors"
     state = torch.get_rng_state()
-    network = train_classifier(
-        folders, 8, steps=25, batch_size=8, lr=0.02, out=out, progress=False
-    )
+    settings = {"data": folders, "resolution": 8, "steps": 25, "batch_size": 8, "lr": 0.02}
+    network = train_network("classifier", **settings, out=out, progress=False)
     assert torch.equal(torch.get_rng_state(), state)
     images = ClassFolders(folders, 8)
     assert network.classes == images.classes == ("blue", "red")
@@ -82,7 +81,7 @@ def test_it_learns_and_survives_a_file(
     pictures, _ = images[range(8)]
     expected = network.logits(pictures)
     assert (loaded.logits(pictures) - expected).abs().max() < 2e-2 * expected.abs().max()
-    again = train_classifier(folders, 8, steps=25, batch_size=8, lr=0.02, progress=False)
+    again = train_network("classifier", **settings, progress=False)
     assert all(
         torch.equal(a, b) for a, b in
         zip(network.state_dict().values(), again.state_dict().values(), strict=True)
@@ -127,7 +126,7 @@ def test_one_class_is_none(tmp_path: Path) -> None:
     (tmp_path / "cat").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "cat" / "x.png")
     with pytest.raises(ValueError, match=r"^data: got one class, cat, expected two or more$"):
-        train_classifier(tmp_path, 8, steps=1, batch_size=2, progress=False)
+        train_network("classifier", data=tmp_path, resolution=8, steps=1, batch_size=2)
 
 
 def test_a_file_of_another_kind_and_an_unknown_name(tmp_path: Path) -> None:
@@ -149,3 +148,14 @@ def test_a_shipped_classifier_knows_the_shipped_photographs(name: str) -> None:
     # somewhere in every photograph and not everywhere; about half of them together
     assert all(0 < share < 1 for share in mask.float().mean((1, 2, 3)))
     assert 0.4 < mask.float().mean() < 0.6
+
+
+def test_what_cannot_be_trained_is_named(folders: Path) -> None:
+    for options, message in (
+        ({"kind": "segmenter"}, r"^kind: got 'segmenter', expected one of parser, features, class"),
+        ({"kind": "classifier"}, r"^data: got nothing, expected a folder with one folder of imag"),
+        ({"kind": "parser", "steps": 0}, r"^steps: got 0, expected an integer >= 1$"),
+        ({"kind": "features", "batch_size": 0}, r"^batch_size: got 0, expected an integer >= 1$"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train_network(**options)

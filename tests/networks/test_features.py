@@ -5,7 +5,7 @@ from cagc_lib.checkpoints import load_features
 from cagc_lib.datasets import render_portraits
 from cagc_lib.networks import FeatureNetwork, appearance, perceptual_distance
 from cagc_lib.networks.features import resize
-from cagc_lib.training import HELD_OUT_SEED, gaussian_blur, train_features
+from cagc_lib.training import HELD_OUT_SEED, gaussian_blur, train_network
 from cagc_lib.training.recognition import describe_attributes
 
 SEEDS = range(HELD_OUT_SEED, HELD_OUT_SEED + 256)
@@ -186,9 +186,9 @@ def test_attributes_are_described_by_their_type():
 
 
 def test_training_is_deterministic(tmp_path):
-    first = train_features(steps=2, batch_size=4, seed=3, progress=False)
+    first = train_network("features", steps=2, batch_size=4, seed=3, progress=False)
     path = tmp_path / "features.safetensors"
-    second = train_features(steps=2, batch_size=4, seed=3, out=path, progress=False)
+    second = train_network("features", steps=2, batch_size=4, seed=3, out=path, progress=False)
     for name, value in first.state_dict().items():
         assert torch.equal(value, second.state_dict()[name]), name
     assert path.exists()

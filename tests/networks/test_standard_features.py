@@ -137,5 +137,5 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         return plain(wanted, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ValueError, match=r"^features: standard needs the packages torch-fid"):
+    with pytest.raises(ValueError, match=r"^features: standard needs torch-fidelity and lpips"):
         load_standard_features()

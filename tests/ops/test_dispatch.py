@@ -37,7 +37,7 @@ def fresh() -> Iterator[None]:
     dispatch._trial.cache_clear()
 
 
-every = pytest.mark.parametrize("op", dispatch.OPERATORS)
+every = pytest.mark.parametrize("op", dispatch.operators())
 
 
 @every

@@ -412,7 +412,7 @@ def test_warm_start_can_leave_the_background_out(tmp_path: Path) -> None:
         steps = Steps(TrainState(Generator(shapes), d, settings), image_source("portraits", 32))
         # full resolution alone keeps the two regions apart
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("cagc_lib.train_steps.WARM_START_SCALES", 1)
+            patch.setattr("cagc_lib.training.warm_start.WARM_START_SCALES", 1)
             losses.append(steps._regression(disturbed, Target.of(z, 32))["l1"].item())
     assert losses[0] == 0 < losses[1] < losses[2]
 
@@ -665,8 +665,8 @@ def test_config_round_trip() -> None:
         ({"batch_size": 0}, ("batch_size", "0", ">= 1")),
         ({"g_lr": float("nan")}, ("g_lr", "nan")),
         ({"r1_gamma": True}, ("r1_gamma", "True")),
-        ({"flip": 1}, ("flip", "1", "bool")),
-        ({"data": 3}, ("data", "3", "str")),
+        ({"flip": 1}, ("flip", "1", "True or False")),
+        ({"data": 3}, ("data", "3", "a text")),
         ({"autocast": "float16"}, ("autocast", "float16", "bfloat16")),
         ({"style_mixing": 1.5}, ("style_mixing", "1.5", "0 to 1")),
         ({"epochs": 3}, ("epochs", "images")),

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import cagc_lib as cagc
+from cagc_lib import compression
 from cagc_lib.checkpoints import load_checkpoint, save_checkpoint, save_generator
 from cagc_lib.checkpoints.formats import native
-from cagc_lib.cli import commands, main
+from cagc_lib.cli import main
 from cagc_lib.content import GeneratorFeatures, everything
 from cagc_lib.distillation import DistillationConfig
 from cagc_lib.metrics import count_macs, macs, parameters
@@ -272,7 +273,7 @@ def test_a_student_without_rgb_sums_is_not_taught_by_them(photos: Path, tmp_path
 def test_networks_of_two_kinds_do_not_mix(photos: Path, tmp_path: Path) -> None:
     g, d = networks()
     other = Generator(GeneratorConfig(16, (4,) * 6, z_dim=8, w_dim=8, mapping_layers=1))
-    with pytest.raises(ValueError, match=r"^teacher: got a stylegan2 network, expected"):
+    with pytest.raises(ValueError, match=r"^teacher: got kind StyleGAN2, expected"):
         train_student(config(photos), PIXELS, g, other, tmp_path / "run", d, progress=False)
     with pytest.raises(ValueError, match=r"^discriminator: got kind sngan, expected stylegan2$"):
         save_checkpoint(other, d, tmp_path / "x.safetensors")
@@ -516,7 +517,7 @@ def test_compress_looks_at_the_training_before_it_scores(
 ) -> None:
     g, d = networks()
     save_checkpoint(g, d, tmp_path / "t.safetensors")
-    monkeypatch.setattr(commands, "score_channels", lambda *_, **__: pytest.fail("scored"))
+    monkeypatch.setattr(compression, "score_channels", lambda *_, **__: pytest.fail("scored"))
     before = sorted(tmp_path.rglob("*"))
     assert run("compress", tmp_path / "t.safetensors", "--content", "everything", "--data", photos,
                "--perceptual", "0", "--batch-size", "4", *options, "--out",

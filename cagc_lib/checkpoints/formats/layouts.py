@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ...networks import DiscriminatorConfig, Generator, GeneratorConfig, build
+from ...networks import Generator, GeneratorConfig, build
 from ...ops import setup_filter
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -77,14 +77,6 @@ def not_read(content: Mapping[Any, Any], read: tuple[str, ...]) -> dict[str, Any
     """Name what a file holds besides what was read of it, as meta's "not_read"."""
     names = [str(key)[:40] for key, v in content.items() if key not in read and v is not None]
     return {"not_read": names} if names else {}
-
-
-def check_pair(config: GeneratorConfig, d_config: DiscriminatorConfig) -> None:
-    """Raise a ValueError unless a discriminator looks at images of the generator's size."""
-    if d_config.resolution != config.resolution:
-        raise ValueError(
-            f"discriminator: got resolution {d_config.resolution}, expected {config.resolution}"
-        )
 
 
 def check_names(got: Iterable[str], expected: Iterable[str], what: str) -> None:

@@ -19,13 +19,13 @@ from ...networks import (
     DiscriminatorConfig,
     Generator,
     GeneratorConfig,
+    check_pair,
 )
 from .layouts import (
     State,
     assemble,
     check_filters,
     check_names,
-    check_pair,
     complete,
     count,
     not_read,
@@ -91,7 +91,9 @@ def read_generator(state: State, modules: Modules) -> tuple[GeneratorConfig, Sta
     return config, rename(state, table), {b: a for a, b in table.items()}
 
 
-def read_discriminator(state: State, modules: Modules) -> tuple[DiscriminatorConfig, State, dict[str, str]]:
+def read_discriminator(
+    state: State, modules: Modules
+) -> tuple[DiscriminatorConfig, State, dict[str, str]]:
     """Translate an NVIDIA discriminator: arguments and errors as for the generator."""
     _require(modules, {"c_dim": 0, "img_channels": 3, "architecture": "resnet", "num_channels": 1})
     sides = [int(m[1]) for name in state if (m := re.fullmatch(r"b(\d{1,4})\.skip\.weight", name))]
@@ -166,7 +168,7 @@ def read_nvidia(path: Path) -> tuple[Generator, Discriminator | None, dict[str, 
     if root.get("D") is None:
         return generator, None, meta
     d_config, d_ours, theirs = read_discriminator(module_tensors(root["D"]), _attributes(root["D"]))
-    check_pair(config, d_config)
+    check_pair(d_config, config, "discriminator", "resolution")
     return generator, assemble(d_config, d_ours, "discriminator", theirs), meta
 
 

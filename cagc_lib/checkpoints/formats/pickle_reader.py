@@ -108,8 +108,9 @@ def _scalar(budget: Budget, dtype: Any, data: Any) -> int | float | bool:
     return struct.unpack(layout, data)[0]
 
 
-def _rebuild_tensor(budget: Budget, storage: Any, offset: Any, size: Any, stride: Any,
-                    requires_grad: Any, hooks: Any) -> Tensor:  # fmt: skip
+def rebuild_tensor(budget: Budget, storage: Any, offset: Any, size: Any, stride: Any,
+                   requires_grad: Any, hooks: Any) -> Tensor:  # fmt: skip
+    """Rebuild a tensor as torch does, if it lies in its storage; each number is counted once."""
     if type(storage) is not _Storage or type(requires_grad) is not bool or hooks != {}:
         raise ValueError("got a malformed tensor, expected a storage, a flag and no hooks")
     if type(size) is not tuple or type(stride) is not tuple or not len(size) == len(stride) <= 8:
@@ -187,7 +188,7 @@ _OUTER = Grammar(
         "collections.OrderedDict": _empty_dict,
         "builtins.set": _set,
         "torch._utils._rebuild_parameter": _rebuild_parameter,
-        "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
+        "torch._utils._rebuild_tensor_v2": rebuild_tensor,
         "torch.storage._load_from_bytes": _load_storage,
         "numpy.core.multiarray.scalar": _scalar,
         "numpy._core.multiarray.scalar": _scalar,

@@ -21,6 +21,7 @@ from ...networks import (
     DiscriminatorConfig,
     Generator,
     GeneratorConfig,
+    check_pair,
     kind_of,
 )
 from .layouts import (
@@ -28,7 +29,6 @@ from .layouts import (
     assemble,
     check_filters,
     check_names,
-    check_pair,
     complete,
     count,
     filter_4x4,
@@ -246,7 +246,7 @@ def read_rosinality(path: Path) -> tuple[Generator, Discriminator | None, dict[s
         return generator, None, meta
     d_state = _foreign_state(content["d"], "d", limit)
     d_config, d_ours, theirs = read_discriminator(d_state)
-    check_pair(config, d_config)
+    check_pair(d_config, config, "discriminator", "resolution")
     return generator, assemble(d_config, d_ours, "discriminator", theirs), meta
 
 

@@ -1,5 +1,6 @@
 """Chapter 5: the portraits, drawn by our own code from a seed, with their exact labels."""
 
+from .anatomy import COLUMNS
 from .render import (
     ATTRIBUTES,
     CLASS_NAMES,
@@ -10,14 +11,3 @@ from .render import (
     render_parameters,
     render_portraits,
 )
-
-__all__ = [
-    "ATTRIBUTES",
-    "CLASS_NAMES",
-    "MIN_RESOLUTION",
-    "Portraits",
-    "parameters_from_latents",
-    "portrait_parameters",
-    "render_parameters",
-    "render_portraits",
-]

@@ -1,0 +1,216 @@
+"""Chapter 1: the whole road in one call: score, prune and, if asked, distil.
+
+    teacher -> score_channels -> plan_pruning -> prune -> train_student -> student
+
+Each step is a function of its own room; here they stand in a row, with what can be checked checked
+before the long part starts. A run folder keeps the pruned network and the settings that made it, so
+that an interrupted distillation is taken up where it stopped. `python -m cagc_lib compress` is this
+function on the command line.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .checkpoints import (
+    Checkpoint,
+    atomic_write,
+    load_checkpoint,
+    load_classifier,
+    load_features,
+    load_generator,
+    load_standard_features,
+    save_generator,
+)
+from .content import ContentSource, check_source, find_content
+from .datasets import image_source
+from .distillation import DistillationConfig
+from .importance import score_channels
+from .networks import Config, ImageFeatures, PrunableGenerator, check_positive, kind_of
+from .pruning import plan_pruning, prune
+from .training import (
+    TrainConfig,
+    TrainState,
+    check_lessons,
+    check_resumed,
+    read_record,
+    train_student,
+)
+
+
+@dataclass(frozen=True)
+class CompressionConfig(Config):
+    """What decides which channels stay, and as what.
+
+    Args:
+        ratio, round_to: see `plan_pruning`.
+        method, num_samples, noise_prob, per_sample, seed: see `score_channels`.
+        score_batch: its batch_size.
+        rgb_gain: see `prune`.
+    """
+
+    what = "compression config"
+
+    ratio: float = 0.7
+    method: str = "content-aware"
+    num_samples: int = 400
+    score_batch: int = 10
+    noise_prob: float = 0.05
+    per_sample: bool = False
+    rgb_gain: str = "recomputed"
+    round_to: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ratio < 1:
+            raise ValueError(f"ratio: got {self.ratio}, expected a number in [0, 1)")
+        for name in ("num_samples", "score_batch"):
+            check_positive(name, getattr(self, name))
+
+    def prune(
+        self, g: PrunableGenerator, source: ContentSource, sha256: str,
+        device: torch.device | str, progress: bool,
+    ) -> PrunableGenerator:
+        """Score and prune a generator whose file has this hash; the result is on the CPU."""
+        scores = score_channels(
+            g.to(device), source, self.method, self.num_samples, self.score_batch,
+            self.noise_prob, self.seed, self.per_sample, progress=progress,
+        )
+        plan = plan_pruning(scores, self.ratio, self.round_to)
+        return prune(g.cpu(), plan, self.rgb_gain, sha256)
+
+
+def compress(
+    teacher: str | Path | Checkpoint, ratio: float = 0.7,
+    content: str | ContentSource = "portraits", *, training: TrainConfig | None = None,
+    distillation: DistillationConfig | None = None, sparse_training: TrainConfig | None = None,
+    features: ImageFeatures | str | None = None, run: str | Path | None = None,
+    resume: bool = False, device: torch.device | str = "cpu", progress: bool = False,
+    **settings: Any,
+) -> PrunableGenerator:
+    """Compress a generator where the content of its images depends on it least.
+
+    Args:
+        teacher: a file, a name, or what `load_checkpoint` returned.
+        ratio: share of every width's channels to remove, in [0, 1).
+        content: a source, or text as `find_content` reads it, such as "everything" or "hair,hat".
+        training: how to distil afterwards; None prunes only, which spoils the images.
+        distillation: the losses that tie the student to its teacher; None is the defaults.
+        sparse_training: for method "slimming": how to drive all gains toward zero beforehand.
+        features: the perceptual loss's network, or which one: see `perceptual_network`.
+        run: folder of the trainings, which need one.
+        resume: continue the run in that folder.
+        device, progress: where to compute, and whether to show it.
+        settings: further fields of `CompressionConfig`.
+
+    Returns:
+        The student, on the CPU.
+
+    Raises:
+        ValueError: settings that do not fit, or a run folder that holds another run.
+        FileNotFoundError: neither a file nor a name.
+    """
+    config = CompressionConfig.from_dict({"ratio": ratio, **settings})
+    teacher = teacher if isinstance(teacher, Checkpoint) else load_checkpoint(teacher)
+    trainings = [t for t in (sparse_training, training) if t is not None]
+    lessons = distillation or DistillationConfig()
+    _check(config, teacher, trainings, lessons, run, resume)
+    if trainings and lessons.perceptual and (features is None or isinstance(features, str)):
+        kind = kind_of(teacher.generator.config)
+        features = perceptual_network(features, kind, trainings[0].data, device)
+    source = find_content(content, teacher.generator) if isinstance(content, str) else content
+    check_source(source)
+    learn = partial(
+        train_student, distillation=lessons, teacher=teacher.generator,
+        discriminator=teacher.discriminator, content=source, features=features, resume=resume,
+        device=device, progress=progress,
+    )
+    pruned = partial(_pruned, config, teacher, source, sparse_training, run, learn)
+    if training is None:
+        return pruned(device=device, progress=progress)
+    noted = {"teacher_sha256": teacher.sha256, "content": str(content)} | config.to_dict()
+    if sparse_training is not None:
+        noted |= {"sparse_images": sparse_training.images, "sparsity": sparse_training.sparsity}
+    student = _kept(Path(run), noted, resume, partial(pruned, device=device, progress=progress))
+    return learn(training, student=student, out=run).average.cpu()
+
+
+def perceptual_network(
+    name: str | None, kind: str, data: str, device: torch.device | str
+) -> ImageFeatures:
+    """Find the network whose features a student's loss compares.
+
+    Args:
+        name: "standard", "ours", or None for ours where it knows the pictures.
+        kind: of the networks, a key of `networks.KINDS`.
+        data: the real images, "portraits" or a folder.
+        device: where to put it.
+
+    Raises:
+        ValueError: nothing was said, and ours does not know the pictures; a package is missing.
+        OSError: weights cannot be fetched.
+    """
+    if name == "standard":
+        return load_standard_features(device)
+    if kind == "sngan":
+        return load_classifier("cifar10-perceptual", device)
+    if name is None and data != "portraits":
+        raise ValueError(
+            "perceptual-network: got nothing, expected --perceptual-network standard, which knows "
+            "photographs, or --perceptual 0 (ours knows portraits only)"
+        )
+    return load_features(device, "portraits-perceptual")
+
+
+def _check(
+    config: CompressionConfig, teacher: Checkpoint, trainings: list[TrainConfig],
+    lessons: DistillationConfig, run: str | Path | None, resume: bool,
+) -> None:
+    """Refuse what would be refused only after the scores, or after hours."""
+    g = teacher.generator.config
+    for training in trainings:
+        if training.sparsity and config.method != "slimming":
+            raise ValueError(f"sparse-images: got method {config.method}, expected slimming")
+        check_lessons(training, lessons, g)
+        image_source(training.data, g.resolution)
+    if trainings and run is None:
+        raise ValueError("run: got nothing, expected a folder for the training")
+    begun = trainings and [f for f in ("state.pt", "sparse/state.pt") if (Path(run) / f).exists()]
+    if begun and not resume:
+        raise ValueError(f"run: {run} holds a run already; --resume it or choose another --run")
+
+
+def _pruned(
+    config: CompressionConfig, teacher: Checkpoint, source: ContentSource,
+    sparse_training: TrainConfig | None, run: str | Path | None,
+    learn: Callable[..., TrainState], device: torch.device | str, progress: bool,
+) -> PrunableGenerator:
+    g = teacher.generator
+    if sparse_training is not None:
+        # slimming's own first half: gains become zero where the images can do without
+        state = learn(sparse_training, student=g, out=Path(run) / "sparse")
+        if state.sparse_gains:
+            gains = torch.cat(state.sparse_gains)
+            print(f"gains: {(gains == 0).sum():,} of {len(gains):,} are zero")
+        g = state.average
+    return config.prune(g, source, teacher.sha256, device, progress)
+
+
+def _kept(
+    run: Path, noted: dict[str, Any], resume: bool, pruned: Callable[[], PrunableGenerator]
+) -> PrunableGenerator:
+    """The pruned network that a run started from, or a new one, kept with its settings."""
+    file, record = run / "pruned.safetensors", run / "compress.json"
+    if resume and file.exists():
+        check_resumed({"": read_record(record)}, {"": noted})
+        return load_generator(file)
+    student = pruned()
+    run.mkdir(parents=True, exist_ok=True)
+    atomic_write(record, (json.dumps(noted, indent=2) + "\n").encode())
+    save_generator(student, file)
+    return student
