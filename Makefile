@@ -32,14 +32,13 @@ book: $(READY)
 # other than to this machine refused (tests/book/no_network).
 test: $(READY)
 	@status=0; \
-	$(BIN)/python -m pytest || status=1; \
-	PYTHONPATH="$(CURDIR)/tests/book/no_network" $(BIN)/python -m pytest \
+	$(BIN)/python -m pytest -n auto || status=1; \
+	PYTHONPATH="$(CURDIR)/tests/book/no_network" $(BIN)/python -m pytest -n auto --dist loadfile \
 		--nbval --nbval-current-env --nbval-cell-timeout 300 book || status=1; \
 	exit $$status
 
 test-gpu: $(READY)
-	$(BIN)/python -m pytest tests/test_ops_triton.py tests/test_ops_to_rgb.py \
-		tests/test_ops_dispatch.py tests/test_ops_gpu.py
+	$(BIN)/python -m pytest tests/ops
 
 lab: $(READY)
 	$(BIN)/jupyter lab --notebook-dir book $(if $(filter 0,$(shell id -u)),--allow-root)
@@ -90,7 +89,7 @@ networks-cifar10: $(READY) | cifar10
 # 60,000 photographs as files. The folder has its name only once it is whole. What ships was trained
 # on JPEG copies of them (data/cifar10/SOURCE.md).
 cifar10: | $(READY)
-	$(BIN)/python -c 'from cagc_lib.cifar10 import fetch_cifar10; fetch_cifar10("cifar10.part")'
+	$(BIN)/python -c 'from cagc_lib.datasets import fetch_cifar10; fetch_cifar10("cifar10.part")'
 	mv cifar10.part cifar10
 
 # $(call student,RATIO,IMAGES,NAME): the shipped student of the portraits with that ratio.

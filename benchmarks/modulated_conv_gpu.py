@@ -63,6 +63,8 @@ COLUMNS = (
     "network", "batch", "part", "type", "form", "way", "error", "p20_us", "p50_us", "p80_us",
     "macs", "share_of_product", "share_of_copy", "per_second",
 )
+# calls before a measurement, and the fewest in it
+WARM_UP, FEWEST = 3, 5
 Work = Callable[[], torch.Tensor]
 
 
@@ -79,11 +81,11 @@ def synchronise(device: torch.device) -> None:
 
 def timed(work: Callable[[], object], device: torch.device, seconds: float) -> list[float]:
     """Seconds of each call, after warming up."""
-    for _ in range(3):
+    for _ in range(WARM_UP):
         work()
     synchronise(device)
     taken, until = [], time.perf_counter() + seconds
-    while len(taken) < 5 or (time.perf_counter() < until and len(taken) < 1000):
+    while len(taken) < FEWEST or (time.perf_counter() < until and len(taken) < 1000):
         if device.type == "cuda":
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             start.record()

@@ -114,6 +114,11 @@ def compress(
     Raises:
         ValueError: settings that do not fit, or a run folder that holds another run.
         FileNotFoundError: neither a file nor a name.
+
+    Example:
+        >>> student = cagc.compress("portraits-11x", 0.5, "hair,hat", num_samples=4)
+        >>> student.config.channels
+        (24, 24, 24, 24, 24, 24, 12, 12, 6, 6)
     """
     config = CompressionConfig.from_dict({"ratio": ratio, **settings})
     teacher = teacher if isinstance(teacher, Checkpoint) else load_checkpoint(teacher)

@@ -14,12 +14,14 @@ official code's Util/content_aware_pruning.py; the other methods are its baselin
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from torch.func import functional_call
 from tqdm import tqdm
 
 from .checkpoints import atomic_write, reason_of
@@ -28,9 +30,9 @@ from .networks import PrunableGenerator, evaluating, first_parameter
 
 METHODS = ("content-aware", "l1-out", "l1-in", "activation", "slimming", "random")
 Content = Callable[[Tensor], Tensor]
-# A pixel of a given noisy image counts as replaced when it differs from the image by more than this
-# share of the image's largest magnitude: the image is computed again here and differs from the
-# caller's by rounding (1e-6), whose sign must not enter the gradient of |I_N - I|.
+Batches = Iterable[range]
+# A noisy image's pixel counts as replaced beyond this share of the image's largest magnitude: the
+# image, computed again, differs by rounding (1e-6), whose sign must not enter |I_N - I|'s gradient.
 REPLACED = 1e-4
 
 
@@ -40,8 +42,13 @@ class ChannelScores:
 
     Attributes:
         scores: one float32 [C_k] per width k; larger means more important.
-        method, num_samples, batch_size, noise_prob, seed, per_sample, noise: the arguments of
-            `score_channels`.
+        method and the others: the arguments of `score_channels`.
+
+    Example:
+        >>> scores = cagc.score_channels(cagc.load_generator("portraits-11x"), None, "random")
+        >>> scores.save("scores.safetensors")
+        >>> cagc.ChannelScores.load("scores.safetensors").channels
+        (48, 48, 48, 48, 48, 48, 24, 24, 12, 12)
     """
 
     scores: tuple[Tensor, ...]
@@ -86,16 +93,9 @@ class ChannelScores:
 
 @torch.inference_mode(False)
 def score_channels(
-    g: PrunableGenerator,
-    content: Content,
-    method: str = "content-aware",
-    num_samples: int = 400,
-    batch_size: int = 10,
-    noise_prob: float = 0.05,
-    seed: int = 0,
-    per_sample: bool = False,
-    noise: str = "random",
-    progress: bool = False,
+    g: PrunableGenerator, content: Content, method: str = "content-aware", num_samples: int = 400,
+    batch_size: int = 10, noise_prob: float = 0.05, seed: int = 0, per_sample: bool = False,
+    noise: str = "random", progress: bool = False,
 ) -> ChannelScores:
     """Score every channel of a generator.
 
@@ -110,8 +110,7 @@ def score_channels(
             weights as used (StyleGAN2: modulated, demodulated, averaged over z); "activation" the
             mean magnitude of the channel where it is read; "slimming" that of the factor it is
             read with: a batch norm's gain, StyleGAN2's mean style; "random" a uniform number.
-        num_samples: how many z, >= 1.
-        batch_size: images per backward pass, >= 1.
+        num_samples, batch_size: how many z, and images per backward pass; both >= 1.
         noise_prob: share of the content's pixels that is replaced, in (0, 1].
         seed: any integer.
         per_sample: False takes |gradient| once per batch, of the batch's sum, as the official code
@@ -125,6 +124,12 @@ def score_channels(
 
     Raises:
         ValueError: an argument out of range, no source, a mask that does not fit or is empty.
+
+    Example:
+        >>> g = cagc.load_generator("portraits-11x")
+        >>> scores = cagc.score_channels(g, cagc.content_source("portraits"), num_samples=4)
+        >>> scores.channels == g.config.channels
+        True
     """
     settings = {
         "method": method, "num_samples": num_samples, "batch_size": batch_size,
@@ -134,10 +139,8 @@ def score_channels(
     if method == "content-aware":
         check_source(content)
     step = 1 if per_sample else batch_size
-    batches = tqdm(
-        [range(i, min(i + step, num_samples)) for i in range(0, num_samples, step)],
-        desc=f"scoring ({method})", disable=not progress,
-    )
+    ranges = [range(i, min(i + step, num_samples)) for i in range(0, num_samples, step)]
+    batches = tqdm(ranges, desc=f"scoring ({method})", disable=not progress)
     with evaluating(g):
         if method == "content-aware":
             totals = _content_aware(g, content, batches, noise_prob, seed, noise)
@@ -166,6 +169,13 @@ def gradient_scores(
 
     Raises:
         ValueError: `noisy` of another shape, or noise that cannot be repeated.
+
+    Example:
+        >>> g = cagc.load_generator("portraits-11x")
+        >>> w = g.mapping(torch.randn(2, g.config.z_dim))
+        >>> noisy = cagc.salt_and_pepper(g.synthesis(w), torch.ones(2, 1, 64, 64).bool(), 0.05)
+        >>> [len(scores) for scores in cagc.gradient_scores(g, w, noisy)]
+        [48, 48, 48, 48, 48, 48, 24, 24, 12, 12]
     """
     if isinstance(noise, str) and noise == "random":
         raise ValueError('noise: got "random", expected the noise that made the noisy images')
@@ -190,6 +200,11 @@ def salt_and_pepper(
 
     Returns:
         [N, C, H, W]; a replaced pixel has one value in all channels.
+
+    Example:
+        >>> images, mask = torch.zeros(1, 3, 64, 64), torch.ones(1, 1, 64, 64).bool()
+        >>> cagc.salt_and_pepper(images, mask, 0.05).unique()
+        tensor([-1.,  0.,  1.])
     """
     check_mask(mask, images)
     device = images.device if generator is None else generator.device
@@ -209,8 +224,7 @@ def check_scores(scores: Sequence[Tensor]) -> None:
 
 
 def _content_aware(
-    g: PrunableGenerator, content: Content, batches: Iterable[range], prob: float, seed: int,
-    noise: str,
+    g: PrunableGenerator, content: Content, batches: Batches, prob: float, seed: int, noise: str
 ) -> list[Tensor]:
     totals, replaced = _zeros(g), False
     for batch in batches:
@@ -221,10 +235,8 @@ def _content_aware(
         clean = image.detach()
         with torch.no_grad():
             mask = check_mask(content(clean), clean)
-        noisy = torch.cat([
-            salt_and_pepper(clean[i : i + 1], mask[i : i + 1], prob, draw)
-            for i, draw in enumerate(draws)
-        ])
+        rows = zip(clean.split(1), mask.split(1), draws, strict=True)
+        noisy = torch.cat([salt_and_pepper(one, m, prob, draw) for one, m, draw in rows])
         replaced = replaced or bool((noisy != clean).any())
         for total, score in zip(totals, mean_gradients(image, noisy, weights), strict=True):
             total += score
@@ -241,9 +253,7 @@ def _differentiable_image(
     state = {name: p.detach() for name, p in g.synthesis.named_parameters()}
     weights = [[state[name].requires_grad_() for name in names] for names in g.readers]
     with torch.enable_grad():
-        image = torch.func.functional_call(
-            g.synthesis, state, (w.detach().clone(),), {"noise": noise}
-        )
+        image = functional_call(g.synthesis, state, (w.detach().clone(),), {"noise": noise})
     return image, weights
 
 
@@ -265,7 +275,7 @@ def mean_gradients(image: Tensor, noisy: Tensor, weights: list[list[Tensor]]) ->
 
 
 def _baseline(
-    g: PrunableGenerator, method: str, batches: Iterable[range], seed: int, noise: str
+    g: PrunableGenerator, method: str, batches: Batches, seed: int, noise: str
 ) -> list[Tensor]:
     if method == "activation":
         return _activation(g, batches, seed, noise)
@@ -277,7 +287,7 @@ def _baseline(
 
 
 def weight_norms(
-    g: PrunableGenerator, batches: Iterable[range], seed: int, outgoing: bool
+    g: PrunableGenerator, batches: Batches, seed: int, outgoing: bool
 ) -> list[Tensor]:
     """1-norms of the effective weights, averaged over z before the norm (the official order).
 
@@ -293,15 +303,11 @@ def weight_norms(
             samples += len(w)
             for name in factors:
                 factors[name] = factors[name] + g.effective_factor(name, w)
-        effective = {
-            name: (g.synthesis.get_parameter(name).double().abs() * factor.abs()) / samples
-            for name, factor in factors.items()
+        axes = (0, 2, 3) if outgoing else (1, 2, 3)
+        norms = {
+            n: (g.synthesis.get_parameter(n).double().abs() * factor.abs() / samples).sum(axes)
+            for n, factor in factors.items()
         }
-    channel = 1 if outgoing else 0
-    norms = {
-        name: e.sum(dim=[axis for axis in range(e.ndim) if axis != channel])
-        for name, e in effective.items()
-    }
     return [
         torch.stack([norms[name] for name in names]).sum(dim=0) if names
         # nothing writes into StyleGAN2's constant: the official code scores it at random
@@ -310,18 +316,15 @@ def weight_norms(
     ]
 
 
-def _activation(
-    g: PrunableGenerator, batches: Iterable[range], seed: int, noise: str
-) -> list[Tensor]:
+def _activation(g: PrunableGenerator, batches: Batches, seed: int, noise: str) -> list[Tensor]:
     totals = _zeros(g)
 
-    def record(k: int) -> Callable:
-        def hook(module: torch.nn.Module, inputs: tuple) -> None:
-            totals[k] += inputs[0].abs().mean(dim=(2, 3)).sum(dim=0)
-        return hook
+    def record(total: Tensor, module: torch.nn.Module, inputs: tuple) -> None:
+        total += inputs[0].abs().mean(dim=(2, 3)).sum(dim=0)
 
     layers = [g.synthesis.get_submodule(names[0].removesuffix(".weight")) for names in g.readers]
-    handles = [m.register_forward_pre_hook(record(k)) for k, m in enumerate(layers)]
+    pairs = zip(layers, totals, strict=True)
+    handles = [m.register_forward_pre_hook(partial(record, total)) for m, total in pairs]
     samples = 0
     try:
         with torch.no_grad():
@@ -335,7 +338,7 @@ def _activation(
     return [total / samples for total in totals]
 
 
-def _gains(g: PrunableGenerator, batches: Iterable[range], seed: int) -> list[Tensor]:
+def _gains(g: PrunableGenerator, batches: Batches, seed: int) -> list[Tensor]:
     """|mean over z of the factor|, GAN Slimming's measure (Wang et al. 2020, arXiv 2008.11062)."""
     totals, samples = _zeros(g), 0
     with torch.no_grad():
@@ -356,11 +359,8 @@ def draw_samples(
     z = torch.stack([torch.randn(g.config.z_dim, generator=draw) for draw in draws]).to(place)
     if noise == "const":
         return z, noise, draws
-    maps = [
-        torch.stack([torch.randn(1, side, side, generator=draw) for draw in draws]).to(place)
-        for side in g.config.noise_sides
-    ]
-    return z, maps, draws
+    maps = [[torch.randn(1, s, s, generator=d) for d in draws] for s in g.config.noise_sides]
+    return z, [torch.stack(rows).to(place) for rows in maps], draws
 
 
 def _draws(seed: int, index: int) -> torch.Generator:
@@ -386,9 +386,8 @@ def _check_settings(
             raise ValueError(f"{name}: got {value!r}, expected an integer >= 1")
     if type(seed) is not int:
         raise ValueError(f"seed: got {seed!r}, expected an integer")
-    if isinstance(noise_prob, bool) or not isinstance(noise_prob, int | float):
-        raise ValueError(f"noise_prob: got {noise_prob!r}, expected a number in (0, 1]")
-    if not 0 < noise_prob <= 1:
+    number = isinstance(noise_prob, int | float) and not isinstance(noise_prob, bool)
+    if not (number and 0 < noise_prob <= 1):
         raise ValueError(f"noise_prob: got {noise_prob!r}, expected a number in (0, 1]")
     if noise not in ("random", "const"):
         raise ValueError(f"noise: got {noise!r}, expected random or const")

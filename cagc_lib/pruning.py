@@ -37,6 +37,12 @@ class PruningPlan:
         ratio: share of channels removed, one for all widths or one per width, in [0, 1).
         round_to: kept widths were rounded up to a multiple of this, or None.
         method, seed, num_samples: where the scores came from; None where unknown.
+
+    Example:
+        >>> plan = cagc.PruningPlan((torch.tensor([0, 3]),), source_channels=(4,), ratio=0.5)
+        >>> plan.save("plan.json")
+        >>> cagc.PruningPlan.load("plan.json").channels
+        (2,)
     """
 
     keep: tuple[torch.Tensor, ...]
@@ -116,6 +122,11 @@ def plan_pruning(
 
     Raises:
         ValueError: a ratio outside [0, 1), a wrong number of them, scores that are not finite.
+
+    Example:
+        >>> plan = cagc.plan_pruning([torch.tensor([0.3, 0.1, 0.2, 0.4])], ratio=0.5)
+        >>> plan.keep, plan.channels
+        ((tensor([0, 3]),), (2,))
     """
     vectors = scores.scores if isinstance(scores, ChannelScores) else tuple(scores)
     check_scores(vectors)
@@ -170,6 +181,12 @@ def prune(
 
     Raises:
         ValueError: a plan for other widths, an unknown `rgb_gain`.
+
+    Example:
+        >>> g = cagc.load_generator("portraits-11x")
+        >>> plan = cagc.plan_pruning([torch.rand(width) for width in g.config.channels], 0.5)
+        >>> cagc.prune(g, plan).config.channels
+        (24, 24, 24, 24, 24, 24, 12, 12, 6, 6)
     """
     if rgb_gain not in RGB_GAINS:
         raise ValueError(f"rgb_gain: got {rgb_gain!r}, expected one of {', '.join(RGB_GAINS)}")

@@ -33,7 +33,9 @@ SINGLE = {
 }
 TAIL = {"GAIN": 1.4, "SLOPE": 0.2, "CLAMP": 256.0, "HAS_BIAS": True, "HAS_NOISE": True}
 # channels lie side by side; everything that steps from pixel to pixel is a multiple of 16
-PADDED = {"readable", "rows", "columns", "writable", "c_readable", "f_readable", "weight_t", "weight_i"}
+PADDED = {
+    "readable", "rows", "columns", "writable", "c_readable", "f_readable", "weight_t", "weight_i",
+}
 SIDE_BY_SIDE = {"x_c", "out_c", "other_c", "weight_o", "large_c", "small_c", "g_c", "y_c"}
 
 

@@ -71,7 +71,8 @@ def test_l1_out_agrees_with_the_official_code(
 ) -> None:
     z = tensor(golden, "z")
     monkeypatch.setattr(
-        "cagc_lib.importance.draw_samples", lambda g, batch, seed, noise: (z[list(batch)], noise, [])
+        "cagc_lib.importance.draw_samples",
+        lambda g, batch, seed, noise: (z[list(batch)], noise, []),
     )
     scores = score_channels(g, bright, method="l1-out", num_samples=4, batch_size=3)
     for k, score in enumerate(scores.scores):

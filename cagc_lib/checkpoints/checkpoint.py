@@ -37,6 +37,11 @@ class Checkpoint:
         sha256: hash of the file.
         meta: what the loader made up ("noises", "w_avg"), the parts of the file that it did not
             read ("not_read"), the hash of the Python source in a pickle ("source_code_sha256").
+
+    Example:
+        >>> checkpoint = cagc.load_checkpoint("portraits")
+        >>> checkpoint.format, type(checkpoint.discriminator).__name__
+        ('safetensors', 'Discriminator')
     """
 
     generator: PrunableGenerator
@@ -62,12 +67,23 @@ def load_generator(path_or_name: str | Path, trust: bool = False) -> PrunableGen
         ValueError: not a generator's file, damaged, hostile, or without a known hash; the message
             is one line.
         OSError: a model that could not be downloaded.
+
+    Example:
+        >>> g = cagc.load_generator("portraits-11x")
+        >>> g(torch.randn(2, g.config.z_dim)).shape
+        torch.Size([2, 3, 64, 64])
     """
     return load_checkpoint(path_or_name, trust).generator
 
 
 def load_checkpoint(path_or_name: str | Path, trust: bool = False) -> Checkpoint:
-    """Load everything a file holds: see `load_generator` for arguments and errors."""
+    """Load everything a file holds: see `load_generator` for arguments and errors.
+
+    Example:
+        >>> checkpoint = cagc.load_checkpoint("portraits-11x")
+        >>> checkpoint.generator.config.resolution, checkpoint.discriminator
+        (64, None)
+    """
     path = _find(path_or_name, trust)
     kind = file_kind(path)
     with torch.random.fork_rng(devices=[]):
@@ -85,7 +101,14 @@ def load_checkpoint(path_or_name: str | Path, trust: bool = False) -> Checkpoint
 
 
 def save_generator(generator: PrunableGenerator, path: str | Path) -> None:
-    """Save a generator: see `save_checkpoint`."""
+    """Save a generator: see `save_checkpoint`.
+
+    Example:
+        >>> g = cagc.load_generator("portraits-11x")
+        >>> cagc.save_generator(g, "student.safetensors")
+        >>> cagc.load_generator("student.safetensors").config == g.config
+        True
+    """
     save_checkpoint(generator, None, path)
 
 
@@ -107,6 +130,12 @@ def save_checkpoint(
     Raises:
         ValueError: another extension, or a network the format cannot express.
         FileNotFoundError: the folder does not exist.
+
+    Example:
+        >>> old = cagc.load_checkpoint("portraits")
+        >>> cagc.save_checkpoint(old.generator, old.discriminator, "half.safetensors", half=True)
+        >>> cagc.load_checkpoint("half.safetensors").generator.config == old.generator.config
+        True
     """
     path = Path(path)
     check_target(path, half, generator.config)

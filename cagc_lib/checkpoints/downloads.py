@@ -177,7 +177,7 @@ def _fetch_from_drive(name: str, identifier: str, part: Path) -> None:
         # gdown keeps its own half-written file beside this one
         done = gdown.download(id=identifier, output=str(part), resume=True)
     except Exception as error:
-        # its errors have types of its own
-        raise OSError(reason_of(error)) from None
+        # its errors have types of its own, and texts of many lines
+        raise OSError(" ".join(str(error).split())) from None
     if not done or not part.exists():
         raise OSError("gdown fetched nothing")

@@ -47,7 +47,7 @@ def load_features(
         name: "portraits-features" for measures, "portraits-perceptual" for losses.
 
     Example:
-        >>> features = load_features()
+        >>> features = cagc.load_features()
         >>> features.embed(torch.zeros(2, 3, 64, 64)).shape
         torch.Size([2, 128])
     """

@@ -90,6 +90,12 @@ def content_source(
         ValueError: an unknown name, an option that the source lacks or needs, or a value that it
             refuses; a package that it needs is missing.
         OSError: a network cannot be read or fetched.
+
+    Example:
+        >>> images = cagc.render_portraits([1, 2], 64).images
+        >>> mask = cagc.content_source("portraits")(images)
+        >>> mask.shape, mask.dtype
+        (torch.Size([2, 1, 64, 64]), torch.bool)
     """
     if not isinstance(name, str):
         raise ValueError(

@@ -46,6 +46,13 @@ class Report:
     not asked for are None, and so are content distances when no image has any content.
     content_frechet cuts every image out by its own mask, teacher_content_frechet the generated ones
     by their teachers': the first sees what is painted beyond the teacher's content, the second not.
+
+    Example:
+        >>> report = cagc.evaluate(cagc.load_generator("portraits-11x"), num_samples=5)
+        >>> report.parameters, report.macs, report.teacher_psnr
+        (490860, 25185536, None)
+        >>> cagc.Report.from_json(report.to_json()) == report
+        True
     """
 
     resolution: int
@@ -97,49 +104,54 @@ class Report:
 
 
 @dataclass(frozen=True)
-class _Sums:
-    """Features of a set of images, overall and inside the content mask, and the masks' area."""
+class Features:
+    """Features [N, D] of images, overall and inside the content, and its share of them."""
 
     whole: torch.Tensor
     inside: torch.Tensor | None
     area: float | None
 
 
-def _describe(
-    batches: Iterable[torch.Tensor], network: ImageFeatures, content: ContentSource | None
-) -> _Sums:
-    whole, inside, areas = [], [], []
-    for images in batches:
-        whole.append(network.embed(images).cpu())
-        if content is not None:
-            mask = check_mask(content(images), images)
-            inside.append(network.embed(mask_images(images, mask)).cpu())
-            areas.append(mask.float().mean((1, 2, 3)).cpu())
-    return _Sums(
-        torch.cat(whole),
-        torch.cat(inside) if inside else None,
-        torch.cat(areas).mean().item() if areas else None,
-    )
+@dataclass(frozen=True)
+class Protocol:
+    """How images are looked at: through which network, inside which content, how many, where."""
+
+    network: ImageFeatures
+    content: ContentSource | None
+    num_samples: int
+    batch_size: int
+    device: torch.device
+
+    def features(self, batches: Iterable[torch.Tensor]) -> Features:
+        """Look at batches of images [n, 3, R, R]."""
+        whole, inside, areas = [], [], []
+        for images in batches:
+            whole.append(self.network.embed(images).cpu())
+            if self.content is not None:
+                mask = check_mask(self.content(images), images)
+                inside.append(self.network.embed(mask_images(images, mask)).cpu())
+                areas.append(mask.float().mean((1, 2, 3)).cpu())
+        area = torch.cat(areas).mean().item() if areas else None
+        return Features(torch.cat(whole), torch.cat(inside) if inside else None, area)
+
+    def real(self, source: ImageSource) -> Features:
+        """Look at the first images of a source."""
+        starts = range(0, self.num_samples, self.batch_size)
+        counts = [min(self.batch_size, self.num_samples - start) for start in starts]
+        return self.features(
+            source(s, n).to(self.device) for s, n in zip(starts, counts, strict=True)
+        )
 
 
 @lru_cache(maxsize=8)
-def _reference(
-    num_samples: int,
-    resolution: int,
-    batch_size: int,
-    network: ImageFeatures,
-    content: ContentSource | None,
-    device: torch.device,
-) -> _Sums:
+def _real_portraits(protocol: Protocol, resolution: int) -> Features:
     """Features of the reference portraits, kept in memory: they are the same for every network."""
 
-    def batches() -> Iterator[torch.Tensor]:
-        for start in range(0, num_samples, batch_size):
-            n = min(batch_size, num_samples - start)
-            seeds = range(REFERENCE_SEED + start, REFERENCE_SEED + start + n)
-            yield render_portraits(seeds, resolution, device).images
+    def rendered(start: int, n: int) -> torch.Tensor:
+        seeds = range(REFERENCE_SEED + start, REFERENCE_SEED + start + n)
+        return render_portraits(seeds, resolution, protocol.device).images
 
-    return _describe(batches(), network, content)
+    return protocol.real(rendered)
 
 
 class TeacherDistance:
@@ -219,16 +231,14 @@ def evaluate(
     """Measure a generator against real images and, if given, against its teacher.
 
     The paper's protocol in small: truncation 1, random noise maps, the same z (and here the same
-    noise, so that only the networks differ) for teacher and student. Content masks come from the
-    images compared: the generated and the reference images for Frechet distance and
-    precision/recall, the teacher's image for distances to it.
+    noise, so that only the networks differ) for both. Content masks come from the images compared:
+    generated and reference for Frechet and precision/recall, the teacher's for distances to it.
 
     Args:
         g: the generator, moved to device and back.
         num_samples: generated images, and as many reference images.
         seed: decides z and noise. The reference images are always the same.
-        content: a content source or its name, or None for the overall numbers only. Not
-            "attention", which knows one generator's images only.
+        content: a source or its name, not "attention" (one generator's only); None: overall only.
         teacher: a generator of the same resolution and z_dim, or None.
         batch_size: images at once; no result depends on it beyond rounding.
         truncation_psi: pulls w toward w_avg; the protocol says 1.
@@ -243,6 +253,12 @@ def evaluate(
     Raises:
         ValueError: num_samples below 5, fewer images in the reference folder, a teacher of another
             resolution or z_dim, or content that is no source or watches a generator.
+
+    Example:
+        >>> teacher, student = map(cagc.load_generator, ("portraits", "portraits-11x"))
+        >>> report = cagc.evaluate(student, num_samples=5, teacher=teacher)
+        >>> report.resolution, round(report.teacher_psnr)
+        (64, 18)
     """
     _check_request(g, num_samples, batch_size, teacher, content)
     source = None if reference == "portraits" else reference
@@ -254,9 +270,24 @@ def evaluate(
     g = copy.deepcopy(g).to(device).eval()
     teacher = None if teacher is None else copy.deepcopy(teacher).to(device).eval()
     network = load_features(device) if features is None else features.to(device)
-    return _measure(
-        g, teacher, content, num_samples, seed, batch_size, truncation_psi, device, progress,
-        source, network,
+    protocol = Protocol(network, content, num_samples, batch_size, device)
+    distance = TeacherDistance(network, content)
+
+    def drawn() -> Iterator[torch.Tensor]:
+        inputs = sample_inputs(g, num_samples, seed, batch_size)
+        total = math.ceil(num_samples / batch_size)
+        for z, noise in tqdm(inputs, total=total, disable=not progress, unit="batch"):
+            images = g(z, truncation_psi, noise)
+            if teacher is not None:
+                distance.add(images, teacher(z, truncation_psi, noise))
+            yield images
+
+    fake = protocol.features(drawn())
+    side = g.config.resolution
+    real = _real_portraits(protocol, side) if source is None else protocol.real(source)
+    return Report(
+        resolution=side, num_samples=num_samples, seed=seed, truncation_psi=truncation_psi,
+        parameters=costs.parameters(g), macs=costs.macs(g), **_values(real, fake, distance),
     )
 
 
@@ -290,54 +321,12 @@ def _check_request(
         )
 
 
-def _measure(
-    g: PrunableGenerator,
-    teacher: PrunableGenerator | None,
-    content: ContentSource | None,
-    num_samples: int,
-    seed: int,
-    batch_size: int,
-    truncation_psi: float,
-    device: torch.device,
-    progress: bool,
-    source: ImageSource | None,
-    network: ImageFeatures,
-) -> Report:
-    """Do what `evaluate` describes, with checked arguments and networks already on the device."""
-    resolution = g.config.resolution
-    distance = TeacherDistance(network, content)
-
-    def batches() -> Iterator[torch.Tensor]:
-        inputs = sample_inputs(g, num_samples, seed, batch_size)
-        total = math.ceil(num_samples / batch_size)
-        for z, noise in tqdm(inputs, total=total, disable=not progress, unit="batch"):
-            images = g(z, truncation_psi, noise)
-            if teacher is not None:
-                distance.add(images, teacher(z, truncation_psi, noise))
-            yield images
-
-    fake = _describe(batches(), network, content)
-    if source is None:
-        real = _reference(num_samples, resolution, batch_size, network, content, device)
-    else:
-        starts = range(0, num_samples, batch_size)
-        counts = [min(batch_size, num_samples - start) for start in starts]
-        drawn = (source(s, n).to(device) for s, n in zip(starts, counts, strict=True))
-        real = _describe(drawn, network, content)
+def _values(real: Features, fake: Features, distance: TeacherDistance) -> dict[str, float | None]:
     values = compare_features(real.whole, fake.whole)
-    if content is not None:
+    if real.inside is not None:
         inside = compare_features(real.inside, fake.inside)
         values |= {f"content_{k}": v for k, v in inside.items()} | {"content_area": fake.area}
     if distance.inside:
         fake_inside = torch.cat(distance.inside)
         values["teacher_content_frechet"] = feature_distance(real.inside, fake_inside)
-    return Report(
-        resolution=resolution,
-        num_samples=num_samples,
-        seed=seed,
-        truncation_psi=truncation_psi,
-        parameters=costs.parameters(g),
-        macs=costs.macs(g),
-        **values,
-        **distance.means(),
-    )
+    return values | distance.means()

@@ -196,6 +196,12 @@ def perceptual_distance(
 
     Raises:
         ValueError: shapes differ, or images of another form.
+
+    Example:
+        >>> features = cagc.load_features(name="portraits-perceptual")
+        >>> images = cagc.render_portraits([1, 2], 64).images
+        >>> cagc.perceptual_distance(features, images, images)
+        tensor([0., 0.])
     """
     if a.shape != b.shape:
         raise ValueError(f"b: got shape {list(b.shape)}, expected that of a, {list(a.shape)}")

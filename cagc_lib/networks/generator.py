@@ -40,6 +40,11 @@ class GeneratorConfig(NetworkConfig):
         z_dim, w_dim: sizes of the two latent spaces.
         mapping_layers: fully connected layers from z to w.
         conv_clamp: largest magnitude of a layer's output, or None.
+
+    Example:
+        >>> config = cagc.GeneratorConfig(8, (4,) * 4)
+        >>> config.num_ws, config.num_convs, config.noise_sides
+        (4, 3, (4, 8, 8))
     """
 
     what = "generator config"
@@ -274,6 +279,11 @@ class Generator(nn.Module):
         config: the shapes.
         lineage: None, or for a pruned network which of the teacher's channels it holds.
         w_avg: [w_dim], the running mean of w that truncation pulls toward.
+
+    Example:
+        >>> g = cagc.Generator(cagc.GeneratorConfig(8, (4,) * 4))
+        >>> g(torch.randn(2, 512)).shape
+        torch.Size([2, 3, 8, 8])
     """
 
     mean_samples = 10_000

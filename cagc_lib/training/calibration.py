@@ -63,6 +63,12 @@ def layer_drift(
 
     Raises:
         ValueError: networks that are not source and result of pruning.
+
+    Example:
+        >>> student = cagc.compress("portraits", 0.5, num_samples=2)
+        >>> drifts = cagc.layer_drift(student, cagc.load_generator("portraits"), num_samples=2)
+        >>> [drift.resolution for drift in drifts]
+        [4, 8, 8, 16, 16, 32, 32, 64, 64]
     """
     keep = _kept(student, teacher)
     w, noise = _draw(teacher, num_samples, seed)
@@ -102,6 +108,12 @@ def calibrate(
 
     Raises:
         ValueError: networks that are not source and result of pruning.
+
+    Example:
+        >>> student = cagc.compress("portraits", 0.5, num_samples=2)
+        >>> calibrated = cagc.calibrate(student, cagc.load_generator("portraits"), num_samples=2)
+        >>> calibrated.config == student.config
+        True
     """
     keep = _kept(student, teacher)
     student = copy.deepcopy(student)
@@ -143,10 +155,10 @@ def _kept(student: Generator, teacher: Generator) -> tuple[torch.Tensor, ...]:
 def _draw(teacher: Generator, n: int, seed: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """w [n, w_dim] and one noise map [n, 1, side, side] per convolution."""
     draw = torch.Generator().manual_seed(seed)
-    like = teacher.synthesis.const
-    z = torch.randn(n, teacher.config.z_dim, generator=draw).to(like)
+    const = teacher.synthesis.const
+    z = torch.randn(n, teacher.config.z_dim, generator=draw).to(const)
     sides = [len(conv.noise_const) for conv in teacher.synthesis.convs]
-    maps = [torch.randn(n, 1, side, side, generator=draw).to(like) for side in sides]
+    maps = [torch.randn(n, 1, side, side, generator=draw).to(const) for side in sides]
     return teacher.mapping(z), maps
 
 

@@ -214,7 +214,7 @@ def config_of(**changes) -> dict:
         (header_of(generator=3), "malformed header"),
         (header_of(generator=None), "malformed header"),
         (header_of(discriminator=[1]), "malformed header|discriminator config"),
-        (config_of(colour=1), r"generator config: got unknown keys \['colour'\]"),
+        (config_of(colour=1), r"generator config: unknown colour; expected channels"),
         (config_of(resolution=9), "resolution: got 9"),
         (config_of(resolution="8"), "resolution: got '8'"),
         (config_of(channels=5), "malformed header"),
@@ -229,7 +229,7 @@ def config_of(**changes) -> dict:
         (header_of(kind="biggan"), "kind: got 'biggan', expected one of stylegan2, sngan"),
         (header_of(kind=["sngan"]), r"kind: got \"\['sngan'\]\", expected one of"),
         (header_of(kind=None), "kind: got 'None', expected one of"),
-        (header_of(kind="sngan"), "SN-GAN config: got unknown keys"),
+        (header_of(kind="sngan"), "SN-GAN config: unknown mapping_layers, w_dim"),
         (
             header_of(
                 kind="sngan", generator={"resolution": 8, "channels": [2, 2, 2], "z_dim": 10**12}

@@ -12,7 +12,13 @@ import torch
 
 from cagc_lib.checkpoints import artefacts, save_checkpoint, save_network
 from cagc_lib.checkpoints import checkpoint as checkpoints
-from cagc_lib.networks import Classifier, SNGANConfig, SNGANGenerator
+from cagc_lib.networks import (
+    Classifier,
+    SNGANConfig,
+    SNGANDiscriminator,
+    SNGANDiscriminatorConfig,
+    SNGANGenerator,
+)
 from cagc_lib.pruning import PruningPlan, prune
 
 IMAGES = artefacts.data_dir() / "cifar10"
@@ -35,7 +41,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         network = Classifier(classes, (4, 6, 8), depth=1)
         save_network(network.state_dict(), meta, data / f"cifar10-{name}.safetensors")
     g = SNGANGenerator(SNGANConfig(32, (4,) * 7, z_dim=8)).eval()
-    save_checkpoint(g, None, data / "cifar10-sngan.safetensors")
+    # a small discriminator: the one that would be built takes seconds a step
+    d = SNGANDiscriminator(SNGANDiscriminatorConfig(32, (4, 4)))
+    save_checkpoint(g, d, data / "cifar10-sngan.safetensors")
     for name in ("classifier", "perceptual", "sngan"):
         how = "train teacher --images 640 --out runs" if name == "sngan" else "train classifier"
         artefacts.write_manifest_entry(data / f"cifar10-{name}.safetensors", how)

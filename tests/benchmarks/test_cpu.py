@@ -1,24 +1,44 @@
-"""The CPU benchmark at its smallest: every question gets its rows, as the committed tables have them."""
+"""The CPU benchmark at its smallest: each question gets rows like those of its committed table."""
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 
-import cagc_lib as cagc
 from cagc_lib.checkpoints import data_dir
+from cagc_lib.networks import (
+    Config,
+    Generator,
+    GeneratorConfig,
+    SNGANConfig,
+    SNGANDiscriminatorConfig,
+)
 
 
 @pytest.fixture
 def tiny(cpu: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script with a network more, and small ones to train on four images a step."""
     monkeypatch.setitem(cpu.NETWORKS, "tiny", (4, 4, 3, 2))
     monkeypatch.setattr(cpu, "STEPS", 1)
-    small = cagc.GeneratorConfig(32, (4,) * 8, 16, 16, 1), cagc.SNGANConfig(32, (4,) * 7, z_dim=8)
-    monkeypatch.setattr(cpu, "SHAPES", {
-        name: (config, config) for name, config in zip(cpu.SHAPES, small, strict=True)
-    })
+    small = GeneratorConfig(32, (4,) * 8, 16, 16, 1), SNGANConfig(32, (4,) * 7, z_dim=8)
+    for name, config in zip(cpu.SHAPES, small, strict=True):
+        monkeypatch.setitem(cpu.SHAPES, name, (config, config))
+    every, matching = cpu.recipes, cpu.matching_discriminator
+
+    def recipes(network: str) -> Iterator[tuple]:
+        for who, kind, values in every(network):
+            yield who, kind, values | {"batch_size": 4, "pool": 4}
+
+    def discriminator(config: Config) -> Config:
+        if isinstance(config, SNGANConfig):
+            return SNGANDiscriminatorConfig(32, (4, 4))
+        return matching(config)
+
+    monkeypatch.setattr(cpu, "recipes", recipes)
+    monkeypatch.setattr(cpu, "matching_discriminator", discriminator)
     return cpu
 
 
@@ -55,7 +75,7 @@ def test_a_form_that_differs_is_not_timed(
 ) -> None:
     every = tiny.forms
 
-    def wrong(g: cagc.Generator) -> dict:
+    def wrong(g: Generator) -> dict:
         return every(g) | {"eager": lambda w: torch.full_like(g.synthesis(w), torch.nan)}
 
     monkeypatch.setattr(tiny, "forms", wrong)

@@ -251,7 +251,8 @@ def test_evaluate_prints_and_writes(
     teacher: str, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = FeatureNetwork({"a": [0.0, 1.0]}, (4, 4, 6, 6, 6)).eval().requires_grad_(False)
-    monkeypatch.setattr(sys.modules["cagc_lib.metrics.evaluate"], "load_features", lambda _: network)
+    measures = sys.modules["cagc_lib.metrics.evaluate"]
+    monkeypatch.setattr(measures, "load_features", lambda _: network)
     table = tmp_path / "table.csv"
     for seed in ("0", "1"):
         status = run(

@@ -119,7 +119,7 @@ def test_bisenet_loads_the_weights_it_is_given(facexlib: None, tmp_path: Path) -
     torch.save(state, tmp_path / "79999_iter.pth")
     source = content_source("bisenet", weights=tmp_path / "79999_iter.pth")
     assert source.names == CLASS_NAMES
-    assert torch.equal(source.network.conv_out.weight, network.conv_out.weight)
+    assert torch.equal(source.parser.conv_out.weight, network.conv_out.weight)
     assert source(torch.rand(1, 3, 32, 32)).shape == (1, 1, 32, 32)
 
 

@@ -317,54 +317,27 @@ def trained_state() -> dict:
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["generator_config", "step", "seconds", "mean_path", "generator", "average", "discriminator",
-     "g_optimiser", "d_optimiser"],
-)
-def test_a_state_that_lacks_an_entry_is_one_line(name: str) -> None:
-    state, fresh = trained_state(), adversarial_steps().state
-    del state[name]
-    with pytest.raises(ValueError, match=rf"^training state: got no {name}, expected one$"):
-        fresh.load_state_dict(state)
-
-
-@pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda s: s.update(step="3"), "got step '3', expected an int >= 0"),
-        (lambda s: s.update(step=torch.ones(2, 2)), "got step tensor("),
-        (lambda s: s.update(step=-1), "got step -1, expected"),
-        (lambda s: s.update(seconds=float("nan")), "got seconds nan, expected"),
-        (lambda s: s.update(kind=torch.ones(2, 2)), "got kind tensor("),
-        (lambda s: s.update(generator_config="a\nb"), "made for a b, expected {"),
-        (lambda s: s.update(mean_path=torch.zeros(3)), "mean_path is damaged (RuntimeError"),
-        (lambda s: s.update(mean_path="3"), "mean_path is damaged (TypeError"),
-        (lambda s: s.update(average=[1]), "average is damaged (TypeError"),
-        (lambda s: s["generator"].popitem(), "generator is damaged (RuntimeError: Error(s) in"),
+        (lambda s: s.pop("mean_path"), "KeyError: 'mean_path'"),
+        (lambda s: s.update(kind="cagc-checkpoint"), "got kind cagc-checkpoint, expected cagc-tr"),
+        (lambda s: s.update(generator_config="a\nb"), "got generator_config a b, expected {"),
+        (lambda s: s.update(step="three"), "invalid literal"),
+        (lambda s: s["generator"].popitem(), "RuntimeError: Error(s) in"),
         (lambda s: s["generator"].update({"\x1b\n": torch.ones(1)}), "Unexpected key(s) in "),
-        (lambda s: s["discriminator"].update({3: 4}), "discriminator is damaged ("),
-        (lambda s: s.update(g_optimiser=None), "g_optimiser is damaged ("),
-        (lambda s: s["g_optimiser"].pop("param_groups"), "damaged (KeyError: 'param_groups')"),
-        (lambda s: s["d_optimiser"]["param_groups"].clear(), "d_optimiser is damaged (ValueError"),
-        (lambda s: s["d_optimiser"]["param_groups"][0].pop("lr"), "damaged (KeyError: 'lr')"),
-        (lambda s: s["d_optimiser"]["state"][0].pop("exp_avg"), "damaged (KeyError: 'exp_avg')"),
-        (lambda s: s["d_optimiser"]["state"].update({0: 3}), "d_optimiser is damaged ("),
-        (
-            lambda s: s["g_optimiser"]["state"][1].update(exp_avg_sq=torch.ones(3)),
-            "g_optimiser is damaged (ValueError: got moments of shapes",
-        ),
+        (lambda s: s.update(g_optimiser=None), "TypeError"),
+        (lambda s: s["d_optimiser"]["param_groups"].clear(), "ValueError: loaded state dict"),
     ],
 )
-def test_a_state_with_damaged_entries_is_one_line(
+def test_a_damaged_state_is_told_in_one_line(
     damage: Callable[[dict], object], words: str
 ) -> None:
     state, fresh = trained_state(), adversarial_steps().state
     damage(state)
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=r"^training state: not of this run, or dam") as caught:
         fresh.load_state_dict(state)
-    told = str(caught.value)
-    assert told.startswith("training state: ") and words in told
-    assert told.isprintable() and len(told) < 700
+    assert words in str(caught.value)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 500
 
 
 def test_a_file_with_another_state_leaves_the_run_as_it_is(tmp_path: Path) -> None:

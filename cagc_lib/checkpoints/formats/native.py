@@ -178,16 +178,16 @@ def _read_lineage(
     keep = tuple(tensors[f"keep.{k}"] for k in range(len(config.channels)))
     check_keys(header, _LINEAGE, "lineage")
     source = tuple(header["source_channels"])
-    told = (header["source_sha256"], header["rgb_gain"])
-    if any(type(n) is not int for n in source) or any(type(text) is not str for text in told):
-        raise ValueError(f"lineage: got {[*source, *told]!r}, expected widths and two strings")
+    texts = (header["source_sha256"], header["rgb_gain"])
+    if any(type(n) is not int for n in source) or any(type(text) is not str for text in texts):
+        raise ValueError(f"lineage: got {[*source, *texts]!r}, expected widths and two strings")
     if len(source) != len(keep):
         raise ValueError(f"lineage: got {len(source)} source widths, expected {len(keep)}")
     for k, (indices, width, total) in enumerate(zip(keep, config.channels, source, strict=True)):
         ok = indices.dtype == torch.int64 and tuple(indices.shape) == (width,)
         if not ok or indices[0] < 0 or indices[-1] >= total or (indices.diff() <= 0).any():
             raise ValueError(f"keep.{k}: expected {width} ascending int64 indices below {total}")
-    return Lineage(keep, source, *told)
+    return Lineage(keep, source, *texts)
 
 
 def save_network(

@@ -39,7 +39,7 @@ class Grammar:
         instances: what NEWOBJ may name -> the same.
         build: BUILD, as a function of (target, state).
         persistent: BINPERSID, as a function of the persistent id.
-        told: beginnings of refused names that tell what the file is -> what to say of it.
+        explained: beginnings of refused names that tell what the file is -> what to say of it.
     """
 
     opcodes: frozenset[str]
@@ -47,7 +47,7 @@ class Grammar:
     instances: dict[str, Callable[..., Any]] = field(default_factory=dict)
     build: Callable[[Any, Any], Any] | None = None
     persistent: Callable[[Any], Any] | None = None
-    told: dict[str, str] = field(default_factory=dict)
+    explained: dict[str, str] = field(default_factory=dict)
 
     @functools.cached_property
     def actions(self) -> dict[int, Callable[["Machine"], None]]:
@@ -196,8 +196,9 @@ class Machine:
         name = f"{module}.{attribute}"
         if name not in self.grammar.calls and name not in self.grammar.instances:
             allowed = sorted({*self.grammar.calls, *self.grammar.instances})
-            told = [text for start, text in self.grammar.told.items() if name.startswith(start)]
-            expected = told[0] if told else f"expected one of {', '.join(allowed)}"
+            explained = self.grammar.explained.items()
+            reasons = [text for start, text in explained if name.startswith(start)]
+            expected = reasons[0] if reasons else f"expected one of {', '.join(allowed)}"
             raise ValueError(f"got global {name[:120]!r}, {expected}")
         self.stack.append(Global(name))
 

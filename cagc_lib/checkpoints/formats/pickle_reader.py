@@ -196,7 +196,7 @@ _OUTER = Grammar(
     },
     instances={"dnnlib.util.EasyDict": _empty_dict},
     build=_set_byte_order,
-    told={
+    explained={
         "dnnlib.tflib.": "a TensorFlow pickle; convert it with legacy.py of stylegan2-ada-pytorch "
         "first",
     },

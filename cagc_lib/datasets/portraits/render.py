@@ -44,6 +44,13 @@ class Portraits:
         landmarks: [N, 68, 2] float32, (x, y) in pixels, iBUG order; the centre of the pixel in
             column i and row j is (i + 1/2, j + 1/2).
         attributes: name -> [N]; ATTRIBUTES says what each means.
+
+    Example:
+        >>> portraits = cagc.render_portraits([1, 2], 64)
+        >>> portraits.parsing.shape, portraits.landmarks.shape
+        (torch.Size([2, 64, 64]), torch.Size([2, 68, 2]))
+        >>> len(portraits.attributes["smile"])
+        2
     """
 
     images: Tensor
@@ -314,5 +321,10 @@ def render_portraits(
 
     Raises:
         ValueError: a seed is not an integer, or the resolution is out of range.
+
+    Example:
+        >>> portraits = cagc.render_portraits([1, 2], 64)
+        >>> torch.equal(portraits.images[1:], cagc.render_portraits(2, 64).images)
+        True
     """
     return render_parameters(portrait_parameters(seeds), resolution, device)

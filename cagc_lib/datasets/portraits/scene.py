@@ -289,14 +289,14 @@ def draw_items(canvas: Canvas, c: Columns) -> None:
 def draw_scene(canvas: Canvas, params: Tensor, c: Columns) -> None:
     """Fill the canvas with each row's scene and its clutter, out of focus."""
     size = min(canvas.resolution, FOCUS)
-    room = Canvas(len(params), size, params.device)
+    background = Canvas(len(params), size, params.device)
     kinds = choose(c("scene"), (1.0,) * len(SCENES)).flatten()
     for kind in kinds.unique().tolist():
         rows = (kinds == kind).nonzero().flatten()
-        stage = Stage(Columns(params[rows]), room.centres)
-        room.rgb[rows] = SCENES[kind](stage).expand(-1, -1, -1, size)
-    draw_items(room, c)
-    rgb = defocus(room.rgb, c("softness", SHARP, SOFT) * size, SOFT * size)
+        stage = Stage(Columns(params[rows]), background.centres)
+        background.rgb[rows] = SCENES[kind](stage).expand(-1, -1, -1, size)
+    draw_items(background, c)
+    rgb = defocus(background.rgb, c("softness", SHARP, SOFT) * size, SOFT * size)
     if size < canvas.resolution:
         rgb = F.interpolate(rgb, (canvas.resolution,) * 2, mode="bilinear")
     canvas.rgb.copy_(rgb)
