@@ -4,6 +4,7 @@ import ast
 import json
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -113,6 +114,12 @@ def test_imports_never_step_back(path: Path) -> None:
 
 def test_rooms_are_there() -> None:
     assert {room(path) for path in FILES} == {*ROOMS, APART}
+
+
+def test_an_installation_has_every_room() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {f.parent.relative_to(ROOT) for f in LIBRARY.rglob("__init__.py")}
+    assert {*listed} == {".".join(folder.parts) for folder in folders} | {"cagc_lib.data"}
 
 
 def test_no_circles() -> None:

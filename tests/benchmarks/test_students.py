@@ -1,6 +1,8 @@
 """The runner of the students' table, on a budget of one step."""
 
 import csv
+import shutil
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -13,8 +15,28 @@ from cagc_lib.training import TrainConfig
 
 # the properties below do not depend on sizes
 TINY = [
-    "--images", "16", "--pool", "16", "--score-samples", "10", "--samples", "20", "--repeats", "1",
+    "--images", "4", "--pool", "4", "--score-samples", "10", "--samples", "6", "--repeats", "1",
 ]
+WANTED = ["--rows", "teacher", "both masks", "no teacher", "ratio 0.5", "--seeds", "0", "1"]
+
+
+@pytest.fixture(scope="module")
+def students(students: ModuleType) -> ModuleType:
+    """The script with four images a step."""
+    students.TrainConfig = partial(TrainConfig, batch_size=4)
+    return students
+
+
+@pytest.fixture(scope="module")
+def filled(
+    students: ModuleType, teacher: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[str]]:
+    """A table with the wanted rows, and the options that made it."""
+    folder = tmp_path_factory.mktemp("students")
+    table = folder / "students.csv"
+    where = ["--teacher", str(teacher), "--table", str(table), "--runs", str(folder / "runs")]
+    students.main([*TINY, *where, *WANTED])
+    return table, [*TINY, *where, *WANTED]
 
 
 def rows_of(path: Path) -> dict[tuple[str, str], dict[str, str]]:
@@ -23,12 +45,9 @@ def rows_of(path: Path) -> dict[tuple[str, str], dict[str, str]]:
 
 
 def test_runs_fill_the_table_and_are_not_repeated(
-    students: ModuleType, teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    students: ModuleType, filled: tuple[Path, list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    table = tmp_path / "students.csv"
-    where = ["--teacher", str(teacher), "--table", str(table), "--runs", str(tmp_path / "runs")]
-    wanted = ["--rows", "teacher", "both masks", "no teacher", "ratio 0.5", "--seeds", "0", "1"]
-    students.main([*TINY, *where, *wanted])
+    table, options = filled
     rows = rows_of(table)
     measured = [key for key, row in rows.items() if row["status"] == "measured"]
     assert measured == [
@@ -39,7 +58,7 @@ def test_runs_fill_the_table_and_are_not_repeated(
     assert list(rows) == [(r["row"], r["seed"]) for r in students.planned([0, 1])]
     assert {row["frechet"] for row in rows.values() if row["status"] == "not run"} == {""}
     both = rows["both masks", "0"]
-    assert int(both["images"]) == 16 and float(both["frechet"]) > 0
+    assert int(both["images"]) == 4 and float(both["frechet"]) > 0
     assert float(both["teacher_content_l1"]) > 0
     networks = (("both masks", "0"), ("ratio 0.5", "0"), ("teacher", ""))
     macs = [int(rows[key]["macs"]) for key in networks]
@@ -49,7 +68,7 @@ def test_runs_fill_the_table_and_are_not_repeated(
 
     before = table.read_bytes()
     capsys.readouterr()
-    students.main([*TINY, *where, *wanted])
+    students.main(options)
     assert capsys.readouterr().out == "" and table.read_bytes() == before
 
 
@@ -63,7 +82,7 @@ def test_another_teacher_or_budget_makes_a_row_again(
     save_checkpoint(g, Discriminator(matching_discriminator(g.config)), other)
     where = ["--table", str(table), "--runs", str(tmp_path / "runs"), "--seeds", "0"]
     wanted = ["--rows", "teacher", "calibrated start", *where]
-    longer = [word if word != "16" else "32" for word in TINY]
+    longer = [word if word != "4" else "8" for word in TINY]
     seen = []
     for path, budget in ((teacher, TINY), (other, TINY), (other, TINY), (other, longer)):
         students.main([*budget, "--teacher", str(path), *wanted])
@@ -79,16 +98,15 @@ def test_another_teacher_or_budget_makes_a_row_again(
 
 
 def test_latency_is_measured_once_a_ratio_and_changes_nothing_else(
-    students: ModuleType, teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    students: ModuleType, filled: tuple[Path, list[str]], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     table = tmp_path / "students.csv"
-    where = ["--teacher", str(teacher), "--table", str(table), "--runs", str(tmp_path / "runs")]
-    wanted = ["--rows", "teacher", "both masks", "ratio 0.5", "--seeds", "0", "1"]
-    students.main([*TINY, *where, *wanted])
+    shutil.copy(filled[0], table)
     before = rows_of(table)
     assert {row["latency_1_ms"] for row in before.values()} == {""}
     capsys.readouterr()
-    students.main([*TINY, *where, *wanted, "--latencies"])
+    students.main([*filled[1], "--table", str(table), "--latencies"])
     assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == [
         "ratio 0.0", "ratio 0.5", "ratio 0.7"
     ]

@@ -40,7 +40,7 @@ def test_the_judge_measures_every_side(
 ) -> None:
     table = tmp_path / "teacher.csv"
     teachers.main([
-        "--table", str(table), "--samples", "60",
+        "--table", str(table), "--samples", "24",
         "judge", "--teacher", str(teacher), "--projected", "3", "--steps", "4",
     ])
     rows = rows_of(table)
