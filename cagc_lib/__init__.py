@@ -6,12 +6,7 @@ only from those before it, and says in its first lines what it is for. The publi
 """
 
 from .checkpoints import (
-    Checkpoint,
-    load_checkpoint,
-    load_features,
-    load_generator,
-    save_checkpoint,
-    save_generator,
+    Checkpoint, load_checkpoint, load_features, load_generator, save_checkpoint, save_generator,
 )
 from .compression import compress
 from .content import content_source
@@ -23,34 +18,10 @@ from .pruning import PruningPlan, plan_pruning, prune
 from .training import calibrate, layer_drift
 
 __all__ = [
-    "ChannelScores",
-    "Checkpoint",
-    "Generator",
-    "GeneratorConfig",
-    "Portraits",
-    "PruningPlan",
-    "Report",
-    "SNGANConfig",
-    "SNGANGenerator",
-    "calibrate",
-    "compress",
-    "content_source",
-    "evaluate",
-    "gradient_scores",
-    "latency",
-    "layer_drift",
-    "layer_table",
-    "load_checkpoint",
-    "load_features",
-    "load_generator",
-    "macs",
-    "parameters",
-    "perceptual_distance",
-    "plan_pruning",
-    "prune",
-    "render_portraits",
-    "salt_and_pepper",
-    "save_checkpoint",
-    "save_generator",
+    "ChannelScores", "Checkpoint", "Generator", "GeneratorConfig", "Portraits", "PruningPlan",
+    "Report", "SNGANConfig", "SNGANGenerator", "calibrate", "compress", "content_source",
+    "evaluate", "gradient_scores", "latency", "layer_drift", "layer_table", "load_checkpoint",
+    "load_features", "load_generator", "macs", "parameters", "perceptual_distance", "plan_pruning",
+    "prune", "render_portraits", "salt_and_pepper", "save_checkpoint", "save_generator",
     "score_channels",
 ]

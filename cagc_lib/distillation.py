@@ -56,11 +56,8 @@ class DistillationConfig(Config):
 
 
 def distillation_losses(
-    teacher_rgbs: list[torch.Tensor],
-    student_rgbs: list[torch.Tensor],
-    mask: torch.Tensor | None,
-    config: DistillationConfig,
-    features: ImageFeatures | None = None,
+    teacher_rgbs: list[torch.Tensor], student_rgbs: list[torch.Tensor], mask: torch.Tensor | None,
+    config: DistillationConfig, features: ImageFeatures | None = None,
 ) -> dict[str, torch.Tensor]:
     """Compare a student's images to its teacher's.
 

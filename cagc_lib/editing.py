@@ -36,12 +36,8 @@ class Projection:
 
 
 def project(
-    g: Generator,
-    images: torch.Tensor,
-    features: ImageFeatures,
-    space: str = "w+",
-    steps: int = 300,
-    lr: float = 0.05,
+    g: Generator, images: torch.Tensor, features: ImageFeatures, space: str = "w+",
+    steps: int = 300, lr: float = 0.05,
 ) -> Projection:
     """Find the w's whose images come nearest to the given ones.
 

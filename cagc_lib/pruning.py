@@ -100,8 +100,7 @@ class PruningPlan:
 
 
 def plan_pruning(
-    scores: ChannelScores | Sequence[torch.Tensor],
-    ratio: float | Sequence[float],
+    scores: ChannelScores | Sequence[torch.Tensor], ratio: float | Sequence[float],
     round_to: int | None = None,
 ) -> PruningPlan:
     """Decide which channels stay: every width loses the same share of its lowest scores.
@@ -140,12 +139,9 @@ def plan_pruning(
         keep.append(order[len(vector) - kept :].sort().values)
     scored = isinstance(scores, ChannelScores)
     return PruningPlan(
-        keep=tuple(keep),
-        source_channels=tuple(len(vector) for vector in vectors),
-        ratio=float(ratio) if isinstance(ratio, int | float) else tuple(ratios),
-        round_to=round_to,
-        method=scores.method if scored else None,
-        seed=scores.seed if scored else None,
+        keep=tuple(keep), source_channels=tuple(len(vector) for vector in vectors),
+        ratio=float(ratio) if isinstance(ratio, int | float) else tuple(ratios), round_to=round_to,
+        method=scores.method if scored else None, seed=scores.seed if scored else None,
         num_samples=scores.num_samples if scored else None,
     )
 
@@ -159,8 +155,7 @@ def kept_channels(channels: int, ratio: float, round_to: int | None = None) -> i
 
 
 def prune(
-    g: PrunableGenerator, plan: PruningPlan, rgb_gain: str = "recomputed",
-    source_sha256: str = "",
+    g: PrunableGenerator, plan: PruningPlan, rgb_gain: str = "recomputed", source_sha256: str = "",
 ) -> PrunableGenerator:
     """Build the smaller generator that a plan describes.
 

@@ -119,17 +119,13 @@ def resources(assembler: str, arch: str) -> dict[str, int]:
 
 def main(arch: str, dtype: str) -> None:
     """Compile and print."""
-    files = (
-        bias_act_triton, convolve, convolve_up, to_rgb_triton,
-        upfirdn2d_triton,
-    )
+    files = (bias_act_triton, convolve, convolve_up, to_rgb_triton, upfirdn2d_triton)
     for name, values in constants(dtype).items():
         stem = name.split(":")[0]
         kernel = next(getattr(file, stem) for file in files if hasattr(file, stem))
         options = {name: values.pop(name, 4) for name in ("num_warps", "num_stages")}
         made = triton.compile(
-            source(kernel, values, dtype), target=GPUTarget("cuda", int(arch), 32),
-            options=options,
+            source(kernel, values, dtype), target=GPUTarget("cuda", int(arch), 32), options=options,
         )
         assembler = made.asm["ptx"]
         print(json.dumps({

@@ -164,9 +164,7 @@ def again(values: torch.Tensor) -> bytes:
 
 
 def tensor(
-    offset: int = 0,
-    size: tuple[int, ...] = (4,),
-    stride: tuple[int, ...] = (1,),
+    offset: int = 0, size: tuple[int, ...] = (4,), stride: tuple[int, ...] = (1,),
     hooks: bytes = b"}",
 ) -> bytes:
     """A view of a storage of 4,096 ones."""

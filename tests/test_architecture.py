@@ -17,21 +17,8 @@ LIBRARY = ROOT / "cagc_lib"
 # A room imports only from rooms above its own, through their doors (`from ..networks import ...`).
 # Inside a room files may import one another, but never in a circle.
 ROOMS = (
-    "ops",
-    "networks",
-    "checkpoints",
-    "datasets",
-    "content",
-    "importance",
-    "pruning",
-    "distillation",
-    "training",
-    "compression",
-    "metrics",
-    "editing",
-    "export",
-    "cli",
-    "__main__",
+    "ops", "networks", "checkpoints", "datasets", "content", "importance", "pruning",
+    "distillation", "training", "compression", "metrics", "editing", "export", "cli", "__main__",
 )
 # what shows a notebook's pictures stands apart: it imports nothing of the library
 APART = "figures"

@@ -128,8 +128,7 @@ def test_config_round_trip() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"l1": -1}, ("l1", "-1", ">= 0")),
-        ({"rgb": float("nan")}, ("rgb", "nan")),
+        ({"l1": -1}, ("l1", "-1", ">= 0")), ({"rgb": float("nan")}, ("rgb", "nan")),
         ({"perceptual": "3"}, ("perceptual", "'3'")),
         ({"adversarial": True}, ("adversarial", "True")),
         ({"mask_content": 1}, ("mask_content", "1", "True or False")),

@@ -113,9 +113,7 @@ def save_generator(generator: PrunableGenerator, path: str | Path) -> None:
 
 
 def save_checkpoint(
-    generator: PrunableGenerator,
-    discriminator: nn.Module | None,
-    path: str | Path,
+    generator: PrunableGenerator, discriminator: nn.Module | None, path: str | Path,
     half: bool = False,
 ) -> None:
     """Save a generator and, if given, its discriminator.

@@ -34,15 +34,10 @@ def card(checkpoint: Checkpoint, name: str) -> str:
     g, d, meta = checkpoint.generator, checkpoint.discriminator, checkpoint.meta
     config, lineage = g.config, g.lineage
     rows = [
-        ("file", name),
-        ("format", _FORMATS[checkpoint.format]),
-        ("SHA-256", checkpoint.sha256),
-        ("network", KINDS[kind_of(config)].title),
-        ("resolution", f"{config.resolution} px"),
-        ("widths", short_widths(config.channels)),
-        *_own_rows(config),
-        ("parameters", f"{parameters(g):,}"),
-        ("MACs", f"{macs(g):,}"),
+        ("file", name), ("format", _FORMATS[checkpoint.format]), ("SHA-256", checkpoint.sha256),
+        ("network", KINDS[kind_of(config)].title), ("resolution", f"{config.resolution} px"),
+        ("widths", short_widths(config.channels)), *_own_rows(config),
+        ("parameters", f"{parameters(g):,}"), ("MACs", f"{macs(g):,}"),
     ]
     if d is not None:
         count = sum(p.numel() for p in d.parameters())

@@ -109,8 +109,7 @@ def run_train_classifier(parsed: argparse.Namespace) -> None:
             held_out.images([number])
     network = train_network(
         "classifier", data=parsed.data, resolution=parsed.resolution, steps=parsed.steps,
-        batch_size=parsed.batch_size, seed=parsed.seed, out=path,
-        device=find_device(parsed.device),
+        batch_size=parsed.batch_size, seed=parsed.seed, out=path, device=find_device(parsed.device),
     )
     measured = {"accuracy": accuracy(network, held_out)} if held_out else {}
     for name, value in measured.items():
@@ -261,9 +260,8 @@ def _load_teacher(
 
 def _distillation_config(parsed: argparse.Namespace) -> DistillationConfig:
     return DistillationConfig(
-        l1=parsed.l1, perceptual=parsed.perceptual, rgb=parsed.rgb,
-        adversarial=parsed.adversarial, mask_content=not parsed.no_mask,
-        noise=parsed.teacher_noise, init=parsed.init,
+        l1=parsed.l1, perceptual=parsed.perceptual, rgb=parsed.rgb, adversarial=parsed.adversarial,
+        mask_content=not parsed.no_mask, noise=parsed.teacher_noise, init=parsed.init,
     )
 
 

@@ -7,14 +7,7 @@ function of one's own works wherever a source of ours does.
 from .attention import GeneratorFeatures
 from .class_activation import ClassActivation
 from .masks import (
-    ContentSource,
-    check_mask,
-    check_source,
-    complement,
-    everything,
-    following,
-    intersection,
-    union,
+    ContentSource, check_mask, check_source, complement, everything, following, intersection, union,
     watches_a_generator,
 )
 from .parsers import ParserSource

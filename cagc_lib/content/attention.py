@@ -52,12 +52,8 @@ class GeneratorFeatures:
     """
 
     def __init__(
-        self,
-        generator: PrunableGenerator,
-        clusters: int = 8,
-        keep: Sequence[int] | None = None,
-        num_samples: int = 64,
-        seed: int = 0,
+        self, generator: PrunableGenerator, clusters: int = 8, keep: Sequence[int] | None = None,
+        num_samples: int = 64, seed: int = 0,
     ) -> None:
         if not hasattr(generator, "readers"):
             raise ValueError(

@@ -60,9 +60,7 @@ class LandmarkHull:
     """
 
     def __init__(
-        self,
-        alignment: Any,
-        margin: float = 0.2,
+        self, alignment: Any, margin: float = 0.2,
         box: tuple[float, float, float, float] | None = None,
     ) -> None:
         if not margin >= 0:
@@ -133,10 +131,8 @@ def hull_mask(points: np.ndarray, size: tuple[int, int], margin: float = 0.0) ->
 
 
 def landmark_source(
-    landmarks: str = "fan",
-    margin: float = 0.2,
-    box: tuple[float, float, float, float] | None = None,
-    device: torch.device | str | None = None,
+    landmarks: str = "fan", margin: float = 0.2,
+    box: tuple[float, float, float, float] | None = None, device: torch.device | str | None = None,
 ) -> LandmarkHull:
     """The content source "face-alignment".
 

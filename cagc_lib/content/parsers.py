@@ -65,9 +65,7 @@ class ParserSource:
     """
 
     def __init__(
-        self,
-        parser: nn.Module,
-        classes: Sequence[str] | None = None,
+        self, parser: nn.Module, classes: Sequence[str] | None = None,
         names: Sequence[str] = CLASS_NAMES,
         prepare: Callable[[torch.Tensor], torch.Tensor] = portrait_input,
         logits: Callable[[Any], torch.Tensor] = lambda output: output,

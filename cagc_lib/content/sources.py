@@ -64,9 +64,7 @@ _OPTION_OF_FILE = {"painted": "mask", "bisenet": "weights", "segformer-face-pars
 
 
 def content_source(
-    name: str,
-    classes: Sequence[str] | None = None,
-    device: torch.device | str | None = None,
+    name: str, classes: Sequence[str] | None = None, device: torch.device | str | None = None,
     **options: Any,
 ) -> ContentSource:
     """Look up a content source by name.

@@ -4,12 +4,7 @@ Nothing here imports the library, and plotly and ipywidgets are imported when fi
 """
 
 from .charts import (
-    PALETTE,
-    bar_chart,
-    line_chart,
-    ratio_cost_curve,
-    score_distribution,
-    training_curves,
+    PALETTE, bar_chart, line_chart, ratio_cost_curve, score_distribution, training_curves,
 )
 from .images import CLASS_COLOURS, image_grid, mask_overlay, parsing_images, show_images
 from .live_slider import pruning_ratio_slider

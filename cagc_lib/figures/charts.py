@@ -52,20 +52,14 @@ def _figure(title: str, x_title: str, y_title: str, height: int = 360) -> go.Fig
         }
     }
     layout = go.Layout(
-        template=template,
-        title={"text": title, "x": 0, "xref": "paper"},
-        xaxis={"title": {"text": x_title}},
-        yaxis={"title": {"text": y_title}},
-        height=height,
+        template=template, title={"text": title, "x": 0, "xref": "paper"},
+        xaxis={"title": {"text": x_title}}, yaxis={"title": {"text": y_title}}, height=height,
     )
     return go.Figure(layout=layout)
 
 
 def bar_chart(
-    labels: Sequence[str],
-    series: Mapping[str, Any],
-    title: str = "",
-    x_title: str = "",
+    labels: Sequence[str], series: Mapping[str, Any], title: str = "", x_title: str = "",
     y_title: str = "",
 ) -> go.Figure:
     """Draw grouped bars, one group a label.
@@ -84,10 +78,7 @@ def bar_chart(
 
 
 def line_chart(
-    series: Mapping[str, tuple[Any, Any]],
-    title: str = "",
-    x_title: str = "",
-    y_title: str = "",
+    series: Mapping[str, tuple[Any, Any]], title: str = "", x_title: str = "", y_title: str = "",
     log_y: bool = False,
 ) -> go.Figure:
     """Draw one line with markers for each series.

@@ -56,12 +56,8 @@ def image_grid(images: Tensor, columns: int = 8, scale: int = 1, gap: int = 2) -
 
 
 def show_images(
-    images: Tensor,
-    columns: int = 8,
-    scale: int = 1,
-    gap: int = 2,
-    row_captions: Sequence[str] = (),
-    column_captions: Sequence[str] = (),
+    images: Tensor, columns: int = 8, scale: int = 1, gap: int = 2,
+    row_captions: Sequence[str] = (), column_captions: Sequence[str] = (),
 ) -> Image.Image:
     """Return a captioned sheet that a notebook displays when it is a cell's last value.
 
@@ -80,8 +76,7 @@ def show_images(
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     for name, captions, count in (
-        ("row_captions", row_captions, rows),
-        ("column_captions", column_captions, columns),
+        ("row_captions", row_captions, rows), ("column_captions", column_captions, columns),
     ):
         if captions and len(captions) != count:
             raise ValueError(f"{name}: got {len(captions)}, expected {count}")

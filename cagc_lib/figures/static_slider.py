@@ -79,11 +79,8 @@ class StaticSlider:
 
 
 def static_slider(
-    frames: Sequence[tuple[str, Image.Image | np.ndarray, Mapping[str, str]]],
-    title: str,
-    start: int = 0,
-    width: int | None = None,
-    quality: int = 90,
+    frames: Sequence[tuple[str, Image.Image | np.ndarray, Mapping[str, str]]], title: str,
+    start: int = 0, width: int | None = None, quality: int = 90,
 ) -> StaticSlider:
     """Build a slider over ready pictures.
 

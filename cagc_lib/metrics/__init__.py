@@ -4,22 +4,10 @@ Each measure overall and inside the content, against real images and against a t
 """
 
 from .costs import (
-    Latency,
-    LayerCost,
-    count_macs,
-    latency,
-    layer_table,
-    macs,
-    parameters,
-    stylegan2_rows,
+    Latency, LayerCost, count_macs, latency, layer_table, macs, parameters, stylegan2_rows,
 )
 from .distances import (
-    compare_features,
-    feature_statistics,
-    frechet_distance,
-    mask_images,
-    mean_iou,
-    precision_recall,
+    compare_features, feature_statistics, frechet_distance, mask_images, mean_iou, precision_recall,
     psnr,
 )
 from .evaluate import REFERENCE_SEED, Report, evaluate, sample_inputs

@@ -163,10 +163,8 @@ def _sngan_rows(config: SNGANConfig, convention: str) -> list[LayerCost]:
         name, small, side = f"blocks.{i}", 4 << i, 8 << i
         grid = small if convention == "paper" else side
         rows += [
-            norm(f"{name}.bn1", small, first),
-            row(f"{name}.conv1", side, side, first, hidden, 9),
-            norm(f"{name}.bn2", side, hidden),
-            row(f"{name}.conv2", side, side, hidden, last, 9),
+            norm(f"{name}.bn1", small, first), row(f"{name}.conv1", side, side, first, hidden, 9),
+            norm(f"{name}.bn2", side, hidden), row(f"{name}.conv2", side, side, hidden, last, 9),
             row(f"{name}.shortcut", side, grid, first, last, 1),
         ]
     side = config.resolution

@@ -216,16 +216,10 @@ def sample_inputs(
 
 @torch.no_grad()
 def evaluate(
-    g: PrunableGenerator,
-    num_samples: int = 2000,
-    seed: int = 0,
-    content: str | ContentSource | None = None,
-    teacher: PrunableGenerator | None = None,
-    batch_size: int = 50,
-    truncation_psi: float = 1.0,
-    device: torch.device | str | None = None,
-    progress: bool = False,
-    reference: str | ImageSource = "portraits",
+    g: PrunableGenerator, num_samples: int = 2000, seed: int = 0,
+    content: str | ContentSource | None = None, teacher: PrunableGenerator | None = None,
+    batch_size: int = 50, truncation_psi: float = 1.0, device: torch.device | str | None = None,
+    progress: bool = False, reference: str | ImageSource = "portraits",
     features: ImageFeatures | None = None,
 ) -> Report:
     """Measure a generator against real images and, if given, against its teacher.

@@ -9,28 +9,14 @@ from .classifier import Classifier
 from .discriminator import Discriminator, DiscriminatorConfig, r1_penalty
 from .features import FeatureNetwork, appearance, perceptual_distance
 from .generator import (
-    MAPPING_LR_MULTIPLIER,
-    FullyConnected,
-    Generator,
-    GeneratorConfig,
-    MappingNetwork,
-    StyledConv,
-    SynthesisNetwork,
-    ToRGB,
-    sliced_axes,
+    MAPPING_LR_MULTIPLIER, FullyConnected, Generator, GeneratorConfig, MappingNetwork, StyledConv,
+    SynthesisNetwork, ToRGB, sliced_axes,
 )
 from .kinds import KINDS, build, check_pair, kind_of, matching_discriminator
 from .parser import Parser
 from .protocol import (
-    Config,
-    ImageFeatures,
-    Lineage,
-    PrunableGenerator,
-    Shapes,
-    check_images,
-    check_positive,
-    evaluating,
-    first_parameter,
+    Config, ImageFeatures, Lineage, PrunableGenerator, Shapes, check_images, check_positive,
+    evaluating, first_parameter,
 )
 from .sngan import Dense, SNGANConfig, SNGANGenerator, UpBlock
 from .sngan_discriminator import SNGANDiscriminator, SNGANDiscriminatorConfig

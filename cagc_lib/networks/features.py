@@ -44,9 +44,7 @@ class FeatureNetwork(nn.Module):
     channel_weights = None
 
     def __init__(
-        self,
-        attributes: dict[str, list[float]],
-        widths: Sequence[int] = (16, 32, 48, 64, 96),
+        self, attributes: dict[str, list[float]], widths: Sequence[int] = (16, 32, 48, 64, 96),
         classes: int = 19,
     ) -> None:
         super().__init__()

@@ -134,8 +134,7 @@ class StyledConv(nn.Module):
     """One 3x3 modulated convolution with noise, bias and leaky ReLU; `up` is 1 or 2."""
 
     def __init__(
-        self, inputs: int, outputs: int, w_dim: int, resolution: int, up: int,
-        clamp: float | None,
+        self, inputs: int, outputs: int, w_dim: int, resolution: int, up: int, clamp: float | None,
     ) -> None:
         super().__init__()
         self.up = up
@@ -196,11 +195,8 @@ class SynthesisNetwork(nn.Module):
         self.register_buffer("resample_filter", setup_filter(), persistent=False)
 
     def forward(
-        self,
-        w: torch.Tensor,
-        noise: str | Sequence[torch.Tensor] = "const",
-        return_rgbs: bool = False,
-        resolution: int | None = None,
+        self, w: torch.Tensor, noise: str | Sequence[torch.Tensor] = "const",
+        return_rgbs: bool = False, resolution: int | None = None,
     ) -> torch.Tensor | list[torch.Tensor]:
         """Render images.
 
@@ -297,9 +293,7 @@ class Generator(nn.Module):
         self.register_buffer("w_avg", torch.zeros(config.w_dim))
 
     def forward(
-        self,
-        z: torch.Tensor,
-        truncation_psi: float = 1.0,
+        self, z: torch.Tensor, truncation_psi: float = 1.0,
         noise: str | Sequence[torch.Tensor] = "const",
     ) -> torch.Tensor:
         """Map z [N, z_dim] to images [N, 3, R, R]; psi < 1 pulls w toward `w_avg`."""

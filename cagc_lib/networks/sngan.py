@@ -135,9 +135,7 @@ class SNGANSynthesis(nn.Module):
         self.to_rgb = glorot_conv(widths[-1], 3, 3)
 
     def forward(
-        self,
-        w: torch.Tensor,
-        noise: str | Sequence[torch.Tensor] = "const",
+        self, w: torch.Tensor, noise: str | Sequence[torch.Tensor] = "const",
         return_rgbs: bool = False,
     ) -> torch.Tensor | list[torch.Tensor]:
         """Render images.
@@ -193,9 +191,7 @@ class SNGANGenerator(nn.Module):
         self.synthesis = SNGANSynthesis(config)
 
     def forward(
-        self,
-        z: torch.Tensor,
-        truncation_psi: float = 1.0,
+        self, z: torch.Tensor, truncation_psi: float = 1.0,
         noise: str | Sequence[torch.Tensor] = "const",
     ) -> torch.Tensor:
         """Map z [N, z_dim] to images [N, 3, R, R]; psi < 1 pulls z toward its mean, 0."""

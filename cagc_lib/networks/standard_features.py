@@ -32,10 +32,7 @@ class StandardFeatures(nn.Module):
     """
 
     def __init__(
-        self,
-        inception: nn.Module,
-        scaling: nn.Module,
-        vgg: nn.Module,
+        self, inception: nn.Module, scaling: nn.Module, vgg: nn.Module,
         weights: Sequence[torch.Tensor],
     ) -> None:
         super().__init__()

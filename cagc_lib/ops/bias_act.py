@@ -19,12 +19,8 @@ ACTIVATIONS = {"linear": 1.0, "lrelu": math.sqrt(2)}
 
 
 def bias_act(
-    x: torch.Tensor,
-    bias: torch.Tensor | None = None,
-    act: str = "lrelu",
-    gain: float | None = None,
-    clamp: float | None = None,
-    noise: torch.Tensor | None = None,
+    x: torch.Tensor, bias: torch.Tensor | None = None, act: str = "lrelu",
+    gain: float | None = None, clamp: float | None = None, noise: torch.Tensor | None = None,
     impl: str = "auto",
 ) -> torch.Tensor:
     """Add noise and bias, apply the activation, scale, clamp.
@@ -61,11 +57,7 @@ def check_tail(channels: int, bias: torch.Tensor | None, act: str, gain: float |
 
 
 def bias_act_(
-    y: torch.Tensor,
-    bias: torch.Tensor | None,
-    act: str,
-    gain: float,
-    clamp: float | None,
+    y: torch.Tensor, bias: torch.Tensor | None, act: str, gain: float, clamp: float | None,
     noise: torch.Tensor | None,
 ) -> torch.Tensor:
     """Finish a layer whose convolution already carries the gain: y = gain * x on entry.

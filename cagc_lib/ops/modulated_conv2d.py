@@ -22,17 +22,9 @@ EPSILON = 1e-8
 
 
 def modulated_conv2d(
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    styles: torch.Tensor,
-    demodulate: bool = True,
-    up: int = 1,
-    impl: str = "auto",
-    *,
-    bias: torch.Tensor | None = None,
-    noise: torch.Tensor | None = None,
-    act: str = "linear",
-    gain: float | None = None,
+    x: torch.Tensor, weight: torch.Tensor, styles: torch.Tensor, demodulate: bool = True,
+    up: int = 1, impl: str = "auto", *, bias: torch.Tensor | None = None,
+    noise: torch.Tensor | None = None, act: str = "linear", gain: float | None = None,
     clamp: float | None = None,
 ) -> torch.Tensor:
     """Convolve with a kernel whose input channels each sample scales by its own styles.

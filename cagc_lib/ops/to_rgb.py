@@ -15,13 +15,8 @@ from .upfirdn2d import setup_filter, upsample2d
 
 
 def to_rgb(
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    styles: torch.Tensor,
-    bias: torch.Tensor,
-    rgb: torch.Tensor | None = None,
-    f: torch.Tensor | None = None,
-    clamp: float | None = None,
+    x: torch.Tensor, weight: torch.Tensor, styles: torch.Tensor, bias: torch.Tensor,
+    rgb: torch.Tensor | None = None, f: torch.Tensor | None = None, clamp: float | None = None,
     impl: str = "auto",
 ) -> torch.Tensor:
     """Turn features into colours and add them to those of the level below.

@@ -22,13 +22,8 @@ def setup_filter(taps: tuple[float, ...] = RESAMPLE_FILTER) -> torch.Tensor:
 
 
 def upfirdn2d(
-    x: torch.Tensor,
-    f: torch.Tensor,
-    up: int = 1,
-    down: int = 1,
-    padding: tuple[int, int] = (0, 0),
-    gain: float = 1.0,
-    impl: str = "auto",
+    x: torch.Tensor, f: torch.Tensor, up: int = 1, down: int = 1, padding: tuple[int, int] = (0, 0),
+    gain: float = 1.0, impl: str = "auto",
 ) -> torch.Tensor:
     """Up-sample, pad, filter, down-sample; the same on both axes.
 
@@ -70,12 +65,7 @@ def downsample2d(x: torch.Tensor, f: torch.Tensor, impl: str = "auto") -> torch.
 
 
 def _reference(
-    x: torch.Tensor,
-    f: torch.Tensor,
-    up: int,
-    down: int,
-    padding: tuple[int, int],
-    gain: float,
+    x: torch.Tensor, f: torch.Tensor, up: int, down: int, padding: tuple[int, int], gain: float,
 ) -> torch.Tensor:
     if torch.compiler.is_compiling() and f.ndim == 1:
         return _shift_and_add(x, f, up, down, padding) * gain

@@ -5,13 +5,8 @@
 """
 
 from .adversarial import (
-    discriminator_loss,
-    draw_latents,
-    draw_noise,
-    generator_loss,
-    hinge_discriminator_loss,
-    hinge_generator_loss,
-    path_lengths,
+    discriminator_loss, draw_latents, draw_noise, generator_loss, hinge_discriminator_loss,
+    hinge_generator_loss, path_lengths,
 )
 from .calibration import LayerDrift, calibrate, layer_drift
 from .config import SNGAN_RECIPE, TrainConfig

@@ -83,12 +83,8 @@ def layer_drift(
 
 @torch.no_grad()
 def calibrate(
-    student: Generator,
-    teacher: Generator,
-    layers: bool = True,
-    rgb: bool = True,
-    num_samples: int = 64,
-    seed: int = 0,
+    student: Generator, teacher: Generator, layers: bool = True, rgb: bool = True,
+    num_samples: int = 64, seed: int = 0,
 ) -> Generator:
     """Give a pruned network its teacher's statistics, in closed form.
 
@@ -195,8 +191,7 @@ def _drift(p_t: torch.Tensor, p_s: torch.Tensor) -> LayerDrift:
     tiny = torch.finfo(p_t.dtype).tiny
     product = ((p_t - mean_t[:, None, None]) * (p_s - mean_s[:, None, None])).mean(_ACROSS)
     return LayerDrift(
-        resolution=p_t.shape[2],
-        mean_shift=(mean_s - mean_t) / std_t.clamp(min=tiny),
+        resolution=p_t.shape[2], mean_shift=(mean_s - mean_t) / std_t.clamp(min=tiny),
         std_ratio=std_s / std_t.clamp(min=tiny),
         correlation=product / (std_t * std_s).clamp(min=tiny),
     )

@@ -34,13 +34,8 @@ from .steps import Lesson, Steps
 
 
 def train_teacher(
-    config: TrainConfig,
-    generator: Shapes,
-    out: str | Path,
-    discriminator: Any = None,
-    features: ImageFeatures | None = None,
-    resume: bool = False,
-    device: torch.device | str = "cpu",
+    config: TrainConfig, generator: Shapes, out: str | Path, discriminator: Any = None,
+    features: ImageFeatures | None = None, resume: bool = False, device: torch.device | str = "cpu",
     progress: bool = True,
 ) -> TrainState:
     """Train a generator and its discriminator from new weights.
@@ -74,17 +69,10 @@ def train_teacher(
 
 
 def train_student(
-    config: TrainConfig,
-    distillation: DistillationConfig,
-    student: PrunableGenerator,
-    teacher: PrunableGenerator,
-    out: str | Path,
-    discriminator: nn.Module | None = None,
-    content: ContentSource | None = None,
-    features: ImageFeatures | None = None,
-    resume: bool = False,
-    device: torch.device | str = "cpu",
-    progress: bool = True,
+    config: TrainConfig, distillation: DistillationConfig, student: PrunableGenerator,
+    teacher: PrunableGenerator, out: str | Path, discriminator: nn.Module | None = None,
+    content: ContentSource | None = None, features: ImageFeatures | None = None,
+    resume: bool = False, device: torch.device | str = "cpu", progress: bool = True,
 ) -> TrainState:
     """Train a pruned generator against its teacher.
 

@@ -32,17 +32,9 @@ DEFAULTS = {
 
 
 def train_network(
-    kind: str,
-    *,
-    steps: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
-    seed: int = 0,
-    data: str | Path | None = None,
-    resolution: int = 32,
-    out: str | Path | None = None,
-    device: torch.device | str = "cpu",
-    progress: bool = True,
+    kind: str, *, steps: int | None = None, batch_size: int | None = None, lr: float | None = None,
+    seed: int = 0, data: str | Path | None = None, resolution: int = 32,
+    out: str | Path | None = None, device: torch.device | str = "cpu", progress: bool = True,
 ) -> nn.Module:
     """Train one of the small networks from scratch.
 

@@ -101,10 +101,7 @@ def augment(
 
 
 def batch_stream(
-    batch_size: int,
-    resolutions: Sequence[int],
-    replay: int,
-    generator: torch.Generator,
+    batch_size: int, resolutions: Sequence[int], replay: int, generator: torch.Generator,
     device: torch.device | str = "cpu",
 ) -> Iterator[Portraits]:
     """Endless batches of training portraits.
@@ -159,15 +156,8 @@ def nesterov(network: nn.Module, steps: int, lr: float) -> Optimisation:
 
 
 def fit(
-    network: nn.Module,
-    loss: Loss,
-    batches: Iterator[Any],
-    optimisation: Optimisation,
-    generator: torch.Generator,
-    *,
-    steps: int,
-    clip: float = 1.0,
-    bfloat16: bool = True,
+    network: nn.Module, loss: Loss, batches: Iterator[Any], optimisation: Optimisation,
+    generator: torch.Generator, *, steps: int, clip: float = 1.0, bfloat16: bool = True,
     progress: bool = True,
 ) -> list[dict[str, float]]:
     """Fit a network in place.

@@ -60,11 +60,10 @@ def test_a_wrong_round_to(round_to: object) -> None:
     [
         ("method", "content", "content-aware"), ("method", None, "content-aware"),
         ("num_samples", 0, ">= 1"), ("num_samples", 2.5, ">= 1"), ("num_samples", True, ">= 1"),
-        ("batch_size", 0, ">= 1"), ("batch_size", "10", ">= 1"),
-        ("noise_prob", 0, "(0, 1]"), ("noise_prob", 1.5, "(0, 1]"),
-        ("noise_prob", float("nan"), "(0, 1]"), ("noise_prob", "0.05", "(0, 1]"),
-        ("seed", True, "integer"), ("seed", 1.0, "integer"), ("seed", "1", "integer"),
-        ("seed", None, "integer"), ("noise", "none", "random or const"),
+        ("batch_size", 0, ">= 1"), ("batch_size", "10", ">= 1"), ("noise_prob", 0, "(0, 1]"),
+        ("noise_prob", 1.5, "(0, 1]"), ("noise_prob", float("nan"), "(0, 1]"),
+        ("noise_prob", "0.05", "(0, 1]"), ("seed", True, "integer"), ("seed", 1.0, "integer"),
+        ("seed", "1", "integer"), ("seed", None, "integer"), ("noise", "none", "random or const"),
         ("per_sample", 1, "True or False"),
     ],
 )
@@ -85,10 +84,8 @@ def test_per_sample_is_for_the_content_aware_method(method: str) -> None:
 @pytest.mark.parametrize(
     ("mask", "word"),
     [
-        (lambda x: None, "NoneType"),
-        (lambda x: everything(x).numpy(), "ndarray"),
-        (lambda x: everything(x).float(), "float32"),
-        (lambda x: everything(x)[:, 0], "[2, 8, 8]"),
+        (lambda x: None, "NoneType"), (lambda x: everything(x).numpy(), "ndarray"),
+        (lambda x: everything(x).float(), "float32"), (lambda x: everything(x)[:, 0], "[2, 8, 8]"),
         (lambda x: everything(x).expand(-1, 3, -1, -1), "[2, 3, 8, 8]"),
         (lambda x: everything(x)[:1], "[1, 1, 8, 8]"),
         (lambda x: everything(x)[..., :4], "[2, 1, 8, 4]"),

@@ -150,11 +150,10 @@ def test_a_ratio_outside_the_range(place: Path, capsys, ratio: str) -> None:
         ("score-batch", "-3", ">= 1"), ("round-to", "0", ">= 1"), ("noise-prob", "p", "number"),
         ("noise-prob", "2", "(0, 1]"), ("method", "best", "content-aware"),
         ("rgb-gain", "kept", "preserved"), ("content", "cats", "portraits"),
-        ("content", "hair,cats", "hair"), ("content", "", "portraits"),
-        ("device", "tpu9", "cpu"),
-        ("autocast", "int8", "bfloat16"),
-        ("set", "r1_gamma", "NAME=VALUE"), ("teacher-noise", "none", "shared"),
-        ("init", "zero", "fresh"), ("register", "My Net", "small letters"),
+        ("content", "hair,cats", "hair"), ("content", "", "portraits"), ("device", "tpu9", "cpu"),
+        ("autocast", "int8", "bfloat16"), ("set", "r1_gamma", "NAME=VALUE"),
+        ("teacher-noise", "none", "shared"), ("init", "zero", "fresh"),
+        ("register", "My Net", "small letters"),
     ],
 )
 def test_a_wrong_option(place: Path, capsys, option: str, value: str, expected: str) -> None:

@@ -76,8 +76,7 @@ def test_attacks_run_nothing(attack: str) -> None:
 def test_the_watch_sees_what_it_should() -> None:
     for act, event in (
         (lambda: pickle.loads(b"ccollections\nOrderedDict\n."), "pickle.find_class"),
-        (lambda: exec("1"), "exec"),
-        (lambda: compile("1", "x", "exec"), "compile"),
+        (lambda: exec("1"), "exec"), (lambda: compile("1", "x", "exec"), "compile"),
         (lambda: Path("x").open("w").close(), "open"),
     ):
         with pytest.raises(AssertionError, match=event), running_nothing():

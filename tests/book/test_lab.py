@@ -50,10 +50,7 @@ def lab(tmp_path: Path) -> Iterator[str]:
     ]  # fmt: skip
     with (tmp_path / "lab.log").open("w") as log:
         server = subprocess.Popen(
-            command,
-            stdout=log,
-            stderr=log,
-            cwd=tmp_path,
+            command, stdout=log, stderr=log, cwd=tmp_path,
             env={**os.environ, **settings, "PYTHONPATH": str(ROOT)},
         )
         try:

@@ -23,11 +23,8 @@ print("local works")
 
 def test_guard_refuses_every_other_machine() -> None:
     result = subprocess.run(
-        [sys.executable, "-c", CODE],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(GUARD)},
-        timeout=60,
+        [sys.executable, "-c", CODE], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(GUARD)}, timeout=60,
     )
     lines = result.stdout.splitlines()
     assert lines[0] == "OSError no network in tests: refused 192.0.2.1", result.stderr

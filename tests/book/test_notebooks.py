@@ -15,13 +15,8 @@ CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
 REPOSITORY = CONFIG["repository"]["url"]
 CARD_ROWS = ("Question", "You will be able to", "Minutes", "Artefacts", "Run it")
 SECTIONS = (
-    "Naively, in short cells",
-    "The library's own source",
-    "Own equals library",
-    "The experiment",
-    "Drag it",
-    "Exercises",
-    "Summary",
+    "Naively, in short cells", "The library's own source", "Own equals library", "The experiment",
+    "Drag it", "Exercises", "Summary",
 )
 MAX_BYTES = 1_000_000
 MAX_CELL_LINES = 25

@@ -73,8 +73,7 @@ def edit_golden(path: Path, change, source: str = "rosinality.pt") -> Path:
     [
         GeneratorConfig(16, CHANNELS, 12, 10, mapping_layers=3),
         GeneratorConfig(8, (4, 3, 2, 1), 5, 7, mapping_layers=1, conv_clamp=9.0),
-        DiscriminatorConfig(32, (2, 3, 4, 5)),
-        DiscriminatorConfig(8, (3, 2), mbstd_group=2),
+        DiscriminatorConfig(32, (2, 3, 4, 5)), DiscriminatorConfig(8, (3, 2), mbstd_group=2),
     ],
 )
 def test_shapes_without_the_network_are_its_own(config) -> None:
@@ -286,9 +285,7 @@ def test_discriminator_of_another_resolution(tmp_path: Path) -> None:
         (make_generator, lambda: make_discriminator(mbstd_group=8), "x.pt", "mbstd_group 8, exp"),
         (make_generator, lambda: make_discriminator(conv_clamp=1.0), "x.pt", "conv_clamp 1.0 and"),
         (
-            lambda: Generator(GeneratorConfig(8, (4, 4, 4, 4), 6, 5, 2)),
-            None,
-            "x.pt",
+            lambda: Generator(GeneratorConfig(8, (4, 4, 4, 4), 6, 5, 2)), None, "x.pt",
             "z_dim: got 6, expected w_dim 5",
         ),
     ],

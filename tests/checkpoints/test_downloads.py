@@ -218,8 +218,7 @@ def test_a_server_that_refuses(place: Path, server, status: int) -> None:
     "error",
     [
         urllib.error.URLError(OSError(-3, "Temporary failure in name resolution")),
-        TimeoutError("timed out"),
-        ConnectionResetError(104, "Connection reset by peer"),
+        TimeoutError("timed out"), ConnectionResetError(104, "Connection reset by peer"),
     ],
 )
 def test_no_network_is_one_line(

@@ -269,8 +269,7 @@ def test_networks_that_are_no_stylegan2_of_pytorch_are_named(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "meta",
-    [{"version": 7}, {"type": "function"}, {"class_name": 3}, {"state": []}, {"extra": 1}],
+    "meta", [{"version": 7}, {"type": "function"}, {"class_name": 3}, {"state": []}, {"extra": 1}],
 )
 def test_other_persistent_objects(tmp_path: Path, meta: dict) -> None:
     with pytest.raises(ValueError, match=r"refused at byte \d+: got a"):

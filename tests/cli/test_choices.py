@@ -50,10 +50,8 @@ def test_only_a_network_of_portraits_needs_no_word() -> None:
 @pytest.mark.parametrize(
     ("text", "name", "options"),
     [
-        ("everything", "everything", {}),
-        ("portraits", "portraits", {}),
-        ("hair,hat", "portraits", {"classes": ["hair", "hat"]}),
-        ("attention", "attention", {}),
+        ("everything", "everything", {}), ("portraits", "portraits", {}),
+        ("hair,hat", "portraits", {"classes": ["hair", "hat"]}), ("attention", "attention", {}),
         ("attention=0,3", "attention", {"keep": [0, 3]}),
         ("painted=a=b.png", "painted", {"mask": "a=b.png"}),
         ("bisenet=w.pth", "bisenet", {"weights": "w.pth"}),
@@ -68,8 +66,7 @@ def test_content_is_read(text: str, name: str, options: dict) -> None:
     ("text", "message"),
     [
         ("cats", f"got 'cats', expected portraits, everything, .* out of {CLASS_NAMES[0]}"),
-        ("", "got '', expected portraits"),
-        ("painted", "got painted, expected painted=FILE"),
+        ("", "got '', expected portraits"), ("painted", "got painted, expected painted=FILE"),
         ("painted=", "got painted, expected painted=FILE"),
         ("attention=", "got 'attention=', expected clusters, as in attention=0,3"),
         ("attention=a", "got 'attention=a', expected clusters"),

@@ -121,8 +121,7 @@ def test_training_a_teacher_then_a_student(tmp_path: Path, capsys) -> None:
     shapes = ("--resolution", "16", "--channels", "8x4,6x2", "--w-dim", "16")
     status = run(
         "train", "teacher", *shapes, "--mapping-layers", "2", "--warm-start", "1", "--images", "8",
-        "--set", "warm_start_perceptual=0",
-        *TINY[:-2], "--out", run_folder,
+        "--set", "warm_start_perceptual=0", *TINY[:-2], "--out", run_folder,
     )
     assert status == 0
     assert "8 images seen" in capsys.readouterr().out

@@ -40,8 +40,7 @@ def test_sets_of_pixels_obey_the_laws_of_sets(a: int, b: int, c: int) -> None:
         complement(union(x, y))(IMAGES), intersection(complement(x), complement(y))(IMAGES)
     )
     assert equal(
-        intersection(x, union(y, z))(IMAGES),
-        union(intersection(x, y), intersection(x, z))(IMAGES),
+        intersection(x, union(y, z))(IMAGES), union(intersection(x, y), intersection(x, z))(IMAGES),
     )
     assert equal(union(x)(IMAGES), x(IMAGES))
     assert intersection(x, complement(x))(IMAGES).sum() == 0

@@ -108,13 +108,10 @@ def test_parsing_touches_no_global_random_state(held_out, source):
     [
         (("faces",), "portraits, everything"),
         ((["hair"],), "^content source: got a list, expected one of portraits, everything"),
-        (("portraits", ["nose", "whiskers"]), "'whiskers'.*skin"),
-        (("portraits", []), "non-empty"),
-        (("portraits", "hair"), "list"),
-        (("portraits", 3), "non-empty list of names, got 3"),
+        (("portraits", ["nose", "whiskers"]), "'whiskers'.*skin"), (("portraits", []), "non-empty"),
+        (("portraits", "hair"), "list"), (("portraits", 3), "non-empty list of names, got 3"),
         (("everything", ["hair"]), '"everything" takes no classes'),
-        (("attention",), '"attention" needs generator'),
-        (("painted",), '"painted" needs mask'),
+        (("attention",), '"attention" needs generator'), (("painted",), '"painted" needs mask'),
     ],
 )
 def test_unknown_names_are_one_line_errors(arguments, message):
@@ -129,8 +126,7 @@ def test_unknown_names_are_one_line_errors(arguments, message):
         (torch.ones(2, 1, 8, 8), r"torch\.bool.*float32|float32.*torch\.bool"),
         (torch.ones(2, 8, 8, dtype=torch.bool), r"\[2, 1, 8, 8\]"),
         (torch.ones(1, 1, 8, 8, dtype=torch.bool), r"\[2, 1, 8, 8\]"),
-        (torch.ones(2, 1, 8, 8, dtype=torch.bool, device="meta"), "meta"),
-        ([[True]], "list"),
+        (torch.ones(2, 1, 8, 8, dtype=torch.bool, device="meta"), "meta"), ([[True]], "list"),
     ],
 )
 def test_check_mask_names_what_is_wrong(mask, message):

@@ -61,8 +61,7 @@ def test_config_round_trip_through_json() -> None:
         ({"channels": (5, 4, 0, 7, 6, 3)}, r"channels\[2\]: got 0, expected an integer >= 1"),
         ({"channels": (5, 4, 3, 7, 6, True)}, r"channels\[5\]: got True"),
         ({"z_dim": 0}, "z_dim: got 0, expected an integer >= 1"),
-        ({"w_dim": 2.0}, "w_dim: got 2.0"),
-        ({"mapping_layers": -1}, "mapping_layers: got -1"),
+        ({"w_dim": 2.0}, "w_dim: got 2.0"), ({"mapping_layers": -1}, "mapping_layers: got -1"),
         ({"conv_clamp": 0}, "conv_clamp: got 0, expected None or a number > 0"),
     ],
 )

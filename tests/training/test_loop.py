@@ -635,10 +635,8 @@ def test_config_round_trip() -> None:
     [
         ({"images": -1}, ("images", "-1", "integer >= 0")),
         ({"images": 1.5}, ("images", "1.5", "integer")),
-        ({"batch_size": 0}, ("batch_size", "0", ">= 1")),
-        ({"g_lr": float("nan")}, ("g_lr", "nan")),
-        ({"r1_gamma": True}, ("r1_gamma", "True")),
-        ({"flip": 1}, ("flip", "1", "True or False")),
+        ({"batch_size": 0}, ("batch_size", "0", ">= 1")), ({"g_lr": float("nan")}, ("g_lr", "nan")),
+        ({"r1_gamma": True}, ("r1_gamma", "True")), ({"flip": 1}, ("flip", "1", "True or False")),
         ({"data": 3}, ("data", "3", "a text")),
         ({"autocast": "float16"}, ("autocast", "float16", "bfloat16")),
         ({"style_mixing": 1.5}, ("style_mixing", "1.5", "0 to 1")),

@@ -68,12 +68,9 @@ def read_generator(state: State, modules: Modules) -> tuple[GeneratorConfig, Sta
         side *= 2
         widths += [width(state, f"synthesis.b{side}.conv{i}.weight", 0) for i in (0, 1)]
     config = GeneratorConfig(
-        resolution=side,
-        channels=tuple(widths),
-        z_dim=width(state, "mapping.fc0.weight", 1),
+        resolution=side, channels=tuple(widths), z_dim=width(state, "mapping.fc0.weight", 1),
         w_dim=width(state, "mapping.fc0.weight", 0),
-        mapping_layers=count(state, r"mapping\.fc\d+\.weight"),
-        conv_clamp=_conv_clamp(modules),
+        mapping_layers=count(state, r"mapping\.fc\d+\.weight"), conv_clamp=_conv_clamp(modules),
     )
     table = {"synthesis.b4.const": "synthesis.const", "mapping.w_avg": "w_avg"}
     filters = []
@@ -106,9 +103,7 @@ def read_discriminator(
     widths = [width(state, f"b{sides[0]}.fromrgb.weight", 0)]
     widths += [width(state, f"b{side}.conv1.weight", 0) for side in sides]
     config = DiscriminatorConfig(
-        resolution=sides[0],
-        channels=tuple(widths),
-        mbstd_group=_common(modules, "group_size"),
+        resolution=sides[0], channels=tuple(widths), mbstd_group=_common(modules, "group_size"),
         conv_clamp=_conv_clamp({path: m for path, m in modules.items() if path not in shortcuts}),
     )
     table: dict[str, str] = {}

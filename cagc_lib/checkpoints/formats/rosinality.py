@@ -61,10 +61,8 @@ def generator_config(state: State) -> GeneratorConfig:
     widths = [width(state, "input.input", 1), width(state, "conv1.conv.weight", 1)]
     widths += [width(state, f"convs.{i}.conv.weight", 1) for i in range(convs)]
     return GeneratorConfig(
-        resolution=4 * 2 ** (convs // 2),
-        channels=tuple(widths),
-        z_dim=width(state, "style.1.weight", 1),
-        w_dim=width(state, "style.1.weight", 0),
+        resolution=4 * 2 ** (convs // 2), channels=tuple(widths),
+        z_dim=width(state, "style.1.weight", 1), w_dim=width(state, "style.1.weight", 0),
         mapping_layers=count(state, r"style\.\d+\.weight"),
     )
 

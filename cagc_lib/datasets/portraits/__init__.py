@@ -2,12 +2,6 @@
 
 from .anatomy import COLUMNS
 from .render import (
-    ATTRIBUTES,
-    CLASS_NAMES,
-    MIN_RESOLUTION,
-    Portraits,
-    parameters_from_latents,
-    portrait_parameters,
-    render_parameters,
-    render_portraits,
+    ATTRIBUTES, CLASS_NAMES, MIN_RESOLUTION, Portraits, parameters_from_latents,
+    portrait_parameters, render_parameters, render_portraits,
 )

@@ -109,11 +109,8 @@ class Canvas:
                         us.append(scale * (x * math.cos(roll) - y * math.sin(roll)))
                         vs.append(scale * (y * math.cos(roll) + x * math.sin(roll)))
         return View(
-            self,
-            CENTRE_X - MAX_SHIFT + min(us),
-            CENTRE_Y - MAX_SHIFT + min(vs),
-            CENTRE_X + MAX_SHIFT + max(us),
-            CENTRE_Y + MAX_SHIFT + max(vs),
+            self, CENTRE_X - MAX_SHIFT + min(us), CENTRE_Y - MAX_SHIFT + min(vs),
+            CENTRE_X + MAX_SHIFT + max(us), CENTRE_Y + MAX_SHIFT + max(vs),
         )
 
 
@@ -151,11 +148,7 @@ def box(
 
 
 def segment(
-    x: Tensor,
-    y: Tensor,
-    x0: Tensor | float,
-    y0: Tensor | float,
-    x1: Tensor | float,
+    x: Tensor, y: Tensor, x0: Tensor | float, y0: Tensor | float, x1: Tensor | float,
     y1: Tensor | float,
 ) -> Tensor:
     """Distance to the segment from (x0, y0) to (x1, y1)."""
@@ -165,11 +158,7 @@ def segment(
 
 
 def blob(
-    x: Tensor,
-    y: Tensor,
-    x0: Tensor | float,
-    y0: Tensor | float,
-    rx: Tensor | float,
+    x: Tensor, y: Tensor, x0: Tensor | float, y0: Tensor | float, rx: Tensor | float,
     ry: Tensor | float,
 ) -> Tensor:
     """A soft spot in [0, 1] with compact support: (1 - r^2)_+^2."""

@@ -76,14 +76,8 @@ def draw_clothes(
 
 
 def trim(
-    w: View,
-    d: SimpleNamespace,
-    k: SimpleNamespace,
-    x: Tensor,
-    y: Tensor,
-    hole: Tensor,
-    cover: Tensor,
-    light: Tensor,
+    w: View, d: SimpleNamespace, k: SimpleNamespace, x: Tensor, y: Tensor, hole: Tensor,
+    cover: Tensor, light: Tensor,
 ) -> None:
     """Hems, collars, lapels and the turtleneck's fold."""
     g, ax = d.garment, x.abs()

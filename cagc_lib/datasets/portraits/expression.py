@@ -106,14 +106,8 @@ def draw_eye(canvas: Canvas, c: Columns, m: SimpleNamespace, k: SimpleNamespace,
 
 
 def draw_lids(
-    w: View,
-    m: SimpleNamespace,
-    k: SimpleNamespace,
-    e: SimpleNamespace,
-    t: Tensor,
-    y: Tensor,
-    top: Tensor,
-    low: Tensor,
+    w: View, m: SimpleNamespace, k: SimpleNamespace, e: SimpleNamespace, t: Tensor, y: Tensor,
+    top: Tensor, low: Tensor,
 ) -> None:
     """Lash line, crease and lower lid; t is x over the eye's half width, y from its centre."""
     lash = k.hair_shadow * 0.35

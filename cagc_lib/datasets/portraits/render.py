@@ -261,9 +261,7 @@ def _render_chunks(chunks: Sequence[Tensor], resolution: int, workers: int) -> l
 
 
 def render_parameters(
-    params: Tensor,
-    resolution: int,
-    device: torch.device | str = "cpu",
+    params: Tensor, resolution: int, device: torch.device | str = "cpu",
 ) -> Portraits:
     """Render portraits from their parameters.
 
@@ -299,9 +297,7 @@ def render_parameters(
     parts = _render_chunks(params.split(step), resolution, workers)
     images, parsing, landmarks, attributes = zip(*parts, strict=True)
     return Portraits(
-        images=torch.cat(images),
-        parsing=torch.cat(parsing),
-        landmarks=torch.cat(landmarks),
+        images=torch.cat(images), parsing=torch.cat(parsing), landmarks=torch.cat(landmarks),
         attributes={name: torch.cat([a[name] for a in attributes]) for name in ATTRIBUTES},
     )
 
