@@ -125,10 +125,10 @@ def arithmetic(kind: str, device: torch.device) -> Iterator[None]:
 
 def roofline(device: torch.device) -> dict[str, float]:
     """Bytes/s of a large copy, multiply-accumulates/s of a large product, by type."""
-    side, room = (8192, 2**29) if device.type == "cuda" else (256, 2**20)
-    a = torch.empty(room // 4, device=device).zero_()
+    side, size = (8192, 2**29) if device.type == "cuda" else (256, 2**20)
+    a = torch.empty(size // 4, device=device).zero_()
     b = torch.empty_like(a)
-    top = {"bytes": 2 * room / min(timed(lambda: b.copy_(a), device, 0.2))}
+    top = {"bytes": 2 * size / min(timed(lambda: b.copy_(a), device, 0.2))}
     for kind, dtype in TYPES.items():
         with arithmetic(kind, device):
             x = torch.randn(side, side, device=device).to(dtype)
@@ -295,8 +295,8 @@ def machine(device: torch.device) -> dict[str, str]:
     about = {"gpu": "", "driver": "", "triton": metadata.version("triton")}
     if device.type == "cuda":
         asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-        told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
-        about |= {"gpu": torch.cuda.get_device_name(device), "driver": told.split()[0]}
+        driver = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+        about |= {"gpu": torch.cuda.get_device_name(device), "driver": driver.split()[0]}
     return about
 
 

@@ -204,9 +204,9 @@ def networks() -> list[str]:
     return [manifest()[f"portraits-{name}"]["sha256"] for name in names]
 
 
-def train(name: str, seed: int, told: Setting, args: argparse.Namespace) -> TrainState:
+def train(name: str, seed: int, chosen: Setting, args: argparse.Namespace) -> TrainState:
     """Score, prune and train; return the final state. A finished run is only loaded."""
-    recipe, teacher = RECIPES[name], told.teacher
+    recipe, teacher = RECIPES[name], chosen.teacher
     scores = cagc.score_channels(
         teacher.generator, cagc.content_source(recipe.scoring), recipe.method,
         num_samples=args.score_samples, seed=seed,
@@ -215,10 +215,10 @@ def train(name: str, seed: int, told: Setting, args: argparse.Namespace) -> Trai
     student = cagc.prune(teacher.generator, plan, "preserved", teacher.sha256)
     if recipe.calibrated:
         student = cagc.calibrate(student, teacher.generator, seed=seed)
-    folder = args.runs / f"{name.replace(' ', '-')}-{seed}-{told.sha256}"
+    folder = args.runs / f"{name.replace(' ', '-')}-{seed}-{chosen.sha256}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     return train_student(
-        told.training, told.distillation, student, teacher.generator, folder,
+        chosen.training, chosen.distillation, student, teacher.generator, folder,
         teacher.discriminator if recipe.teacher else None, content(),
         cagc.load_features(name="portraits-perceptual"), resume=True, progress=args.progress,
     )
@@ -289,9 +289,9 @@ def fill(name: str, seed: str, args: argparse.Namespace) -> None:
     row = record(args.table, args.seeds).get((name, seed))
     if row is None:
         return
-    told = None if name == "teacher" else setting(name, int(seed), args)
-    sha256 = told.sha256 if told else teacher_sha256(args)
-    wanted = [c for c in REPORT if told or not c.startswith("teacher_")]
+    chosen = None if name == "teacher" else setting(name, int(seed), args)
+    sha256 = chosen.sha256 if chosen else teacher_sha256(args)
+    wanted = [c for c in REPORT if chosen or not c.startswith("teacher_")]
     if row.get("config_sha256") == sha256 and all(row.get(c, "") != "" for c in wanted):
         return
     start = time.perf_counter()
@@ -299,12 +299,12 @@ def fill(name: str, seed: str, args: argparse.Namespace) -> None:
         "device": device_name(), "threads": torch.get_num_threads(),
         "torch": torch.__version__, "config_sha256": sha256, "status": "measured",
     }
-    if told is None:
+    if chosen is None:
         columns |= measure(cagc.load_generator(args.teacher), None, args)
     else:
-        state = train(name, int(seed), told, args)
+        state = train(name, int(seed), chosen, args)
         columns |= {"images": state.images, "seconds": round(state.seconds)}
-        columns |= measure(state.average, told.teacher.generator, args)
+        columns |= measure(state.average, chosen.teacher.generator, args)
     record(args.table, args.seeds, row | columns)
     print(f"{name}, seed {seed}: Frechet {columns['frechet']:.2f}, inside "
           f"{columns['content_frechet']:.2f}, {time.perf_counter() - start:.0f} s", flush=True)

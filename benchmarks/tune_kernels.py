@@ -110,11 +110,11 @@ def tune(args: argparse.Namespace, device: torch.device) -> dict[str, list[int]]
             x = torch.randn(batch, conv.weight.shape[1], side, side, device=device)
             x = x.to(TYPES[kind], memory_format=torch.channels_last)
             with arithmetic(kind, device), torch.no_grad(), frozen_weights():
-                for kernel, sizes, like, work in products(x, conv.weight, conv.up):
-                    start = tiles(kernel, like, *sizes)
+                for kernel, sizes, tensor, work in products(x, conv.weight, conv.up):
+                    start = tiles(kernel, tensor, *sizes)
                     best = fastest(kernel, start, work, kind, device, args.seconds)
                     # later batches overrule: list the usual one last
-                    found[key(kernel, like.dtype, *sizes)] = list(best)
+                    found[key(kernel, tensor.dtype, *sizes)] = list(best)
                     print(name, batch, kind, kernel, sizes, tuple(best), flush=True)
     return found
 

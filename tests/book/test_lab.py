@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "test"
 CODE = """
 import numpy as np
-from cagc_lib.widgets import pruning_ratio_slider
+from cagc_lib.figures import pruning_ratio_slider
 
 
 def render(ratio):
