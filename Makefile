@@ -32,7 +32,7 @@ book: $(READY)
 # other than to this machine refused (tests/book/no_network).
 test: $(READY)
 	@status=0; \
-	$(BIN)/python -m pytest -n auto || status=1; \
+	$(BIN)/python -m pytest -n auto --dist loadgroup || status=1; \
 	PYTHONPATH="$(CURDIR)/tests/book/no_network" $(BIN)/python -m pytest -n auto --dist loadfile \
 		--nbval --nbval-current-env --nbval-cell-timeout 300 book || status=1; \
 	exit $$status

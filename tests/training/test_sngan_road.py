@@ -278,7 +278,7 @@ def test_networks_of_two_kinds_do_not_mix(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^discriminator: got kind SN-GAN, expected StyleGAN2$"):
         save_checkpoint(other, d, tmp_path / "x.safetensors")
     wrong = Discriminator(DiscriminatorConfig(16, (4, 4, 4)))
-    with pytest.raises(ValueError, match=r"^discriminator: got kind stylegan2, expected sngan$"):
+    with pytest.raises(ValueError, match=r"^discriminator: got kind StyleGAN2, expected SN-GAN$"):
         save_checkpoint(g, wrong, tmp_path / "x.safetensors")
     with pytest.raises(ValueError, match=r"x.pt: generator: got SN-GAN, expected StyleGAN2, "):
         save_generator(g, tmp_path / "x.pt")
