@@ -142,12 +142,7 @@ def save_checkpoint(
     if path.suffix == ".safetensors":
         native.write_file(path, *native.pack(generator, discriminator), half=half)
     else:
-        weights = rosinality.write_generator(generator)
-        # as the official pruning writes it, g and g_ema are the same tensors, stored once
-        content: dict[str, Any] = {"g": weights, "g_ema": weights}
-        if discriminator is not None:
-            content["d"] = rosinality.write_discriminator(discriminator)
-        content["latent_avg"] = generator.w_avg.detach().cpu().clone()
+        content = rosinality.pack(generator, discriminator)
         atomic_write(path, lambda file: torch.save(content, file))
 
 
