@@ -32,13 +32,10 @@ def cache_dir() -> Path:
     """The folder of downloaded models: $CAGC_LIB_CACHE, else the platform's usual place."""
     if chosen := os.environ.get(CACHE_VARIABLE):
         return Path(chosen)
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "cagc-lib"
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA")
-        return (Path(base) if base else Path.home() / "AppData" / "Local") / "cagc-lib"
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "cagc-lib"
+    usual = {"darwin": (None, "Library/Caches"), "win32": ("LOCALAPPDATA", "AppData/Local")}
+    variable, folder = usual.get(sys.platform, ("XDG_CACHE_HOME", ".cache"))
+    base = variable and os.environ.get(variable)
+    return Path(base or Path.home() / folder) / "cagc-lib"
 
 
 def model_path(name: str, trust: bool = False) -> Path:
