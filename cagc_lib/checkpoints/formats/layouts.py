@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ...networks import Discriminator, Generator, GeneratorConfig, build, check_pair
+from ...networks import Discriminator, Generator, build, check_pair
 from ...ops import setup_filter
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -60,34 +60,30 @@ def state_shapes(make: Callable[[], nn.Module]) -> dict[str, tuple[int, ...]]:
 
 
 def build_pair(generator: Translated, discriminator: Translated | None, meta: dict) -> Pair:
-    """Build what a foreign file holds; what it lacked and was made up is noted before `meta`."""
-    g, made_up = _complete(*generator)
-    meta = made_up | meta
-    if discriminator is None:
-        return g, None, meta
-    config, state, theirs = discriminator
-    check_pair(config, g.config, "discriminator", "resolution")
-    return g, assemble(config, state, "discriminator", theirs), meta
+    """Build what a foreign file holds.
 
-
-def _complete(
-    config: GeneratorConfig, state: State, theirs: dict[str, str]
-) -> tuple[Generator, dict[str, Any]]:
-    """Add what a file may lack, drawn with seed 0 and noted: stored noise, the mean w."""
-    meta = {}
+    What a generator may lack, stored noise and the mean w, is drawn with seed 0 and noted before
+    the entries of `meta`.
+    """
+    config, state, theirs = generator
+    made_up = {}
     random = torch.Generator().manual_seed(0)
     sides = {f"synthesis.convs.{k}.noise_const": side for k, side in enumerate(config.noise_sides)}
     absent = {name: side for name, side in sides.items() if name not in state}
     if absent:
-        drawn = {n: torch.randn(side, side, generator=random) for n, side in absent.items()}
-        state, meta["noises"] = state | drawn, "absent, drawn with seed 0"
-    if "w_avg" in state:
-        return assemble(config, state, "generator", theirs), meta
-    generator = assemble(config, state | {"w_avg": torch.zeros(config.w_dim)}, "generator", theirs)
-    z = torch.randn(W_AVG_SAMPLES, config.z_dim, generator=random)
-    with torch.no_grad():
-        generator.w_avg.copy_(generator.mapping(z).mean(dim=0))
-    return generator, meta | {"w_avg": f"absent, mean of {W_AVG_SAMPLES} mapped z with seed 0"}
+        made_up["noises"] = "absent, drawn with seed 0"
+        state |= {name: torch.randn(n, n, generator=random) for name, n in absent.items()}
+    g = assemble(config, {"w_avg": torch.zeros(config.w_dim)} | state, "generator", theirs)
+    if "w_avg" not in state:
+        made_up["w_avg"] = f"absent, mean of {W_AVG_SAMPLES} mapped z with seed 0"
+        z = torch.randn(W_AVG_SAMPLES, config.z_dim, generator=random)
+        with torch.no_grad():
+            g.w_avg.copy_(g.mapping(z).mean(dim=0))
+    if discriminator is None:
+        return g, None, made_up | meta
+    check_pair(discriminator.config, config, "discriminator", "resolution")
+    config, state, theirs = discriminator
+    return g, assemble(config, state, "discriminator", theirs), made_up | meta
 
 
 def not_read(content: Mapping[Any, Any], read: tuple[str, ...]) -> dict[str, Any]:

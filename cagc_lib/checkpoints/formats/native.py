@@ -122,8 +122,8 @@ def _check_keys(header: dict[str, Any], known: tuple[str, ...], what: str) -> No
         raise ValueError(f"{what}: got unknown key {unknown[0]!r}, expected {', '.join(known)}")
 
 
-def read_networks(path: Path) -> tuple[PrunableGenerator, nn.Module | None]:
-    """Read what `pack` and `write_file` wrote; a ValueError for anything else."""
+def read_networks(path: Path) -> tuple[PrunableGenerator, nn.Module | None, dict[str, Any]]:
+    """Read what `pack` and `write_file` wrote, with meta of `Checkpoint`: nothing is made up."""
     tensors, header = read_file(path, "cagc-checkpoint")
     _check_keys(header, _HEADER, "header")
     parts: dict[str, State] = {"generator": {}, "discriminator": {}, "lineage": {}}
@@ -146,8 +146,8 @@ def read_networks(path: Path) -> tuple[PrunableGenerator, nn.Module | None]:
     generator.lineage = lineage
     if not d_config:
         check_names(parts["discriminator"], [], "discriminator")
-        return generator, None
-    return generator, assemble(d_config, parts["discriminator"], "discriminator")
+        return generator, None, {}
+    return generator, assemble(d_config, parts["discriminator"], "discriminator"), {}
 
 
 def holds_networks(path: Path) -> bool:

@@ -2,7 +2,7 @@
 
     path -> {"G": ..., "D": ..., "G_ema": PersistentObject(class_name, source_sha256, state), ...}
 
-`formats.pickle_machine` interprets the opcodes; this file says which are allowed, what each name
+`pickle_machine` interprets the opcodes; this file says which are allowed, what each name
 stands for, and how a tensor is rebuilt: every storage is a nested `torch.save` of the kind before
 its zip format, parsed here with all bounds checked. Each such file carries the Python source of its
 classes, which NVIDIA's loader executes; here it is hashed and dropped. Whatever is not on the lists
