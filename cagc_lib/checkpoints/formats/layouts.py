@@ -127,15 +127,7 @@ def layer(theirs: str, ours: str, names: Table) -> Table:
 
 
 def translate(config: Any, state: State, table: Table, gain: float, what: str) -> Translated:
-    """Rename the tensors of a file's network, which must be just those of its table.
-
-    Args:
-        config: of the network.
-        state: its tensors by their names.
-        table: their names -> ours, or None for a filter.
-        gain: what each filter sums to.
-        what: names the network in errors.
-    """
+    """Rename a network's tensors, which must be just those of its table; filters sum to `gain`."""
     check_names(state, table, what)
     expected = filter_4x4(gain)
     for name in [name for name, ours in table.items() if ours is None]:
@@ -150,11 +142,7 @@ def assemble(
 ) -> Any:
     """Build a network and fill it; every name, shape and number is checked before.
 
-    Args:
-        config: of the network.
-        state: its tensors by our names.
-        what: names the network in errors.
-        theirs: our names -> those of a foreign file, whose axes of length one may differ.
+    `theirs` gives our names -> those of a foreign file, whose axes of length one may differ.
     """
     widths = [*config.channels, *(getattr(config, n, 1) for n in ("z_dim", "w_dim"))]
     if max(widths) > MAX_WIDTH or getattr(config, "mapping_layers", 1) > MAX_MAPPING_LAYERS:

@@ -21,7 +21,7 @@ from .pickle_reader import PersistentObject, module_tensors, read_nvidia_pickle,
 Modules = Mapping[str, PersistentObject]
 _PLAIN: Table = {"weight": "weight", "bias": "bias"}
 _CONV = _PLAIN | {"resample_filter": None}
-_RGB = _PLAIN | {"affine.weight": "affine.weight", "affine.bias": "affine.bias"}
+_RGB = _PLAIN | layer("affine", "affine", _PLAIN)
 _NOISY_CONV = _RGB | {
     "noise_strength": "noise_strength", "noise_const": "noise_const", "resample_filter": None,
 }  # fmt: skip

@@ -143,11 +143,9 @@ def _set_byte_order(target: Any, state: Any) -> _Dtype:
 
 def _storage_id(args: Any) -> tuple:
     """The persistent id of a nested torch.save: a storage's type, key, place and length."""
-    if type(args) is not tuple or len(args) != 6 or args[0] != "storage" or args[5] is not None:
-        raise ValueError("got an unknown persistent id, expected a torch storage")
-    kinds = tuple(type(value) for value in args[1:5])
-    if kinds != (Global, str, str, int) or args[4] < 0:
-        raise ValueError("got a malformed storage id, expected type, key, location, length")
+    kinds = [type(value) for value in args] if type(args) is tuple else []
+    if kinds != [str, Global, str, str, int, type(None)] or args[0] != "storage" or args[4] < 0:
+        raise ValueError("got an unknown persistent id, expected that of a torch storage")
     return args
 
 
@@ -212,12 +210,9 @@ def _children(value: Any) -> Collection[Any]:
 
 
 def _height(value: Any, heights: dict[int, int], depth: int = 0) -> int:
-    """How many levels a value has; shared parts are walked once.
+    """How many levels a value has, `depth` above it; by identity, so shared parts are walked once.
 
-    Args:
-        value: a part of the root.
-        heights: those of the parts that are known, by identity.
-        depth: how many levels lie above it. A value that contains itself passes any limit.
+    A value that contains itself has more than any limit.
     """
     if id(value) not in heights and depth < MAX_DEPTH:
         below = [_height(child, heights, depth + 1) for child in _children(value)]

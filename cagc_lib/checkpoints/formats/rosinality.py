@@ -24,9 +24,7 @@ from .torch_files import torch_load
 
 _PLAIN: Table = {"weight": "weight", "bias": "bias"}
 _WEIGHT: Table = {"conv.weight": "weight"}
-_AFFINE: Table = {
-    "conv.modulation.weight": "affine.weight", "conv.modulation.bias": "affine.bias",
-}  # fmt: skip
+_AFFINE = layer("conv.modulation", "affine", _PLAIN)
 _AFTER: Table = {"noise.weight": "noise_strength", "activate.bias": "bias"}
 _CONV = _WEIGHT | _AFFINE | _AFTER
 _UP_CONV = _WEIGHT | {"conv.blur.kernel": None} | _AFFINE | _AFTER
