@@ -22,7 +22,6 @@ from cagc_lib.checkpoints import (
     load_generator,
     model_path,
     named_models,
-    reason_of,
     write_manifest_entry,
 )
 from cagc_lib.checkpoints.downloads import cache_dir
@@ -215,26 +214,25 @@ def test_a_server_that_refuses(place: Path, server, status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "reason"),
     [
-        urllib.error.URLError(OSError(-3, "Temporary failure in name resolution")),
-        TimeoutError("timed out"), ConnectionResetError(104, "Connection reset by peer"),
+        (urllib.error.URLError(OSError(-2, "Name or service not known")), "Name or service not k"),
+        (ConnectionResetError(104, "Connection reset by peer"), "Connection reset by peer"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (TimeoutError("timed out"), "timed out"), (TimeoutError(), "TimeoutError"),
     ],
 )
 def test_no_network_is_one_line(
-    place: Path, capsys, monkeypatch: pytest.MonkeyPatch, error: Exception
+    place: Path, capsys, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
 ) -> None:
     def fail(request: urllib.request.Request) -> None:
         raise error
 
     monkeypatch.setattr(downloads, "_open", fail)
     name_models(known={"sha256": SHA256})
-    with pytest.raises(OSError, match=f"known: cannot download {URL} "):
-        load_generator("known")
     assert main(["inspect", "known"]) == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith(f"cagc_lib: known: cannot download {URL} (")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"cagc_lib: known: cannot download {URL} ({reason}")
     assert files(place) == []
 
 
@@ -312,9 +310,8 @@ def test_google_drive_fails_in_one_line(place: Path, monkeypatch) -> None:
 
 
 def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("CAGC_LIB_CACHE", raising=False)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.delenv("LOCALAPPDATA", raising=False)
+    for variable in ("CAGC_LIB_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     for platform, folder in (
         ("linux", ".cache/cagc-lib"), ("darwin", "Library/Caches/cagc-lib"),
@@ -356,16 +353,3 @@ def test_a_malformed_model_is_refused(place: Path, wrong: dict) -> None:
     name_models(one=wrong)
     with pytest.raises(ValueError, match=f"lacks a proper {next(iter(wrong))}"):
         named_models()
-
-
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        (urllib.error.URLError(OSError(-2, "Name or service not known")), "Name or service not k"),
-        (OSError(28, "No space left on device"), "No space left on device"),
-        (OSError("the connection ended after 3 of 9 bytes"), "the connection ended after 3 of 9"),
-        (TimeoutError(), "TimeoutError"),
-    ],
-)
-def test_why_something_could_not_be_fetched_is_told_in_words(error: OSError, reason: str) -> None:
-    assert reason_of(error).startswith(reason)
