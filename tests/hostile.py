@@ -193,25 +193,22 @@ def doubling(levels: int) -> bytes:
 
 DTYPE = name("numpy", "dtype") + text("f8") + b"\x89\x88\x87R"
 STATE = b"(K\x03%bNNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
-EXECUTION = {
+CALLED = (
+    ("os", "system"), ("posix", "system"), ("nt", "system"), ("subprocess", "Popen"),
+    ("importlib", "import_module"), ("torch.hub", "load"), ("numpy", "load"),
+    # a dotted name in an allowed module
+    ("torch.storage", "os.system"), ("dnnlib.util", "call_func_by_name"),
+)  # fmt: skip
+EXECUTION = {f"STACK_GLOBAL {'.'.join(names)}": root(call(*names)) for names in CALLED} | {
     "GLOBAL os.system": b"cos\nsystem\n(S'touch canary'\ntR.",
     "GLOBAL os.system, protocol 2": b"\x80\x02cos\nsystem\n" + text("touch canary") + b"\x85R.",
-    "STACK_GLOBAL os.system": root(call("os", "system")),
-    "STACK_GLOBAL posix.system": root(call("posix", "system")),
-    "nt.system": root(call("nt", "system")),
-    "subprocess.Popen": root(call("subprocess", "Popen")),
     "builtins.exec": root(call("builtins", "exec", text("open('canary', 'w')"))),
     "builtins.eval": root(call("builtins", "eval", text("open('canary', 'w')"))),
     "builtins.open": root(name("builtins", "open") + text("canary") + text("w") + b"\x86R"),
     "builtins.__import__": root(call("builtins", "__import__", text("antigravity"))),
     "builtins.getattr": root(name("builtins", "getattr") + text("a") + text("b") + b"\x86R"),
-    "importlib.import_module": root(call("importlib", "import_module")),
     "torch.load": root(call("torch", "load", text("x.pt"))),
-    "torch.hub.load": root(call("torch.hub", "load")),
     "pickle.loads": root(call("pickle", "loads", blob(b"N."))),
-    "numpy.load": root(call("numpy", "load")),
-    "dotted name in an allowed module": root(call("torch.storage", "os.system")),
-    "dnnlib.util.call_func_by_name": root(call("dnnlib.util", "call_func_by_name")),
     "TensorFlow era": root(name("dnnlib.tflib.network", "Network") + b")\x81"),
     "numpy arrays of stylegan3": root(name("numpy.core.multiarray", "_reconstruct")),
     "INST": P + b"(S'touch canary'\nios\nsystem\n.",
@@ -340,7 +337,5 @@ MALFORMED = {
     "TUPLE3 of one": P + b"N\x87.",
     "cut number": P + b"J\x00",
 }
-ATTACKS = (
-    EXECUTION | RESOURCES | {k: root(v) if v[:1] != b"\x80" else v for k, v in TENSORS.items()}
-)
-ATTACKS |= MALFORMED
+TENSORS = {key: data if data.startswith(P) else root(data) for key, data in TENSORS.items()}
+ATTACKS = EXECUTION | RESOURCES | TENSORS | MALFORMED

@@ -1,10 +1,9 @@
-"""The named files in `data/`, their manifest, and the one way this project writes a file.
+"""The named files in `data/` and their manifest.
 
 `data/manifest.json` lists every artefact the repository ships: name, file, SHA-256, size, the exact
 command that made it, licence. A name is looked up with `artefact_path`, which returns the file only
 if its hash is the manifest's. The same manifest names the models of others that `downloads` can
-fetch. `atomic_write` writes beside the target and renames, so that a file is either the old one or
-the whole new one. Chapter 12.
+fetch. Chapter 12.
 """
 
 import json
@@ -56,11 +55,9 @@ def _entries(section: str, keys: dict[str, type]) -> dict[str, dict[str, Any]]:
     if not path.exists():
         return {}
     try:
-        listing = json.loads(path.read_text(encoding="utf-8"))
-        entries = listing["artefacts"] if section == "artefacts" else listing.get(section, [])
+        entries = ({"models": []} | json.loads(path.read_text(encoding="utf-8")))[section]
         for entry in entries:
-            present = {key: kind for key, kind in _OPTIONAL_KEYS.items() if key in entry}
-            kinds = present | keys
+            kinds = keys | {key: kind for key, kind in _OPTIONAL_KEYS.items() if key in entry}
             wrong = [key for key, kind in kinds.items() if type(entry.get(key)) is not kind]
             if wrong:
                 raise ValueError(f"entry {entry.get('name')!r} lacks a proper {wrong[0]}")
@@ -117,23 +114,18 @@ def write_manifest_entry(
     if path.parent != data_dir().resolve():
         raise ValueError(f"artefact: got {file}, expected a file in {data_dir()}")
     entry = {
-        "name": path.stem,
-        "file": path.name,
-        "sha256": file_sha256(path),
-        "bytes": path.stat().st_size,
-        "how": how,
-        "licence": licence,
+        "name": path.stem, "file": path.name, "sha256": file_sha256(path),
+        "bytes": path.stat().st_size, "how": how, "licence": licence,
     }
-    clash = sorted(set(extra) & set(entry))
-    if clash:
+    if clash := sorted(set(extra) & set(entry)):
         raise ValueError(f"artefact: got {clash} as extra values, expected other names")
     listed = data_dir() / MANIFEST
     # two trainings may end at the same moment
     with FileLock(listed.with_suffix(".lock")):
         entries = manifest() | {path.stem: entry | extra}
-        models = list(named_models().values())
         listing = {"artefacts": [entries[name] for name in sorted(entries)]}
-        listing |= {"models": models} if models else {}
+        if models := list(named_models().values()):
+            listing["models"] = models
         atomic_write(listed, (json.dumps(listing, indent=2) + "\n").encode())
     return entry | extra
 

@@ -2,11 +2,9 @@
 
     load_checkpoint(file) -> Checkpoint(generator, discriminator or None, format, sha256, meta)
 
-The format is told from the content, never from the file's name. Widths, resolution and mapping
-depth are read off the tensors; a tensor too many or too few is an error that names it; what a file
-lacks and had to be made up (stored noise, the average w) is said in `meta`. This is the one file
-that calls `torch.load`, always with `weights_only=True`; pickles go through `pickle_reader`, which
-executes nothing. Everything is written atomically, as float32 unless asked for float16. Chapter 12.
+The format is told from the content, never from the file's name. A tensor too many or too few is an
+error that names it; what a file lacks and had to be made up (stored noise, the average w) is said
+in `meta`. Everything is written atomically, as float32 unless asked for float16. Chapter 12.
 """
 
 import re
@@ -21,9 +19,14 @@ from ..networks import PrunableGenerator, Shapes, check_pair
 from .artefacts import artefact_path, data_dir, manifest, named_models
 from .downloads import model_path
 from .files import atomic_write, file_kind, file_sha256, one_line
-from .formats import native, rosinality
-from .formats.nvidia import read_nvidia
-from .formats.rosinality import read_rosinality
+from .formats import native, nvidia, rosinality
+
+# what `file_kind` tells -> the format's name and its reader
+_READERS = {
+    "safetensors": ("safetensors", native.read_networks),
+    "torch": ("rosinality", rosinality.read_rosinality),
+    "pickle": ("nvidia", nvidia.read_nvidia),
+}
 
 
 @dataclass(frozen=True)
@@ -85,18 +88,12 @@ def load_checkpoint(path_or_name: str | Path, trust: bool = False) -> Checkpoint
         (64, None)
     """
     path = _find(path_or_name, trust)
-    kind = file_kind(path)
+    name, read = _READERS[file_kind(path)]
     with torch.random.fork_rng(devices=[]):
         try:
-            if kind == "safetensors":
-                (generator, discriminator), meta = native.read_networks(path), {}
-            elif kind == "torch":
-                generator, discriminator, meta = read_rosinality(path)
-            else:
-                generator, discriminator, meta = read_nvidia(path)
+            generator, discriminator, meta = read(path)
         except (ValueError, RecursionError) as error:
             raise ValueError(one_line(path, error)) from None
-    name = {"torch": "rosinality", "pickle": "nvidia"}.get(kind, kind)
     return Checkpoint(generator, discriminator, name, file_sha256(path), meta)
 
 
@@ -142,12 +139,7 @@ def save_checkpoint(
     if path.suffix == ".safetensors":
         native.write_file(path, *native.pack(generator, discriminator), half=half)
     else:
-        weights = rosinality.write_generator(generator)
-        # as the official pruning writes it, g and g_ema are the same tensors, stored once
-        content: dict[str, Any] = {"g": weights, "g_ema": weights}
-        if discriminator is not None:
-            content["d"] = rosinality.write_discriminator(discriminator)
-        content["latent_avg"] = generator.w_avg.detach().cpu().clone()
+        content = rosinality.pack(generator, discriminator)
         atomic_write(path, lambda file: torch.save(content, file))
 
 

@@ -22,23 +22,18 @@ from tqdm import tqdm
 from .artefacts import named_models
 from .files import file_sha256, needing, reason_of
 
-CACHE_VARIABLE = "CAGC_LIB_CACHE"
-DRIVE = "drive.google.com"
 _BLOCK_BYTES = 2**20
 _TIMEOUT_S = 60
 
 
 def cache_dir() -> Path:
     """The folder of downloaded models: $CAGC_LIB_CACHE, else the platform's usual place."""
-    if chosen := os.environ.get(CACHE_VARIABLE):
+    if chosen := os.environ.get("CAGC_LIB_CACHE"):
         return Path(chosen)
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "cagc-lib"
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA")
-        return (Path(base) if base else Path.home() / "AppData" / "Local") / "cagc-lib"
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "cagc-lib"
+    usual = {"darwin": (None, "Library/Caches"), "win32": ("LOCALAPPDATA", "AppData/Local")}
+    variable, folder = usual.get(sys.platform, ("XDG_CACHE_HOME", ".cache"))
+    base = variable and os.environ.get(variable)
+    return Path(base or Path.home() / folder) / "cagc-lib"
 
 
 def model_path(name: str, trust: bool = False) -> Path:
@@ -104,7 +99,7 @@ def _fetch(entry: dict[str, Any], path: Path) -> Path:
         raise ValueError(f"{name}: got address {url}, expected one that begins with https")
     part = path.with_name(f"{path.name}.part")
     try:
-        if address.hostname == DRIVE:
+        if address.hostname == "drive.google.com":
             _fetch_from_drive(name, urllib.parse.parse_qs(address.query)["id"][0], part)
         elif not part.exists() or part.stat().st_size != entry.get("bytes"):
             _fetch_by_http(entry, part)
@@ -141,7 +136,10 @@ def _fetch_by_http(entry: dict[str, Any], part: Path) -> None:
         total = have + int(length) if length else entry.get("bytes")
         if entry.get("bytes", total) != total:
             raise OSError(f"the server has {total} bytes, expected {entry['bytes']}")
-        _write_mark(mark, response.headers["ETag"])
+        # a weak mark, W/"...", may stay the same where the bytes change
+        mark.unlink(missing_ok=True)
+        if (etag := response.headers["ETag"] or "").startswith('"'):
+            mark.write_text(etag)
         with part.open("ab" if have else "wb") as file, tqdm(
             desc=entry["name"], total=total, initial=have, unit="B", unit_scale=True
         ) as bar:
@@ -158,14 +156,6 @@ def _open(request: urllib.request.Request) -> Any:
         response.close()
         raise OSError(f"the server leads to {response.url}, expected an address with https")
     return response
-
-
-def _write_mark(mark: Path, etag: str | None) -> None:
-    # a weak mark, W/"...", may stay the same where the bytes change
-    if etag and etag.startswith('"'):
-        mark.write_text(etag)
-    else:
-        mark.unlink(missing_ok=True)
 
 
 def _fetch_from_drive(name: str, identifier: str, part: Path) -> None:

@@ -88,21 +88,20 @@ def one_line(path: Path, error: object) -> str:
 
 def file_kind(path: Path) -> str:
     """Tell "safetensors", "torch" or "pickle" from a file's first bytes."""
-    if path.is_dir():
-        raise ValueError(f"{path}: got a folder, expected {_EXPECTED}")
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
     if not path.is_file():
-        raise ValueError(f"{path}: got a pipe or a device, expected {_EXPECTED}")
+        got = "a folder" if path.is_dir() else "a pipe or a device"
+        raise ValueError(f"{path}: got {got}, expected {_EXPECTED}")
     with path.open("rb") as file:
         head = file.read(16)
     # first: the length of safetensors' header may begin with any other format's first byte
     length = int.from_bytes(head[:8], "little")
     if head[8:9] == b"{" and length <= path.stat().st_size - 8:
         return "safetensors"
-    if head[:4] == b"PK\x03\x04" or head[: len(_LEGACY_TORCH)] == _LEGACY_TORCH:
+    if head.startswith((b"PK\x03\x04", _LEGACY_TORCH)):
         return "torch"
-    if head[:1] == b"\x80":
+    if head.startswith(b"\x80"):
         return "pickle"
     if head[8:9] == b"{":
         return "safetensors"

@@ -16,7 +16,8 @@ from torch import nn
 from ..networks import Classifier, FeatureNetwork, Parser, StandardFeatures
 from .artefacts import artefact_path
 from .files import needing, reason_of
-from .formats.native import rebuild_network
+from .formats.layouts import COUNTER, state_shapes
+from .formats.native import load_network
 
 # kind of network -> from the file's meta to the network
 _MAKERS = {
@@ -28,7 +29,16 @@ _MAKERS = {
 
 @cache
 def _load(path: Path, kind: str, device: torch.device) -> Any:
-    network: nn.Module = rebuild_network(path, kind, _MAKERS[kind])
+    state, meta = load_network(path, kind)
+    try:
+        shapes = state_shapes(lambda: _MAKERS[kind](meta))
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+        reason = f"{type(e).__name__}: {reason_of(e)}"
+        raise ValueError(f"{path}: its meta describes no {kind} ({reason})") from None
+    if shapes != {n: tuple(t.shape) for n, t in state.items() if not n.endswith(COUNTER)}:
+        raise ValueError(f"{path}: got other tensors than the {kind} has that its meta describes")
+    network: nn.Module = _MAKERS[kind](meta)
+    network.load_state_dict(state)
     return network.to(device).eval().requires_grad_(False)
 
 

@@ -1,7 +1,6 @@
 """Round trips of every format, what is inferred, what is refused."""
 
 import argparse
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from cagc_lib.checkpoints import (
     save_network,
     save_training_state,
 )
-from cagc_lib.checkpoints.formats.layouts import W_AVG_SAMPLES, state_shapes
+from cagc_lib.checkpoints.formats.layouts import W_AVG_SAMPLES
 from cagc_lib.networks import (
     Discriminator,
     DiscriminatorConfig,
@@ -60,26 +59,12 @@ def assert_same(a: torch.nn.Module, b: torch.nn.Module) -> None:
         assert torch.equal(ours[name], theirs[name]), name
 
 
-def edit_golden(path: Path, change, source: str = "rosinality.pt") -> Path:
+def edit_golden(path: Path, change) -> Path:
     with torch.serialization.safe_globals([argparse.Namespace]):
-        content = torch.load(GOLDEN / source, weights_only=True)
-    changed = change(content)
-    torch.save(changed if isinstance(changed, dict) else content, path)
+        content = torch.load(GOLDEN / "rosinality.pt", weights_only=True)
+    change(content)
+    torch.save(content, path)
     return path
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        GeneratorConfig(16, CHANNELS, 12, 10, mapping_layers=3),
-        GeneratorConfig(8, (4, 3, 2, 1), 5, 7, mapping_layers=1, conv_clamp=9.0),
-        DiscriminatorConfig(32, (2, 3, 4, 5)), DiscriminatorConfig(8, (3, 2), mbstd_group=2),
-    ],
-)
-def test_shapes_without_the_network_are_its_own(config) -> None:
-    network = (Generator if isinstance(config, GeneratorConfig) else Discriminator)(config)
-    own = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    assert state_shapes(lambda: type(network)(config)) == own
 
 
 @pytest.mark.parametrize("extension", [".safetensors", ".pt"])
@@ -91,21 +76,12 @@ def test_round_trip_is_exact(tmp_path: Path, extension: str) -> None:
     loaded = load_checkpoint(path)
     assert_same(g, loaded.generator)
     assert_same(d, loaded.discriminator)
+    assert loaded.generator.lineage is None
     assert loaded.format == {".pt": "rosinality"}.get(extension, "safetensors")
     # as the official pruning writes it, g is g_ema
     assert loaded.meta == ({"not_read": ["g"]} if extension == ".pt" else {})
     assert torch.equal(g(z, truncation_psi=0.7), loaded.generator(z, truncation_psi=0.7))
     assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("name", ["rosinality.pt", "rosinality_pruned70.pt", "nvidia_ada.pkl"])
-@pytest.mark.parametrize("extension", [".safetensors", ".pt"])
-def test_foreign_files_convert_exactly(tmp_path: Path, name: str, extension: str) -> None:
-    source = load_checkpoint(GOLDEN / name)
-    save_checkpoint(source.generator, source.discriminator, tmp_path / f"x{extension}")
-    loaded = load_checkpoint(tmp_path / f"x{extension}")
-    assert_same(source.generator, loaded.generator)
-    assert_same(source.discriminator, loaded.discriminator)
 
 
 def test_saved_pt_has_exactly_the_public_layout(tmp_path: Path) -> None:
@@ -135,10 +111,14 @@ def test_equal_content_is_equal_bytes(tmp_path: Path) -> None:
         assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_lineage_round_trip(tmp_path: Path) -> None:
+def test_a_clamped_generator_alone_with_its_lineage(tmp_path: Path) -> None:
     lineage = make_lineage()
-    save_generator(make_generator(lineage=lineage), tmp_path / "x.safetensors")
-    loaded = load_generator(tmp_path / "x.safetensors").lineage
+    g = make_generator(clamp=256.0, lineage=lineage)
+    save_generator(g, tmp_path / "x.safetensors")
+    checkpoint = load_checkpoint(tmp_path / "x.safetensors")
+    assert checkpoint.discriminator is None
+    assert_same(g, checkpoint.generator)
+    loaded = checkpoint.generator.lineage
     assert loaded.source_channels == lineage.source_channels
     assert (loaded.source_sha256, loaded.rgb_gain) == (lineage.source_sha256, lineage.rgb_gain)
     assert len(loaded.keep) == len(lineage.keep)
@@ -147,24 +127,11 @@ def test_lineage_round_trip(tmp_path: Path) -> None:
         assert torch.equal(a, b)
 
 
-def test_generator_alone_and_clamped(tmp_path: Path) -> None:
-    g = make_generator(clamp=256.0)
-    save_generator(g, tmp_path / "x.safetensors")
-    loaded = load_checkpoint(tmp_path / "x.safetensors")
-    assert loaded.discriminator is None
-    assert loaded.generator.lineage is None
-    assert_same(g, loaded.generator)
-
-
-def test_half_is_half_the_size_and_loads_as_float32(tmp_path: Path) -> None:
+def test_half_loads_as_float32(tmp_path: Path) -> None:
     g = load_generator(GOLDEN / "rosinality.pt")
-    save_checkpoint(g, None, tmp_path / "full.safetensors")
     save_checkpoint(g, None, tmp_path / "half.safetensors", half=True)
-    full, half = ((tmp_path / f"{n}.safetensors").stat().st_size for n in ("full", "half"))
-    assert half < 0.6 * full
     loaded = load_generator(tmp_path / "half.safetensors")
-    for name, tensor in g.state_dict().items():
-        assert torch.equal(loaded.state_dict()[name], tensor.half().float())
+    assert_same(g.half().float(), loaded)
 
 
 def test_loading_is_in_eval_mode_and_leaves_the_seed_alone() -> None:
@@ -186,27 +153,6 @@ def test_extension_does_not_decide_the_format(tmp_path: Path) -> None:
         for name in ("x.pt", "x.pth", "x.pkl", "x.ckpt", "x.safetensors", "x.png", "x"):
             (tmp_path / name).write_bytes(source.read_bytes())
             assert load_checkpoint(tmp_path / name).format == kind
-
-
-def test_data_parallel_prefix_is_stripped(tmp_path: Path) -> None:
-    def prefix(content):
-        for part in ("g_ema", "d"):
-            content[part] = OrderedDict((f"module.{k}", v) for k, v in content[part].items())
-
-    loaded = load_checkpoint(edit_golden(tmp_path / "x.pt", prefix))
-    plain = load_checkpoint(GOLDEN / "rosinality.pt")
-    assert_same(plain.generator, loaded.generator)
-    assert_same(plain.discriminator, loaded.discriminator)
-
-
-def test_bare_state_dict_and_old_container(tmp_path: Path) -> None:
-    plain = load_generator(GOLDEN / "rosinality_pruned70.pt")
-    bare = edit_golden(tmp_path / "x.pt", lambda c: c["g_ema"], "rosinality_pruned70.pt")
-    assert_same(plain, load_generator(bare))
-    # what torch wrote before its zip format
-    content = torch.load(GOLDEN / "rosinality_pruned70.pt", weights_only=True)
-    torch.save(content, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
-    assert_same(plain, load_generator(tmp_path / "old.pt"))
 
 
 def test_absent_noise_and_average_are_drawn_and_said(tmp_path: Path) -> None:
@@ -262,18 +208,11 @@ def test_absent_noise_and_average_are_drawn_and_said(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_rosinality_file_names_what_is_wrong(tmp_path: Path, change, message: str) -> None:
-    path = edit_golden(tmp_path / "x.pt", lambda content: [change(content)])
+    path = edit_golden(tmp_path / "x.pt", change)
     with pytest.raises(ValueError, match=message) as error:
         load_checkpoint(path)
     assert str(error.value).startswith(f"{path}: ")
     assert "\n" not in str(error.value)
-
-
-def test_discriminator_of_another_resolution(tmp_path: Path) -> None:
-    d = Discriminator(DiscriminatorConfig(8, (4, 4)))
-    with pytest.raises(ValueError, match="got resolution 8, expected 16"):
-        save_checkpoint(make_generator(), d, tmp_path / "x.safetensors")
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -281,6 +220,10 @@ def test_discriminator_of_another_resolution(tmp_path: Path) -> None:
     [
         (make_generator, None, "x.bin", r"got extension '.bin', expected .safetensors or .pt"),
         (make_generator, None, "x", r"got extension ''"),
+        (
+            make_generator, lambda: Discriminator(DiscriminatorConfig(8, (4, 4))), "x.safetensors",
+            "got resolution 8, expected 16",
+        ),
         (lambda: make_generator(clamp=256.0), None, "x.pt", "conv_clamp, got 256.0; write"),
         (make_generator, lambda: make_discriminator(mbstd_group=8), "x.pt", "mbstd_group 8, exp"),
         (make_generator, lambda: make_discriminator(conv_clamp=1.0), "x.pt", "conv_clamp 1.0 and"),
@@ -341,12 +284,7 @@ def test_names_offered_are_generators() -> None:
     assert "parser" not in str(error.value)
     with pytest.raises(ValueError, match="'cagc-network', expected 'cagc-checkpoint'"):
         load_generator("portraits-parser")
-
-
-def test_missing_file_and_name() -> None:
-    with pytest.raises(FileNotFoundError, match="no such file, nor a generator's name"):
-        load_checkpoint("nothing-like-it")
-    with pytest.raises(FileNotFoundError, match="no such file"):
+    with pytest.raises(FileNotFoundError, match=r"file\.pt: no such file, nor a generator's name"):
         load_checkpoint("no/such/file.pt")
 
 
@@ -401,8 +339,6 @@ def test_wrong_network_files(tmp_path: Path) -> None:
     save_network({"a": torch.ones(1)}, {"kind": "parser"}, path)
     with pytest.raises(ValueError, match="got a network of kind 'parser', expected 'features'"):
         load_network(path, "features")
-    with pytest.raises(ValueError, match="'cagc-network', expected 'cagc-checkpoint'"):
-        load_checkpoint(path)
     save_generator(make_generator(), path)
     with pytest.raises(ValueError, match="'cagc-checkpoint', expected 'cagc-network'"):
         load_network(path, "parser")

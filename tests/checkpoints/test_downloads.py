@@ -22,7 +22,6 @@ from cagc_lib.checkpoints import (
     load_generator,
     model_path,
     named_models,
-    reason_of,
     write_manifest_entry,
 )
 from cagc_lib.checkpoints.downloads import cache_dir
@@ -110,20 +109,15 @@ def files(place: Path) -> list[str]:
     return sorted(path.name for path in place.iterdir())
 
 
-def test_a_name_loads_through_the_same_door_and_is_fetched_once(place: Path, server) -> None:
+def test_a_name_loads_through_the_same_door_fetched_once(place: Path, server, capsys) -> None:
     name_models(known={"sha256": SHA256, "bytes": len(GOLDEN)})
     assert load_generator("known").config.channels == (8, 8, 8, 6, 6, 5, 5, 4)
     assert load_checkpoint("known").sha256 == SHA256
     assert len(server.asked) == 1
     assert files(place) == ["model.pt"]
-
-
-def test_progress_is_drawn(place: Path, server, capsys) -> None:
-    name_models(known={"sha256": SHA256})
-    model_path("known")
-    captured = capsys.readouterr()
-    assert "known: 100%" in captured.err
-    assert captured.out == ""
+    progress = capsys.readouterr()
+    assert "known: 100%" in progress.err
+    assert progress.out == ""
 
 
 @pytest.mark.parametrize("cut", [0, 1, 1000, len(GOLDEN) - 1])
@@ -190,11 +184,14 @@ def test_another_hash_is_never_loaded(place: Path, server, trust: bool) -> None:
     assert files(place) == ["model.pt"]
 
 
-def test_an_unknown_hash_needs_trust_and_is_told(place: Path, server) -> None:
+def test_an_unknown_hash_needs_trust_and_is_told(place: Path, server, capsys) -> None:
     name_models(unknown={})
-    for _ in range(2):
-        with pytest.raises(ValueError, match=rf"SHA-256 is not known, .* has {SHA256}; expected"):
-            load_generator("unknown")
+    with pytest.raises(ValueError, match=rf"SHA-256 is not known, .* has {SHA256}; expected"):
+        load_generator("unknown")
+    assert main(["inspect", "unknown"]) == 2
+    assert f"has {SHA256}; expected trust=True (--trust)" in capsys.readouterr().err
+    assert main(["inspect", "unknown", "--trust"]) == 0
+    assert SHA256 in capsys.readouterr().out
     assert load_generator("unknown", trust=True).config.resolution == 32
     assert len(server.asked) == 1
 
@@ -215,35 +212,26 @@ def test_a_server_that_refuses(place: Path, server, status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "reason"),
     [
-        urllib.error.URLError(OSError(-3, "Temporary failure in name resolution")),
-        TimeoutError("timed out"), ConnectionResetError(104, "Connection reset by peer"),
+        (urllib.error.URLError(OSError(-2, "Name or service not known")), "Name or service not k"),
+        (ConnectionResetError(104, "Connection reset by peer"), "Connection reset by peer"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (TimeoutError("timed out"), "timed out"), (TimeoutError(), "TimeoutError"),
     ],
 )
 def test_no_network_is_one_line(
-    place: Path, capsys, monkeypatch: pytest.MonkeyPatch, error: Exception
+    place: Path, capsys, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
 ) -> None:
     def fail(request: urllib.request.Request) -> None:
         raise error
 
     monkeypatch.setattr(downloads, "_open", fail)
     name_models(known={"sha256": SHA256})
-    with pytest.raises(OSError, match=f"known: cannot download {URL} "):
-        load_generator("known")
     assert main(["inspect", "known"]) == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith(f"cagc_lib: known: cannot download {URL} (")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"cagc_lib: known: cannot download {URL} ({reason}")
     assert files(place) == []
-
-
-def test_the_command_line_trusts_on_request(place: Path, server, capsys) -> None:
-    name_models(unknown={})
-    assert main(["inspect", "unknown"]) == 2
-    assert f"has {SHA256}; expected trust=True (--trust)" in capsys.readouterr().err
-    assert main(["inspect", "unknown", "--trust"]) == 0
-    assert SHA256 in capsys.readouterr().out
 
 
 def test_addresses_that_are_not_fetched(place: Path) -> None:
@@ -312,9 +300,8 @@ def test_google_drive_fails_in_one_line(place: Path, monkeypatch) -> None:
 
 
 def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("CAGC_LIB_CACHE", raising=False)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.delenv("LOCALAPPDATA", raising=False)
+    for variable in ("CAGC_LIB_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     for platform, folder in (
         ("linux", ".cache/cagc-lib"), ("darwin", "Library/Caches/cagc-lib"),
@@ -356,16 +343,3 @@ def test_a_malformed_model_is_refused(place: Path, wrong: dict) -> None:
     name_models(one=wrong)
     with pytest.raises(ValueError, match=f"lacks a proper {next(iter(wrong))}"):
         named_models()
-
-
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        (urllib.error.URLError(OSError(-2, "Name or service not known")), "Name or service not k"),
-        (OSError(28, "No space left on device"), "No space left on device"),
-        (OSError("the connection ended after 3 of 9 bytes"), "the connection ended after 3 of 9"),
-        (TimeoutError(), "TimeoutError"),
-    ],
-)
-def test_why_something_could_not_be_fetched_is_told_in_words(error: OSError, reason: str) -> None:
-    assert reason_of(error).startswith(reason)

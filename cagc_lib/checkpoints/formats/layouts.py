@@ -1,30 +1,42 @@
 """What the tables of other projects' tensor names share, and the strict way to fill a network.
 
 A layout is a table `their name -> our name`, built from a configuration that is itself read off the
-tensors' shapes. The numbers are the same everywhere; names and axes of length one differ. Reading
-is strict: a tensor too many, too few, of another shape or type, or with a NaN, is a ValueError that
-names it, and nothing is allocated for a network before its file was found to hold it. Chapter 12.
+tensors' shapes; the name of a stored resampling filter, which is no weight, leads to None. The
+numbers are the same everywhere; names and axes of length one differ. Reading is strict: a tensor
+too many, too few, of another shape or type, or with a NaN, is a ValueError that names it, and
+nothing is allocated for a network before its file was found to hold it. Chapter 12.
 """
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ...networks import Generator, GeneratorConfig, build
+from ...networks import Discriminator, Generator, build, check_pair
 from ...ops import setup_filter
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 State = dict[str, Tensor]
+Table = dict[str, str | None]
+# generator, discriminator if any, meta of `Checkpoint`
+Pair = tuple[Generator, Discriminator | None, dict[str, Any]]
 MAX_WIDTH = 2**16
 MAX_MAPPING_LAYERS = 64
 W_AVG_SAMPLES = 10_000
 # batch norm's counter: nothing reads it, and it is no weight
 COUNTER = ".num_batches_tracked"
+
+
+class Translated(NamedTuple):
+    """A network of a file: its config, its tensors by our names, our names -> the file's."""
+
+    config: Any
+    state: State
+    theirs: dict[str, str]
 
 
 class _Undrawn(TorchFunctionMode):
@@ -47,30 +59,31 @@ def state_shapes(make: Callable[[], nn.Module]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(t.shape) for name, t in state.items() if not name.endswith(COUNTER)}
 
 
-def complete(
-    config: GeneratorConfig, state: State, theirs: Mapping[str, str]
-) -> tuple[Generator, dict[str, Any]]:
-    """Add what a foreign file may lack, drawn with seed 0 and noted: stored noise, the mean w.
+def build_pair(generator: Translated, discriminator: Translated | None, meta: dict) -> Pair:
+    """Build what a foreign file holds.
 
-    Args:
-        config: of the generator.
-        state: its tensors by our names.
-        theirs: our names -> the file's, for `assemble`.
+    What a generator may lack, stored noise and the mean w, is drawn with seed 0 and noted before
+    the entries of `meta`.
     """
-    meta = {}
+    config, state, theirs = generator
+    made_up = {}
     random = torch.Generator().manual_seed(0)
     sides = {f"synthesis.convs.{k}.noise_const": side for k, side in enumerate(config.noise_sides)}
     absent = {name: side for name, side in sides.items() if name not in state}
     if absent:
-        drawn = {n: torch.randn(side, side, generator=random) for n, side in absent.items()}
-        state, meta["noises"] = state | drawn, "absent, drawn with seed 0"
-    if "w_avg" in state:
-        return assemble(config, state, "generator", theirs), meta
-    generator = assemble(config, state | {"w_avg": torch.zeros(config.w_dim)}, "generator", theirs)
-    z = torch.randn(W_AVG_SAMPLES, config.z_dim, generator=random)
-    with torch.no_grad():
-        generator.w_avg.copy_(generator.mapping(z).mean(dim=0))
-    return generator, meta | {"w_avg": f"absent, mean of {W_AVG_SAMPLES} mapped z with seed 0"}
+        made_up["noises"] = "absent, drawn with seed 0"
+        state |= {name: torch.randn(n, n, generator=random) for name, n in absent.items()}
+    g = assemble(config, {"w_avg": torch.zeros(config.w_dim)} | state, "generator", theirs)
+    if "w_avg" not in state:
+        made_up["w_avg"] = f"absent, mean of {W_AVG_SAMPLES} mapped z with seed 0"
+        z = torch.randn(W_AVG_SAMPLES, config.z_dim, generator=random)
+        with torch.no_grad():
+            g.w_avg.copy_(g.mapping(z).mean(dim=0))
+    if discriminator is None:
+        return g, None, made_up | meta
+    check_pair(discriminator.config, config, "discriminator", "resolution")
+    config, state, theirs = discriminator
+    return g, assemble(config, state, "discriminator", theirs), made_up | meta
 
 
 def not_read(content: Mapping[Any, Any], read: tuple[str, ...]) -> dict[str, Any]:
@@ -81,20 +94,11 @@ def not_read(content: Mapping[Any, Any], read: tuple[str, ...]) -> dict[str, Any
 
 def check_names(got: Iterable[str], expected: Iterable[str], what: str) -> None:
     """Raise a ValueError that names the first missing and the first unexpected tensor."""
-    missing = sorted(set(expected) - set(got))
-    unexpected = sorted(set(got) - set(expected))
-    if missing or unexpected:
-        parts = [f"{len(n)} {word} ({n[0]})" for word, n in
-                 (("missing", missing), ("unexpected", unexpected)) if n]  # fmt: skip
-        raise ValueError(f"{what}: tensors {' and '.join(parts)}, expected {len(set(expected))}")
-
-
-def check_filters(state: State, names: Iterable[str], gain: float) -> None:
-    """Raise a ValueError unless each named 4x4 filter is that of [1, 3, 3, 1], times gain."""
-    expected = filter_4x4(gain)
-    for name in names:
-        if state[name].shape != expected.shape or not torch.allclose(state[name].float(), expected):
-            raise ValueError(f"{name}: got another resampling filter, expected that of 1, 3, 3, 1")
+    got, expected = set(got), set(expected)
+    wrong = {"missing": sorted(expected - got), "unexpected": sorted(got - expected)}
+    parts = [f"{len(names)} {word} ({names[0]})" for word, names in wrong.items() if names]
+    if parts:
+        raise ValueError(f"{what}: tensors {' and '.join(parts)}, expected {len(expected)}")
 
 
 def filter_4x4(gain: float) -> Tensor:
@@ -112,19 +116,25 @@ def width(state: State, name: str, axis: int) -> int:
     return state[name].shape[axis]
 
 
-def rename(state: State, table: dict[str, str]) -> State:
-    """Rename tensors; `table` maps their names to ours."""
-    return {name: state[theirs] for theirs, name in table.items()}
-
-
 def count(state: State, pattern: str) -> int:
     """How many names match a pattern."""
     return sum(re.fullmatch(pattern, name) is not None for name in state)
 
 
-def put(table: dict[str, str], ours: str, theirs: str, pairs: dict[str, str]) -> None:
-    """Add one layer to a table; `pairs` maps our names within it to theirs."""
-    table.update({f"{theirs}.{b}": f"{ours}.{a}" for a, b in pairs.items()})
+def layer(theirs: str, ours: str, names: Table) -> Table:
+    """One layer's part of a table; `names` maps their names within it to ours, or to None."""
+    return {f"{theirs}.{a}": b and f"{ours}.{b}" for a, b in names.items()}
+
+
+def translate(config: Any, state: State, table: Table, gain: float, what: str) -> Translated:
+    """Rename a network's tensors, which must be just those of its table; filters sum to `gain`."""
+    check_names(state, table, what)
+    expected = filter_4x4(gain)
+    for name in [name for name, ours in table.items() if ours is None]:
+        if state[name].shape != expected.shape or not torch.allclose(state[name].float(), expected):
+            raise ValueError(f"{name}: got another resampling filter, expected that of 1, 3, 3, 1")
+    theirs = {ours: name for name, ours in table.items() if ours}
+    return Translated(config, {ours: state[name] for ours, name in theirs.items()}, theirs)
 
 
 def assemble(
@@ -132,11 +142,7 @@ def assemble(
 ) -> Any:
     """Build a network and fill it; every name, shape and number is checked before.
 
-    Args:
-        config: of the network.
-        state: its tensors by our names.
-        what: names the network in errors.
-        theirs: our names -> those of a foreign file, whose axes of length one may differ.
+    `theirs` gives our names -> those of a foreign file, whose axes of length one may differ.
     """
     widths = [*config.channels, *(getattr(config, n, 1) for n in ("z_dim", "w_dim"))]
     if max(widths) > MAX_WIDTH or getattr(config, "mapping_layers", 1) > MAX_MAPPING_LAYERS:

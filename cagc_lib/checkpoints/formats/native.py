@@ -11,7 +11,7 @@ that are shipped, and read back as float32. Chapter 12.
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,17 @@ from torch import Tensor, nn
 
 from ...networks import KINDS, Lineage, PrunableGenerator, Shapes, kind_of
 from ..files import atomic_write, reason_of
-from .layouts import COUNTER, State, assemble, check_names, state_shapes
+from .layouts import COUNTER, State, assemble, check_names
 
+VERSION = 1
+_HEADER = ("format", "version", "kind", "generator", "discriminator", "lineage")
+_LINEAGE = ("source_channels", "source_sha256", "rgb_gain")
 # safetensors reads no longer header
 _MAX_HEADER_BYTES = 100_000_000
 _END = re.compile(rb'"data_offsets"\s*:\s*\[\s*\d{1,18}\s*,\s*(\d{1,18})\s*\]')
 
 
-def safetensors_cut_off(path: Path) -> str | None:
+def _cut_off(path: Path) -> str | None:
     """Say it if a safetensors file is shorter than its header wants; None if it is not."""
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -43,11 +46,6 @@ def safetensors_cut_off(path: Path) -> str | None:
         return None
     more = "" if len(header) == length else " or more"
     return f"cut off: got {size} bytes, expected {expected}{more}"
-
-
-VERSION = 1
-_HEADER = ("format", "version", "kind", "generator", "discriminator", "lineage")
-_LINEAGE = ("source_channels", "source_sha256", "rgb_gain")
 
 
 def write_file(path: Path, tensors: State, header: dict[str, Any], half: bool) -> None:
@@ -72,12 +70,15 @@ def read_tensors(path: Path) -> tuple[State, Any]:
         raise FileNotFoundError(f"{path}: no such file")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return tensors, json.loads(metadata.get("cagc", "null"))
+            return tensors, _header(file)
     except (safetensors.SafetensorError, ValueError, RuntimeError, OSError) as error:
-        reason = safetensors_cut_off(path) or f"not a readable safetensors file: {reason_of(error)}"
+        reason = _cut_off(path) or f"not a readable safetensors file: {reason_of(error)}"
         raise ValueError(f"{path}: {reason}") from None
+
+
+def _header(file: Any) -> Any:
+    return json.loads((file.metadata() or {}).get("cagc", "null"))
 
 
 def read_file(path: Path, expected: str) -> tuple[State, dict[str, Any]]:
@@ -101,11 +102,8 @@ def pack(
         if not name.endswith(COUNTER)
     }
     header: dict[str, Any] = {
-        "format": "cagc-checkpoint",
-        "version": VERSION,
-        "generator": generator.config.to_dict(),
-        "discriminator": None,
-        "lineage": None,
+        "format": "cagc-checkpoint", "version": VERSION,
+        "generator": generator.config.to_dict(), "discriminator": None, "lineage": None,
     }
     if kind_of(generator.config) != "stylegan2":
         header["kind"] = kind_of(generator.config)
@@ -115,24 +113,19 @@ def pack(
     lineage = generator.lineage
     if lineage is not None:
         tensors |= {f"lineage.keep.{k}": keep.long() for k, keep in enumerate(lineage.keep)}
-        header["lineage"] = {
-            "source_channels": list(lineage.source_channels),
-            "source_sha256": lineage.source_sha256,
-            "rgb_gain": lineage.rgb_gain,
-        }
+        header["lineage"] = {name: getattr(lineage, name) for name in _LINEAGE}
     return tensors, header
 
 
-def check_keys(header: dict[str, Any], known: tuple[str, ...], what: str) -> None:
-    """Raise a ValueError for a key that this version of the format does not have."""
+def _check_keys(header: dict[str, Any], known: tuple[str, ...], what: str) -> None:
     if unknown := sorted(set(header) - set(known)):
         raise ValueError(f"{what}: got unknown key {unknown[0]!r}, expected {', '.join(known)}")
 
 
-def read_networks(path: Path) -> tuple[PrunableGenerator, nn.Module | None]:
-    """Read what `pack` and `write_file` wrote; a ValueError for anything else."""
+def read_networks(path: Path) -> tuple[PrunableGenerator, nn.Module | None, dict[str, Any]]:
+    """Read what `pack` and `write_file` wrote, with meta of `Checkpoint`: nothing is made up."""
     tensors, header = read_file(path, "cagc-checkpoint")
-    check_keys(header, _HEADER, "header")
+    _check_keys(header, _HEADER, "header")
     parts: dict[str, State] = {"generator": {}, "discriminator": {}, "lineage": {}}
     for name, tensor in tensors.items():
         part, _, rest = name.partition(".")
@@ -144,9 +137,8 @@ def read_networks(path: Path) -> tuple[PrunableGenerator, nn.Module | None]:
         raise ValueError(f"kind: got {str(name)[:40]!r}, expected one of {', '.join(KINDS)}")
     try:
         config = KINDS[name].generator_config.from_dict(header["generator"])
-        d_config = header["discriminator"] and KINDS[name].discriminator_config.from_dict(
-            header["discriminator"]
-        )
+        d_values = header["discriminator"]
+        d_config = d_values and KINDS[name].discriminator_config.from_dict(d_values)
         lineage = _read_lineage(config, header["lineage"], parts["lineage"])
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"malformed header: {type(error).__name__} {error}") from None
@@ -154,35 +146,30 @@ def read_networks(path: Path) -> tuple[PrunableGenerator, nn.Module | None]:
     generator.lineage = lineage
     if not d_config:
         check_names(parts["discriminator"], [], "discriminator")
-        return generator, None
-    return generator, assemble(d_config, parts["discriminator"], "discriminator")
+        return generator, None, {}
+    return generator, assemble(d_config, parts["discriminator"], "discriminator"), {}
 
 
 def holds_networks(path: Path) -> bool:
     """Whether a file's header says that it holds a generator; False for anything unreadable."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("cagc", "null"))
-    except (safetensors.SafetensorError, ValueError, RuntimeError, OSError):
+            return _header(file)["format"] == "cagc-checkpoint"
+    except (safetensors.SafetensorError, LookupError, TypeError, ValueError, RuntimeError, OSError):
         return False
-    return isinstance(header, dict) and header.get("format") == "cagc-checkpoint"
 
 
-def _read_lineage(
-    config: Shapes, header: dict[str, Any] | None, tensors: State
-) -> Lineage | None:
+def _read_lineage(config: Shapes, header: dict | None, tensors: State) -> Lineage | None:
+    names = [] if header is None else [f"keep.{k}" for k in range(len(config.channels))]
+    check_names(tensors, names, "lineage")
     if header is None:
-        check_names(tensors, [], "lineage")
         return None
-    check_names(tensors, [f"keep.{k}" for k in range(len(config.channels))], "lineage")
-    keep = tuple(tensors[f"keep.{k}"] for k in range(len(config.channels)))
-    check_keys(header, _LINEAGE, "lineage")
-    source = tuple(header["source_channels"])
-    texts = (header["source_sha256"], header["rgb_gain"])
-    if any(type(n) is not int for n in source) or any(type(text) is not str for text in texts):
-        raise ValueError(f"lineage: got {[*source, *texts]!r}, expected widths and two strings")
-    if len(source) != len(keep):
-        raise ValueError(f"lineage: got {len(source)} source widths, expected {len(keep)}")
+    _check_keys(header, _LINEAGE, "lineage")
+    keep = tuple(tensors[name] for name in names)
+    source, *texts = tuple(header["source_channels"]), header["source_sha256"], header["rgb_gain"]
+    if [type(value) for value in (*source, *texts)] != [int] * len(keep) + [str, str]:
+        got = [*source, *texts]
+        raise ValueError(f"lineage: got {got!r}, expected {len(keep)} widths and two strings")
     for k, (indices, width, total) in enumerate(zip(keep, config.channels, source, strict=True)):
         ok = indices.dtype == torch.int64 and tuple(indices.shape) == (width,)
         if not ok or indices[0] < 0 or indices[-1] >= total or (indices.diff() <= 0).any():
@@ -223,35 +210,7 @@ def load_network(path: str | Path, kind: str) -> tuple[State, dict[str, Any]]:
     path = Path(path)
     tensors, header = read_file(path, "cagc-network")
     meta = header.get("meta")
-    if not isinstance(meta, dict) or meta.get("kind") != kind:
-        got = meta.get("kind") if isinstance(meta, dict) else None
+    got = meta.get("kind") if isinstance(meta, dict) else None
+    if got != kind:
         raise ValueError(f"{path}: got a network of kind {got!r}, expected {kind!r}")
     return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}, meta
-
-
-def rebuild_network(
-    path: str | Path, kind: str, make: Callable[[dict[str, Any]], nn.Module]
-) -> nn.Module:
-    """Build the network that `save_network` wrote, with its weights in float32.
-
-    Args:
-        path: the file.
-        kind: what it must hold.
-        make: meta -> the network, with any weights.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: a file of another format or kind, damaged, or whose meta describes no network
-            or one with other tensors.
-    """
-    state, meta = load_network(path, kind)
-    try:
-        expected = state_shapes(lambda: make(meta))
-    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
-        reason = f"{type(e).__name__}: {e}".partition("\n")[0]
-        raise ValueError(f"{path}: its meta describes no {kind} ({reason})") from None
-    if expected != {n: tuple(t.shape) for n, t in state.items() if not n.endswith(COUNTER)}:
-        raise ValueError(f"{path}: got other tensors than the {kind} has that its meta describes")
-    network = make(meta)
-    network.load_state_dict(state)
-    return network

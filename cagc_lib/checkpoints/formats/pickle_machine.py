@@ -4,7 +4,7 @@ A pickle is a program that may import and call anything. `Machine` reads that pr
 an opcode off its allow-list, a global name off its table, a read past the end, or more opcodes,
 memo entries or text than the caps allow is a ValueError. A name stands for a function of this
 project that checks its arguments and builds a plain value; nothing the file names is imported.
-`cagc_lib.pickle_reader` holds the lists for StyleGAN2 snapshots. Chapter 12.
+`pickle_reader` holds the lists for StyleGAN2 snapshots. Chapter 12.
 """
 
 import functools
@@ -232,27 +232,18 @@ class Machine:
             raise ValueError(f"got arguments of {callee.name} with {error}") from None
         self.stack.append(rebuild(self.budget, *arguments))
 
-    def build(self) -> None:
-        """BUILD, by the grammar's own function."""
-        state, target = self.pop(), self.pop()
-        self.stack.append(self.grammar.build(target, state))
-
     def proto(self) -> None:
         """Protocols 2 to 5 share the opcodes that are allowed here."""
         version = self.cursor.number("<B")
         if not 2 <= version <= 5:
             raise ValueError(f"got protocol {version}, expected 2 to 5")
 
-    def frame(self) -> None:
-        """A frame only promises its length."""
-        self.cursor.need(self.cursor.number("<Q"), "a frame")
-
 
 _signature = functools.cache(inspect.signature)
 _STOP, _PROTO = ord("."), 0x80
 _ACTIONS: dict[str, Callable[[Machine], None]] = {
     "PROTO": Machine.proto,
-    "FRAME": Machine.frame,
+    "FRAME": lambda m: m.cursor.need(m.cursor.number("<Q"), "a frame"),
     "STOP": lambda m: None,
     "NONE": lambda m: m.stack.append(None),
     "NEWTRUE": lambda m: m.stack.append(True),
@@ -291,6 +282,6 @@ _ACTIONS: dict[str, Callable[[Machine], None]] = {
     "STACK_GLOBAL": lambda m: m.push_global(*[m.pop(), m.pop()][::-1]),
     "REDUCE": lambda m: m.call(m.grammar.calls),
     "NEWOBJ": lambda m: m.call(m.grammar.instances),
-    "BUILD": Machine.build,
+    "BUILD": lambda m: m.stack.append(m.grammar.build(*[m.pop(), m.pop()][::-1])),
     "BINPERSID": lambda m: m.stack.append(m.grammar.persistent(m.pop())),
 }

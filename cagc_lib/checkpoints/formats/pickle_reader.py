@@ -2,7 +2,7 @@
 
     path -> {"G": ..., "D": ..., "G_ema": PersistentObject(class_name, source_sha256, state), ...}
 
-`formats.pickle_machine` interprets the opcodes; this file says which are allowed, what each name
+`pickle_machine` interprets the opcodes; this file says which are allowed, what each name
 stands for, and how a tensor is rebuilt: every storage is a nested `torch.save` of the kind before
 its zip format, parsed here with all bounds checked. Each such file carries the Python source of its
 classes, which NVIDIA's loader executes; here it is hashed and dropped. Whatever is not on the lists
@@ -12,7 +12,7 @@ is a ValueError that gives the byte offset. Chapter 12.
 import hashlib
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,11 +143,9 @@ def _set_byte_order(target: Any, state: Any) -> _Dtype:
 
 def _storage_id(args: Any) -> tuple:
     """The persistent id of a nested torch.save: a storage's type, key, place and length."""
-    if type(args) is not tuple or len(args) != 6 or args[0] != "storage" or args[5] is not None:
-        raise ValueError("got an unknown persistent id, expected a torch storage")
-    kinds = tuple(type(value) for value in args[1:5])
-    if kinds != (Global, str, str, int) or args[4] < 0:
-        raise ValueError("got a malformed storage id, expected type, key, location, length")
+    kinds = [type(value) for value in args] if type(args) is tuple else []
+    if kinds != [str, Global, str, str, int, type(None)] or args[0] != "storage" or args[4] < 0:
+        raise ValueError("got an unknown persistent id, expected that of a torch storage")
     return args
 
 
@@ -203,37 +201,25 @@ _OUTER = Grammar(
 )
 
 
-def _children(value: Any) -> Iterator[Any]:
-    if type(value) is dict:
-        return iter(value.values())
+def _children(value: Any) -> Collection[Any]:
     if type(value) is PersistentObject:
-        return iter((value.state,))
-    return iter(value if type(value) in (list, tuple) else ())
+        return [value.state]
+    if type(value) is dict:
+        return value.values()
+    return value if type(value) in (list, tuple) else ()
 
 
-def _check_depth(root: Any) -> None:
-    """Refuses what contains itself or nests deeper than MAX_DEPTH; shared parts are walked once."""
-    heights: dict[int, int] = {}
-    path: list[list[Any]] = [[root, _children(root), 0]]
-    on_path = {id(root)}
-    while path:
-        value, children, height = path[-1]
-        if len(path) + height > MAX_DEPTH:
-            raise ValueError(f"got values nested deeper than {MAX_DEPTH}, expected fewer levels")
-        child = next(children, heights)  # `heights` itself marks the end: no file can hold it
-        if child is heights:
-            path.pop()
-            on_path.discard(id(value))
-            heights[id(value)] = height
-            if path:
-                path[-1][2] = max(path[-1][2], height + 1)
-        elif id(child) in on_path:
-            raise ValueError("got a value that contains itself, expected a tree")
-        elif id(child) in heights:
-            path[-1][2] = max(height, heights[id(child)] + 1)
-        else:
-            path.append([child, _children(child), 0])
-            on_path.add(id(child))
+def _height(value: Any, heights: dict[int, int], depth: int = 0) -> int:
+    """How many levels a value has, `depth` above it; by identity, so shared parts are walked once.
+
+    A value that contains itself has more than any limit.
+    """
+    if id(value) not in heights and depth < MAX_DEPTH:
+        below = [_height(child, heights, depth + 1) for child in _children(value)]
+        heights[id(value)] = 1 + max(below, default=0)
+    if depth + heights.get(id(value), 1) > MAX_DEPTH:
+        raise ValueError(f"got values nested deeper than {MAX_DEPTH}, expected fewer levels")
+    return heights[id(value)]
 
 
 def read_nvidia_pickle(path: str | Path) -> dict[str, Any]:
@@ -266,7 +252,7 @@ def read_nvidia_pickle(path: str | Path) -> dict[str, Any]:
             raise ValueError(f"got {cursor.left()} bytes after STOP, expected none")
         if type(root) is not dict:
             raise ValueError(f"got a {type(root).__name__} as the root, expected a dict with G_ema")
-        _check_depth(root)
+        _height(root, {})
     except ValueError as error:
         raise ValueError(f"{path}: refused at byte {machine.at}: {error}") from None
     return root

@@ -75,7 +75,7 @@ def torch_load(path: Path) -> Any:
         with path.open("rb") as file:
             zipped = file.read(2) == b"PK"
         if zipped:
-            check_zip(path)
+            _check_zip(path)
         # given a path, torch would go by its extension
         with torch.serialization.safe_globals([argparse.Namespace]), path.open("rb") as file:
             return torch.load(file, map_location="cpu", weights_only=True)
@@ -103,12 +103,8 @@ def _check_plain(value: Any, where: str) -> None:
         raise ValueError(f"{where}: got {type(value).__name__}, expected tensors and plain values")
 
 
-def check_zip(path: Path) -> None:
-    """Raise a ValueError unless a file that begins a zip archive is one that torch.save may write.
-
-    Raises:
-        ValueError: cut off, of another program, compressed, or of entries that overlap.
-    """
+def _check_zip(path: Path) -> None:
+    """Refuse an archive that is cut off, of another program, compressed or of shared entries."""
     size = path.stat().st_size
     if not zipfile.is_zipfile(path):
         raise ValueError(
