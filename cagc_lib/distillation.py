@@ -16,9 +16,8 @@ import torch
 import torch.nn.functional as F
 
 from .content import check_mask
-from .networks import Config, ImageFeatures, perceptual_distance
+from .networks import Config, ImageFeatures, at_most_256, perceptual_distance
 
-LARGEST_PERCEPTUAL = 256
 LOSSES = ("l1", "perceptual", "rgb")
 
 
@@ -50,9 +49,7 @@ class DistillationConfig(Config):
     init: str = "inherited"
 
     def __post_init__(self) -> None:
-        self.check_values(
-            {"noise": ("independent", "shared"), "init": ("inherited", "fresh")}
-        )
+        self.check_values({"noise": ("independent", "shared"), "init": ("inherited", "fresh")})
 
 
 def distillation_losses(
@@ -91,15 +88,14 @@ def distillation_losses(
     if config.perceptual:
         if features is None:
             raise ValueError("features: got None, expected a network, as perceptual is not 0")
-        a, b = _reduce(weight * teacher[-1]), _reduce(weight * student[-1])
+        a, b = at_most_256(weight * teacher[-1]), at_most_256(weight * student[-1])
         losses["perceptual"] = perceptual_distance(features, a, b).mean()
     if config.rgb:
         pairs = list(zip(teacher[:-1], student[:-1], strict=True))
         if not pairs:
             raise ValueError("teacher_rgbs: got one image, expected all RGB sums, as rgb is not 0")
         # area averaging keeps the share of content in every coarse pixel
-        small = [F.adaptive_avg_pool2d(weight, a.shape[2:]) for a, _ in pairs]
-        terms = [masked_l1(a, b, m) for (a, b), m in zip(pairs, small, strict=True)]
+        terms = [masked_l1(a, b, F.adaptive_avg_pool2d(weight, a.shape[2:])) for a, b in pairs]
         losses["rgb"] = torch.stack(terms).sum()
     return losses
 
@@ -113,10 +109,3 @@ def weighted_sum(losses: dict[str, torch.Tensor], config: DistillationConfig) ->
 def masked_l1(a: torch.Tensor, b: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Mean over all pixels, masked ones included, as in the public code."""
     return (weight * (a - b)).abs().mean()
-
-
-def _reduce(images: torch.Tensor) -> torch.Tensor:
-    """Bring images over 256 px down to 256 before the feature network."""
-    if images.shape[-1] <= LARGEST_PERCEPTUAL:
-        return images
-    return F.interpolate(images, size=[LARGEST_PERCEPTUAL] * 2, mode="bilinear")

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 
 import torch
 
-from .networks import Generator, ImageFeatures, check_images, perceptual_distance
+from .networks import Generator, ImageFeatures, check, check_images, perceptual_distance
 
 SPACES = ("w", "w+")
-MEAN_SAMPLES = 10_000
 WARM_UP, WARM_DOWN = 0.05, 0.5
 
 
@@ -49,22 +48,13 @@ def project(
         steps: of Adam; the rate rises over the first 5% and falls over the last half.
         lr: the largest rate.
 
-    Returns:
-        The projection.
-
     Raises:
         ValueError: images of another size, an unknown space, steps below 1, a rate not above 0.
     """
-    side = g.config.resolution
-    check_images(images)
-    if images.shape[2:] != (side, side):
-        raise ValueError(f"images: got {list(images.shape)}, expected [N, 3, {side}, {side}]")
-    if space not in SPACES:
-        raise ValueError(f"space: got {space!r}, expected one of {', '.join(SPACES)}")
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps: got {steps!r}, expected an integer >= 1")
-    if not 0 < lr < math.inf:
-        raise ValueError(f"lr: got {lr!r}, expected a number > 0")
+    check_images(images, g.config.resolution)
+    check(space in SPACES, "space", space, f"one of {', '.join(SPACES)}")
+    check(type(steps) is int and steps >= 1, "steps", steps, "an integer >= 1")
+    check(0 < lr < math.inf, "lr", lr, "a number > 0")
     num_ws = g.config.num_ws
     rows = num_ws if space == "w+" else 1
     w = mean_w(g).expand(len(images), rows, -1).clone().requires_grad_()
@@ -89,7 +79,7 @@ def project(
 def mean_w(g: Generator) -> torch.Tensor:
     """Return the mean [w_dim] of 10,000 mapped latents, the same ones on every call."""
     draw = torch.Generator().manual_seed(0)
-    z = torch.randn(MEAN_SAMPLES, g.config.z_dim, generator=draw)
+    z = torch.randn(g.mean_samples, g.config.z_dim, generator=draw)
     return g.mapping(z.to(g.w_avg)).mean(0)
 
 

@@ -13,7 +13,8 @@ official code's Util/content_aware_pruning.py; the other methods are its baselin
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from tqdm import tqdm
 
 from .checkpoints import atomic_write, reason_of
 from .content import check_mask, check_source
-from .networks import PrunableGenerator, evaluating, first_parameter
+from .networks import PrunableGenerator, check, check_positive, evaluating, first_parameter
 
 METHODS = ("content-aware", "l1-out", "l1-in", "activation", "slimming", "random")
 Content = Callable[[Tensor], Tensor]
@@ -62,7 +63,17 @@ class ChannelScores:
 
     def __post_init__(self) -> None:
         check_scores(self.scores)
-        _check_settings(**{k: v for k, v in vars(self).items() if k != "scores"})
+        check(self.method in METHODS, "method", self.method, f"one of {', '.join(METHODS)}")
+        check_positive("num_samples", self.num_samples)
+        check_positive("batch_size", self.batch_size)
+        check(type(self.seed) is int, "seed", self.seed, "an integer")
+        prob, per_sample = self.noise_prob, self.per_sample
+        number = isinstance(prob, int | float) and not isinstance(prob, bool)
+        check(number and 0 < prob <= 1, "noise_prob", prob, "a number in (0, 1]")
+        check(self.noise in ("random", "const"), "noise", self.noise, "random or const")
+        check(type(per_sample) is bool, "per_sample", per_sample, "True or False")
+        possible = self.method == "content-aware" or not per_sample
+        check(possible, "method", self.method, "content-aware, as per_sample is True")
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -97,7 +108,7 @@ def score_channels(
     batch_size: int = 10, noise_prob: float = 0.05, seed: int = 0, per_sample: bool = False,
     noise: str = "random", progress: bool = False,
 ) -> ChannelScores:
-    """Score every channel of a generator.
+    """Score every channel of a generator; the scores are on the CPU.
 
     What sample i draws (z, noise maps, salt and pepper) depends on (seed, i) alone: not on the
     batch split, the device or torch's global generator. The network is left as it was found.
@@ -119,9 +130,6 @@ def score_channels(
         noise: noise maps of the images, "random" (new ones per sample) or "const".
         progress: show a progress bar.
 
-    Returns:
-        The scores, on the CPU.
-
     Raises:
         ValueError: an argument out of range, no source, a mask that does not fit or is empty.
 
@@ -131,11 +139,7 @@ def score_channels(
         >>> scores.channels == g.config.channels
         True
     """
-    settings = {
-        "method": method, "num_samples": num_samples, "batch_size": batch_size,
-        "noise_prob": noise_prob, "seed": seed, "per_sample": per_sample, "noise": noise,
-    }
-    _check_settings(**settings)
+    asked = ChannelScores((), method, num_samples, batch_size, noise_prob, seed, per_sample, noise)
     if method == "content-aware":
         check_source(content)
     step = 1 if per_sample else batch_size
@@ -144,9 +148,15 @@ def score_channels(
     with evaluating(g):
         if method == "content-aware":
             totals = _content_aware(g, content, batches, noise_prob, seed, noise)
+        elif method == "activation":
+            totals = _activation(g, batches, seed, noise)
+        elif method == "slimming":
+            totals = _gains(g, batches, seed)
+        elif method == "random":
+            totals = _random(g, seed)
         else:
-            totals = _baseline(g, method, batches, seed, noise)
-    return ChannelScores(tuple(t.detach().float().cpu() for t in totals), **settings)
+            totals = weight_norms(g, batches, seed, outgoing=method == "l1-out")
+    return replace(asked, scores=tuple(t.detach().float().cpu() for t in totals))
 
 
 @torch.inference_mode(False)
@@ -181,9 +191,8 @@ def gradient_scores(
         raise ValueError('noise: got "random", expected the noise that made the noisy images')
     with evaluating(g):
         image, weights = _differentiable_image(g, w, noise)
-    if not isinstance(noisy, Tensor) or noisy.shape != image.shape:
-        got = list(noisy.shape) if isinstance(noisy, Tensor) else type(noisy).__name__
-        raise ValueError(f"noisy: got {got}, expected images of shape {list(image.shape)}")
+    got = list(noisy.shape) if isinstance(noisy, Tensor) else type(noisy).__name__
+    check(got == list(image.shape), "noisy", got, f"images of shape {list(image.shape)}")
     return mean_gradients(image, noisy.to(image), weights)
 
 
@@ -269,26 +278,11 @@ def mean_gradients(image: Tensor, noisy: Tensor, weights: list[list[Tensor]]) ->
     for own in weights:
         # a mean over every weight that reads the channel, in one tensor or two
         shares = [w[:, 0].numel() / sum(v[:, 0].numel() for v in own) for w in own]
-        means = [next(gradients).abs().mean(dim=(0, 2, 3)) * share for share in shares]
-        scores.append(torch.stack(means).sum(dim=0))
+        scores.append(sum(next(gradients).abs().mean(dim=(0, 2, 3)) * share for share in shares))
     return scores
 
 
-def _baseline(
-    g: PrunableGenerator, method: str, batches: Batches, seed: int, noise: str
-) -> list[Tensor]:
-    if method == "activation":
-        return _activation(g, batches, seed, noise)
-    if method == "slimming":
-        return _gains(g, batches, seed)
-    if method == "random":
-        return [torch.rand(c, generator=_draws(seed, k)) for k, c in enumerate(g.config.channels)]
-    return weight_norms(g, batches, seed, outgoing=method == "l1-out")
-
-
-def weight_norms(
-    g: PrunableGenerator, batches: Batches, seed: int, outgoing: bool
-) -> list[Tensor]:
+def weight_norms(g: PrunableGenerator, batches: Batches, seed: int, outgoing: bool) -> list[Tensor]:
     """1-norms of the effective weights, averaged over z before the norm (the official order).
 
     The effective kernel of StyleGAN2's sample n is W[o, i] * style[n, i] * demodulation[n, o], so
@@ -309,10 +303,9 @@ def weight_norms(
             for n, factor in factors.items()
         }
     return [
-        torch.stack([norms[name] for name in names]).sum(dim=0) if names
         # nothing writes into StyleGAN2's constant: the official code scores it at random
-        else torch.rand(width, generator=_draws(seed, k))
-        for k, (names, width) in enumerate(zip(groups, g.config.channels, strict=True))
+        sum(norms[name] for name in names) if names else _random(g, seed)[k]
+        for k, names in enumerate(groups)
     ]
 
 
@@ -322,19 +315,15 @@ def _activation(g: PrunableGenerator, batches: Batches, seed: int, noise: str) -
     def record(total: Tensor, module: torch.nn.Module, inputs: tuple) -> None:
         total += inputs[0].abs().mean(dim=(2, 3)).sum(dim=0)
 
-    layers = [g.synthesis.get_submodule(names[0].removesuffix(".weight")) for names in g.readers]
-    pairs = zip(layers, totals, strict=True)
-    handles = [m.register_forward_pre_hook(partial(record, total)) for m, total in pairs]
     samples = 0
-    try:
-        with torch.no_grad():
-            for batch in batches:
-                z, maps, _ = draw_samples(g, batch, seed, noise)
-                g.synthesis(g.mapping(z), noise=maps)
-                samples += len(z)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with torch.no_grad(), ExitStack() as hooks:
+        for names, total in zip(g.readers, totals, strict=True):
+            layer = g.synthesis.get_submodule(names[0].removesuffix(".weight"))
+            hooks.enter_context(layer.register_forward_pre_hook(partial(record, total)))
+        for batch in batches:
+            z, maps, _ = draw_samples(g, batch, seed, noise)
+            g.synthesis(g.mapping(z), noise=maps)
+            samples += len(z)
     return [total / samples for total in totals]
 
 
@@ -369,29 +358,11 @@ def _draws(seed: int, index: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest, "big"))
 
 
+def _random(g: PrunableGenerator, seed: int) -> list[Tensor]:
+    return [torch.rand(c, generator=_draws(seed, k)) for k, c in enumerate(g.config.channels)]
+
+
 def _zeros(g: PrunableGenerator) -> list[Tensor]:
     # float64: 400 float32 terms added in float32 would lose the last digit that breaks ties
     device = first_parameter(g).device
     return [torch.zeros(c, dtype=torch.float64, device=device) for c in g.config.channels]
-
-
-def _check_settings(
-    method: str, num_samples: int, batch_size: int, noise_prob: float, seed: int,
-    per_sample: bool, noise: str,
-) -> None:
-    if method not in METHODS:
-        raise ValueError(f"method: got {method!r}, expected one of {', '.join(METHODS)}")
-    for name, value in (("num_samples", num_samples), ("batch_size", batch_size)):
-        if type(value) is not int or value < 1:
-            raise ValueError(f"{name}: got {value!r}, expected an integer >= 1")
-    if type(seed) is not int:
-        raise ValueError(f"seed: got {seed!r}, expected an integer")
-    number = isinstance(noise_prob, int | float) and not isinstance(noise_prob, bool)
-    if not (number and 0 < noise_prob <= 1):
-        raise ValueError(f"noise_prob: got {noise_prob!r}, expected a number in (0, 1]")
-    if noise not in ("random", "const"):
-        raise ValueError(f"noise: got {noise!r}, expected random or const")
-    if type(per_sample) is not bool:
-        raise ValueError(f"per_sample: got {per_sample!r}, expected True or False")
-    if per_sample and method != "content-aware":
-        raise ValueError(f"per_sample: got True for {method}, expected the content-aware method")

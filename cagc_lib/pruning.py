@@ -15,14 +15,14 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from .checkpoints import atomic_write, reason_of
 from .importance import ChannelScores, check_scores
-from .networks import Lineage, PrunableGenerator, first_parameter
+from .networks import Lineage, PrunableGenerator, check, first_parameter
 
 RGB_GAINS = ("recomputed", "preserved")
 
@@ -55,16 +55,12 @@ class PruningPlan:
 
     def __post_init__(self) -> None:
         _ratio_per_width(self.ratio, len(self.source_channels))
-        if len(self.keep) != len(self.source_channels):
-            raise ValueError(
-                f"keep: got {len(self.keep)} widths, expected {len(self.source_channels)}"
-            )
+        got, expected = len(self.keep), len(self.source_channels)
+        check(got == expected, "keep", got, f"{expected} vectors, one a width")
         for k, (keep, width) in enumerate(zip(self.keep, self.source_channels, strict=True)):
             if keep.dtype != torch.int64 or keep.ndim != 1 or len(keep) == 0:
-                raise ValueError(
-                    f"keep[{k}]: got {keep.dtype} of shape {list(keep.shape)}, "
-                    "expected a non-empty int64 vector"
-                )
+                got = f"{keep.dtype} {list(keep.shape)}"
+                raise ValueError(f"keep[{k}]: got {got}, expected a non-empty int64 vector")
             if keep[0] < 0 or keep[-1] >= width or not bool((keep.diff() > 0).all()):
                 raise ValueError(
                     f"keep[{k}]: expected ascending, distinct channel numbers in [0, {width})"
@@ -77,17 +73,12 @@ class PruningPlan:
 
     def save(self, path: str | Path) -> None:
         """Write the plan as JSON, atomically."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        values["keep"] = [keep.tolist() for keep in self.keep]
+        values = vars(self) | {"keep": [keep.tolist() for keep in self.keep]}
         atomic_write(path, (json.dumps(values) + "\n").encode())
 
     @classmethod
     def load(cls, path: str | Path) -> "PruningPlan":
-        """Read a plan that `save` wrote.
-
-        Raises:
-            ValueError: not such a file; the message is one line.
-        """
+        """Read a plan that `save` wrote; a file of another kind is a one-line ValueError."""
         try:
             values = json.loads(Path(path).read_text(encoding="utf-8"))
             values["keep"] = tuple(_index_tensor(keep) for keep in values["keep"])
@@ -116,9 +107,6 @@ def plan_pruning(
         round_to: round every kept width up to a multiple of this, never above C_k; None keeps the
             official number.
 
-    Returns:
-        The plan.
-
     Raises:
         ValueError: a ratio outside [0, 1), a wrong number of them, scores that are not finite.
 
@@ -130,19 +118,18 @@ def plan_pruning(
     vectors = scores.scores if isinstance(scores, ChannelScores) else tuple(scores)
     check_scores(vectors)
     ratios = _ratio_per_width(ratio, len(vectors))
-    if round_to is not None and (type(round_to) is not int or round_to < 1):
-        raise ValueError(f"round_to: got {round_to!r}, expected an integer >= 1 or None")
+    rounds = round_to is None or (type(round_to) is int and round_to >= 1)
+    check(rounds, "round_to", round_to, "an integer >= 1 or None")
     keep = []
     for vector, share in zip(vectors, ratios, strict=True):
         kept = kept_channels(len(vector), share, round_to)
         order = torch.argsort(vector.detach().cpu(), stable=True)
         keep.append(order[len(vector) - kept :].sort().values)
-    scored = isinstance(scores, ChannelScores)
+    origin = {name: getattr(scores, name, None) for name in ("method", "seed", "num_samples")}
     return PruningPlan(
-        keep=tuple(keep), source_channels=tuple(len(vector) for vector in vectors),
+        tuple(keep), source_channels=tuple(len(vector) for vector in vectors),
         ratio=float(ratio) if isinstance(ratio, int | float) else tuple(ratios), round_to=round_to,
-        method=scores.method if scored else None, seed=scores.seed if scored else None,
-        num_samples=scores.num_samples if scored else None,
+        **origin,
     )
 
 
@@ -183,8 +170,7 @@ def prune(
         >>> cagc.prune(g, plan).config.channels
         (24, 24, 24, 24, 24, 24, 12, 12, 6, 6)
     """
-    if rgb_gain not in RGB_GAINS:
-        raise ValueError(f"rgb_gain: got {rgb_gain!r}, expected one of {', '.join(RGB_GAINS)}")
+    check(rgb_gain in RGB_GAINS, "rgb_gain", rgb_gain, f"one of {', '.join(RGB_GAINS)}")
     if plan.source_channels != tuple(g.config.channels):
         raise ValueError(
             f"plan: made for widths {list(plan.source_channels)}, "
@@ -199,21 +185,15 @@ def prune(
             (_, width), = g.sliced_axes(name)
             tensor = tensor * math.sqrt(plan.channels[width] / plan.source_channels[width])
         state[name] = tensor
+    # before its first pruning a network holds every channel of itself
+    everything = tuple(torch.arange(c) for c in plan.source_channels)
+    first = g.lineage or Lineage(everything, plan.source_channels, source_sha256)
+    keep = tuple(old.cpu()[new.cpu()] for old, new in zip(first.keep, plan.keep, strict=True))
     # the weights drawn here are overwritten: the caller's random numbers stay as they were
     with torch.random.fork_rng(devices=[]):
-        student = type(g)(config, lineage=_compose_lineage(g, plan, rgb_gain, source_sha256))
+        student = type(g)(config, lineage=replace(first, keep=keep, rgb_gain=rgb_gain))
     student.to(first_parameter(g)).load_state_dict(state)
     return student.train(g.training)
-
-
-def _compose_lineage(
-    g: PrunableGenerator, plan: PruningPlan, rgb_gain: str, source_sha256: str
-) -> Lineage:
-    if g.lineage is None:
-        return Lineage(plan.keep, plan.source_channels, source_sha256, rgb_gain)
-    first = g.lineage
-    keep = tuple(old.cpu()[new] for old, new in zip(first.keep, plan.keep, strict=True))
-    return Lineage(keep, first.source_channels, first.source_sha256, rgb_gain)
 
 
 def _index_tensor(numbers: list[int]) -> torch.Tensor:
@@ -223,15 +203,11 @@ def _index_tensor(numbers: list[int]) -> torch.Tensor:
 
 
 def _ratio_per_width(ratio: float | Sequence[float], widths: int) -> list[float]:
-    if isinstance(ratio, Sequence) and not isinstance(ratio, str):
-        if len(ratio) != widths:
-            raise ValueError(f"ratio: got {len(ratio)} numbers, expected one per width ({widths})")
-        ratios = list(ratio)
-    else:
-        ratios = [ratio] * widths
+    several = isinstance(ratio, Sequence) and not isinstance(ratio, str)
+    ratios = list(ratio) if several else [ratio] * widths
+    if len(ratios) != widths:
+        raise ValueError(f"ratio: got {len(ratios)} numbers, expected one per width ({widths})")
     for value in ratios:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError(f"ratio: got {value!r}, expected a number in [0, 1)")
-        if not 0 <= value < 1:
-            raise ValueError(f"ratio: got {value}, expected a number in [0, 1)")
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        check(number and 0 <= value < 1, "ratio", value, "a number in [0, 1)")
     return [float(value) for value in ratios]

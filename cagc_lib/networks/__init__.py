@@ -15,9 +15,9 @@ from .generator import (
 from .kinds import KINDS, build, check_pair, kind_of, matching_discriminator
 from .parser import Parser
 from .protocol import (
-    Config, ImageFeatures, Lineage, PrunableGenerator, Shapes, check_images, check_positive,
+    Config, ImageFeatures, Lineage, PrunableGenerator, Shapes, check, check_images, check_positive,
     evaluating, first_parameter,
 )
 from .sngan import Dense, SNGANConfig, SNGANGenerator, UpBlock
 from .sngan_discriminator import SNGANDiscriminator, SNGANDiscriminatorConfig
-from .standard_features import StandardFeatures
+from .standard_features import StandardFeatures, at_most_256

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .protocol import check_positive
+from .protocol import check, check_positive
 
 MAX_DEPTH = 100
 
@@ -61,8 +61,7 @@ class Classifier(nn.Module):
         super().__init__()
         for name, value in (("depth", depth), ("classes", len(classes)), ("widths", len(widths))):
             check_positive(name, value)
-        if depth > MAX_DEPTH:
-            raise ValueError(f"depth: got {depth} blocks a stage, expected at most {MAX_DEPTH}")
+        check(depth <= MAX_DEPTH, "depth", depth, f"at most {MAX_DEPTH} blocks a stage")
         self.classes, self.widths, self.depth = tuple(classes), tuple(widths), depth
         self.stem = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(widths[0])

@@ -19,7 +19,7 @@ from torch import nn
 
 from ..ops import ACTIVATIONS, bias_act_, setup_filter, upfirdn2d
 from .generator import FullyConnected
-from .protocol import NetworkConfig, check_positive
+from .protocol import NetworkConfig, check_images
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,6 @@ class DiscriminatorConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         self.check_shapes(self.levels - 1)
-        check_positive("mbstd_group", self.mbstd_group)
-        if self.conv_clamp is not None and not self.conv_clamp > 0:
-            raise ValueError(f"conv_clamp: got {self.conv_clamp!r}, expected None or a number > 0")
 
 
 class Conv(nn.Module):
@@ -71,13 +68,12 @@ class Conv(nn.Module):
         if self.down == 1:
             x = F.conv2d(x, weight, padding=self.kernel // 2)
         else:
-            # 3x3: the filter first, then a strided convolution; 1x1: the filter does the striding
             total = len(self.resample_filter) - 2 + self.kernel - 1
             padding = ((total + 1) // 2, total // 2)
-            if self.kernel == 1:
-                x = F.conv2d(upfirdn2d(x, self.resample_filter, down=2, padding=padding), weight)
-            else:
-                x = F.conv2d(upfirdn2d(x, self.resample_filter, padding=padding), weight, stride=2)
+            # 3x3: the filter first, then a strided convolution; 1x1: the filter does the striding
+            down, stride = (2, 1) if self.kernel == 1 else (1, 2)
+            x = upfirdn2d(x, self.resample_filter, down=down, padding=padding)
+            x = F.conv2d(x, weight, stride=stride)
         clamp = None if self.clamp is None else self.clamp * gain / ACTIVATIONS[self.act]
         return bias_act_(x, self.bias, self.act, gain, clamp, noise=None)
 
@@ -115,9 +111,7 @@ class Discriminator(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map images [N, 3, R, R] in [-1, 1] to logits [N, 1]."""
-        side = self.config.resolution
-        if images.ndim != 4 or images.shape[1:] != (3, side, side):
-            raise ValueError(f"images: got {list(images.shape)}, expected [N, 3, {side}, {side}]")
+        check_images(images, self.config.resolution)
         x = self.fromrgb(images.contiguous(memory_format=torch.channels_last))
         for block in self.blocks:
             x = block(x)
@@ -126,17 +120,9 @@ class Discriminator(nn.Module):
 
 
 def minibatch_std(x: torch.Tensor, group: int) -> torch.Tensor:
-    """Append the mean standard deviation over groups of images as one more channel.
+    """Append the mean standard deviation over groups of images: [N, C, H, W] -> [N, C + 1, H, W].
 
-    Args:
-        x: [N, C, H, W].
-        group: images per group; a smaller batch is one group.
-
-    Returns:
-        [N, C + 1, H, W].
-
-    Raises:
-        ValueError: the batch is larger than the group and not a multiple of it.
+    A smaller batch is one group; a larger one that is no multiple of the group is a ValueError.
     """
     n, c, h, w = x.shape
     group = min(group, n)

@@ -20,16 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .protocol import ImageFeatures, check_images
+from .protocol import ImageFeatures, check, check_images
 from .residual import ResidualBlock, initialise
 
 SMALLEST, LARGEST = 64, 128
 POOL = 4
 HIDDEN, EMBEDDING = 160, 128
-
-
-def _size(spec: list[float]) -> int:
-    return int(spec[0]) if len(spec) == 1 else 1
 
 
 class FeatureNetwork(nn.Module):
@@ -57,11 +53,9 @@ class FeatureNetwork(nn.Module):
         self.norm = nn.LayerNorm(widths[-1] * POOL**2)
         self.hidden = nn.Linear(widths[-1] * POOL**2, HIDDEN)
         self.embedding = nn.Linear(HIDDEN, EMBEDDING)
-        self.outputs = {
-            "appearance": 4 * POOL**2,
-            "landmarks": 68 * 2,
-            "degradation": 2,
-        } | {name: _size(spec) for name, spec in self.attributes.items()}
+        self.outputs = {"appearance": 4 * POOL**2, "landmarks": 68 * 2, "degradation": 2}
+        for name, spec in self.attributes.items():
+            self.outputs[name] = int(spec[0]) if len(spec) == 1 else 1
         self.head = nn.Linear(EMBEDDING, sum(self.outputs.values()))
         # Dense supervision keeps the early stages about places, not only about the whole image.
         self.parsing = nn.Conv2d(widths[2], classes, 1)
@@ -73,17 +67,22 @@ class FeatureNetwork(nn.Module):
         nn.init.zeros_(self.head.weight)
 
     def prepare(self, images: torch.Tensor) -> torch.Tensor:
-        """Bring images to the sizes that the network knows: see `resize`."""
-        return resize(images)
+        """Bring images [N, 3, H, W] to the sizes of the training, 64 to 128 px.
+
+        Those below 32 px are a ValueError.
+        """
+        h, w = check_images(images).shape[2:]
+        check(min(h, w) >= 32, "images", [h, w], "at least 32 x 32 pixels")
+        scale = LARGEST / max(h, w) if max(h, w) > LARGEST else max(SMALLEST / min(h, w), 1)
+        if scale == 1:
+            return images
+        size = (round(h * scale), round(w * scale))
+        return F.interpolate(images, size, mode="bilinear", antialias=scale < 1)
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """Feature maps after ReLU, finest first.
+        """Map images [N, 3, H, W] in [-1, 1], taken at the size they have, to five feature maps.
 
-        Args:
-            images: [N, 3, H, W] in [-1, 1], taken at the size they have.
-
-        Returns:
-            Five maps [N, C_s, H / 2^s, W / 2^s], s = 0..4, sizes rounded up.
+        After ReLU, finest first: [N, C_s, H / 2^s, W / 2^s], s = 0..4, sizes rounded up.
         """
         x = self.stem(check_images(images))
         maps = [F.relu(x)]
@@ -103,28 +102,18 @@ class FeatureNetwork(nn.Module):
         return dict(zip(self.outputs, parts, strict=True))
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
-        """One vector an image, for Frechet distance and precision/recall.
-
-        Args:
-            images: [N, 3, H, W] in [-1, 1], at least 32 px; brought to 64-128 px first.
-
-        Returns:
-            [N, D], float32.
-        """
-        return self.embed_maps(self(resize(images)))
+        """Return a vector [N, D] for each of images [N, 3, H, W] in [-1, 1], after `prepare`."""
+        return self.embed_maps(self(self.prepare(images)))
 
     def predict(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """What the network sees in images.
-
-        Args:
-            images: as for embed.
+        """Say what the network sees in images, taken as by `embed`.
 
         Returns:
             "landmarks" [N, 68, 2] in pixels of the given images, (x, y); "appearance"
             [N, 4, 4, 4] as the function appearance gives it; and by its name each attribute [N],
             of the type it has in portraits.ATTRIBUTES.
         """
-        out = self.outputs_of(self(resize(images)))
+        out = self.outputs_of(self(self.prepare(images)))
         size = torch.tensor([images.shape[3], images.shape[2]], device=images.device)
         landmarks = out["landmarks"] * self.landmark_std + self.landmark_mean
         found = {
@@ -139,37 +128,12 @@ class FeatureNetwork(nn.Module):
         return found
 
 
-def resize(images: torch.Tensor) -> torch.Tensor:
-    """Bring images to the sizes the network was trained on, 64 to 128 px; others stay as they are.
-
-    Args:
-        images: [N, 3, H, W], at least 32 px on each side.
-
-    Returns:
-        [N, 3, H', W'], float32 or the type given.
-
-    Raises:
-        ValueError: images smaller than 32 px or of another form.
-    """
-    h, w = check_images(images).shape[2:]
-    if min(h, w) < 32:
-        raise ValueError(f"images: got {h} x {w} pixels, expected at least 32 x 32")
-    scale = min(LARGEST / max(h, w), 1) if max(h, w) > LARGEST else max(SMALLEST / min(h, w), 1)
-    if scale == 1:
-        return images
-    size = (round(h * scale), round(w * scale))
-    return F.interpolate(images, size, mode="bilinear", antialias=scale < 1)
-
-
 def appearance(images: torch.Tensor) -> torch.Tensor:
     """Colour and contrast of each of 4 x 4 cells, scaled to vary by about one.
 
-    Args:
-        images: [N, 3, H, W] in [-1, 1].
-
     Returns:
-        [N, 4, 4, 4]: mean red, green and blue over 0.4, and the standard deviation inside the cell
-        (root mean over the channels) minus 0.25 over 0.1.
+        Of images [N, 3, H, W] in [-1, 1], [N, 4, 4, 4]: mean red, green and blue over 0.4, and the
+        standard deviation inside the cell (root mean over the channels) minus 0.25 over 0.1.
     """
     mean = F.adaptive_avg_pool2d(images, POOL)
     variance = F.adaptive_avg_pool2d(images.square(), POOL) - mean.square()
@@ -177,9 +141,7 @@ def appearance(images: torch.Tensor) -> torch.Tensor:
     return torch.cat([mean / 0.4, (deviation - 0.25) / 0.1], dim=1)
 
 
-def perceptual_distance(
-    network: ImageFeatures, a: torch.Tensor, b: torch.Tensor
-) -> torch.Tensor:
+def perceptual_distance(network: ImageFeatures, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """LPIPS-like distance of each pair of images, differentiable in both.
 
     Args:

@@ -20,13 +20,11 @@ import torch
 from torch import nn
 
 from ..ops import bias_act, demodulation_coefficients, modulated_conv2d, setup_filter, to_rgb
-from .protocol import Lineage, NetworkConfig, check_positive
+from .protocol import Lineage, NetworkConfig, check
 
 MAPPING_LR_MULTIPLIER = 0.01
 NOISE_MODES = ("const", "random", "none")
-# part of convolution k -> its axes over channels, as (axis, width - k)
-_CONV_AXES = {"weight": ((0, 1), (1, 0)), "bias": ((0, 1),), "affine": ((0, 0),), "noise": ()}
-_NAME = re.compile(r"synthesis\.(convs|torgbs)\.(\d+)\.(weight|bias|affine|noise)")
+_NAME = re.compile(r"synthesis\.(convs|torgbs)\.(\d+)\.(weight|bias|affine)")
 
 
 @dataclass(frozen=True)
@@ -58,10 +56,6 @@ class GeneratorConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         self.check_shapes(2 * self.levels - 2)
-        for name in ("z_dim", "w_dim", "mapping_layers"):
-            check_positive(name, getattr(self, name))
-        if self.conv_clamp is not None and not self.conv_clamp > 0:
-            raise ValueError(f"conv_clamp: got {self.conv_clamp!r}, expected None or a number > 0")
 
     @property
     def num_ws(self) -> int:
@@ -114,7 +108,6 @@ class MappingNetwork(nn.Module):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         sizes = [config.z_dim] + [config.w_dim] * config.mapping_layers
-        self.num_layers = config.mapping_layers
         for i, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
             layer = FullyConnected(inputs, outputs, "lrelu", MAPPING_LR_MULTIPLIER)
             self.add_module(f"fc{i}", layer)
@@ -125,8 +118,8 @@ class MappingNetwork(nn.Module):
         if z.ndim != 2 or z.shape[1] != expected:
             raise ValueError(f"z: got shape {list(z.shape)}, expected [N, {expected}]")
         x = z * (z.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
-        for i in range(self.num_layers):
-            x = getattr(self, f"fc{i}")(x)
+        for layer in self.children():
+            x = layer(x)
         return x
 
 
@@ -137,8 +130,7 @@ class StyledConv(nn.Module):
         self, inputs: int, outputs: int, w_dim: int, resolution: int, up: int, clamp: float | None,
     ) -> None:
         super().__init__()
-        self.up = up
-        self.clamp = clamp
+        self.up, self.clamp = up, clamp
         self.affine = FullyConnected(w_dim, inputs, bias_init=1.0)
         self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
         self.bias = nn.Parameter(torch.zeros(outputs))
@@ -185,11 +177,8 @@ class SynthesisNetwork(nn.Module):
         widths, clamp = config.channels, config.conv_clamp
         self.const = nn.Parameter(torch.randn(widths[0], 4, 4))
         self.convs = nn.ModuleList(
-            StyledConv(
-                widths[k], widths[k + 1], config.w_dim, config.conv_resolution(k),
-                up=1 + k % 2, clamp=clamp,
-            )
-            for k in range(config.num_convs)
+            StyledConv(*widths[k : k + 2], config.w_dim, side, up=1 + k % 2, clamp=clamp)
+            for k, side in enumerate(config.noise_sides)
         )
         self.torgbs = nn.ModuleList(ToRGB(c, config.w_dim, clamp) for c in widths[1::2])
         self.register_buffer("resample_filter", setup_filter(), persistent=False)
@@ -213,9 +202,9 @@ class SynthesisNetwork(nn.Module):
         Raises:
             ValueError: a w or a noise of another form, a resolution the network does not pass.
         """
-        full = self.config.resolution
-        if resolution not in (None, *(4 << i for i in range(len(self.torgbs)))):
-            raise ValueError(f"resolution: got {resolution!r}, expected a power of 2, 4 to {full}")
+        passed = [4 << i for i in range(len(self.torgbs))]
+        fits = resolution is None or resolution in passed
+        check(fits, "resolution", resolution, f"a power of 2, 4 to {passed[-1]}")
         ws = self._per_layer(w)
         maps = self._noise_maps(noise, len(w))
         # channels last is what the CPU's convolutions compute in: no copies between layouts
@@ -237,16 +226,14 @@ class SynthesisNetwork(nn.Module):
             return [w] * num_ws
         if w.ndim == 3 and w.shape[1:] == (num_ws, w_dim):
             return list(w.unbind(dim=1))
-        raise ValueError(
-            f"w: got shape {list(w.shape)}, expected [N, {w_dim}] or [N, {num_ws}, {w_dim}]"
-        )
+        got = list(w.shape)
+        raise ValueError(f"w: got shape {got}, expected [N, {w_dim}] or [N, {num_ws}, {w_dim}]")
 
     def _noise_maps(
         self, noise: str | Sequence[torch.Tensor], batch: int
     ) -> list[torch.Tensor | None]:
         if isinstance(noise, str):
-            if noise not in NOISE_MODES:
-                raise ValueError(f"noise: got {noise!r}, expected one of {', '.join(NOISE_MODES)}")
+            check(noise in NOISE_MODES, "noise", noise, f"one of {', '.join(NOISE_MODES)}")
             if noise == "none":
                 return [None] * len(self.convs)
             if noise == "const":
@@ -256,15 +243,12 @@ class SynthesisNetwork(nn.Module):
                 for c in self.convs
             ]
         sides = self.config.noise_sides
-        shapes = [tuple(m.shape) for m in noise]
-        for k, side in enumerate(sides):
-            if k >= len(shapes) or shapes[k] not in ((batch, 1, side, side), (1, 1, side, side)):
-                got = shapes[k] if k < len(shapes) else f"{len(shapes)} maps"
-                raise ValueError(
-                    f"noise[{k}]: got {got}, expected ({batch} or 1, 1, {side}, {side})"
-                )
-        if len(shapes) > len(sides):
-            raise ValueError(f"noise: got {len(shapes)} maps, expected {len(sides)}")
+        if len(noise) != len(sides):
+            raise ValueError(f"noise: got {len(noise)} maps, expected {len(sides)}")
+        for k, (given, side) in enumerate(zip(noise, sides, strict=True)):
+            got, expected = tuple(given.shape), f"({batch} or 1, 1, {side}, {side})"
+            if got not in ((batch, 1, side, side), (1, 1, side, side)):
+                raise ValueError(f"noise[{k}]: got {got}, expected {expected}")
         return list(noise)
 
 
@@ -353,22 +337,21 @@ class Generator(nn.Module):
 
 
 def sliced_axes(name: str) -> tuple[tuple[int, int], ...]:
-    """Say which axes of a generator's state tensor run over channels.
+    """Say which axes of a tensor of `Generator.state_dict()` run over channels, by its name.
 
-    Args:
-        name: a key of `Generator.state_dict()`.
-
-    Returns:
-        Pairs (axis, k): the axis is indexed by the channels of width k. Empty for the mapping
-        network, w_avg, noise and the ToRGB biases, which pruning leaves alone.
+    A pair (axis, k) says that the channels of width k index the axis. There is none for the mapping
+    network, w_avg, noise and the ToRGB biases, which pruning leaves alone.
     """
     if name == "synthesis.const":
         return ((0, 0),)
     match = _NAME.match(name)
     if match is None:
         return ()
-    kind, number, part = match.group(1), int(match.group(2)), match.group(3)
+    kind, number, part = match.groups()
     if kind == "convs":
-        return tuple((axis, number + offset) for axis, offset in _CONV_AXES[part])
-    reads = 2 * number + 1
-    return {"weight": ((1, reads),), "affine": ((0, reads),)}.get(part, ())
+        k = int(number)
+        axes = {"weight": ((0, k + 1), (1, k)), "bias": ((0, k + 1),), "affine": ((0, k),)}
+    else:
+        k = 2 * int(number) + 1
+        axes = {"weight": ((1, k),), "affine": ((0, k),)}
+    return axes.get(part, ())

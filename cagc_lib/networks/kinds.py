@@ -30,9 +30,7 @@ class Kind:
 
 
 KINDS = {
-    "stylegan2": Kind(
-        "StyleGAN2", GeneratorConfig, Generator, DiscriminatorConfig, Discriminator
-    ),
+    "stylegan2": Kind("StyleGAN2", GeneratorConfig, Generator, DiscriminatorConfig, Discriminator),
     "sngan": Kind(
         "SN-GAN", SNGANConfig, SNGANGenerator, SNGANDiscriminatorConfig, SNGANDiscriminator
     ),
@@ -57,12 +55,9 @@ def build(config: Any) -> nn.Module:
 
 
 def check_pair(got: Any, expected: Any, what: str, *sizes: str) -> None:
-    """Refuse two networks that cannot work together: of two kinds, or of sizes that differ.
+    """Refuse the configs of two networks that cannot work together: of two kinds or other sizes.
 
-    Args:
-        got, expected: their configurations.
-        what: names the first one in the error.
-        sizes: the fields that must agree.
+    `what` names the first one in the error, `sizes` the fields that must agree.
     """
     kinds = [KINDS[kind_of(config)].title for config in (got, expected)]
     pairs = [("kind", *kinds), *((n, getattr(got, n), getattr(expected, n)) for n in sizes)]
@@ -78,7 +73,6 @@ def matching_discriminator(config: Any) -> Any:
     paper's four blocks of 128, whatever the generator; more of them above 128 px.
     """
     if isinstance(config, SNGANConfig):
-        blocks = max(4, config.resolution.bit_length() - 4)
-        return SNGANDiscriminatorConfig(config.resolution, (128,) * blocks)
+        return SNGANDiscriminatorConfig(config.resolution, (128,) * max(4, config.levels - 3))
     # one width per resolution, 4x4 first, then the discriminator's order: full size first
     return DiscriminatorConfig(config.resolution, config.channels[1::2][::-1])

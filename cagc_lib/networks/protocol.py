@@ -51,9 +51,8 @@ class Config:
     ) -> None:
         """Refuse, in one line, a field of another type than its own, or a number out of range.
 
-        Args:
-            choices: for every text field of a few words, the words.
-            positive: the number fields that begin at 1; the others begin at 0.
+        `choices` has the words of every text field of a few words; the numbers begin at 0, those
+        named in `positive` at 1.
         """
         for field in dataclasses.fields(self):
             name, value = field.name, getattr(self, field.name)
@@ -66,23 +65,21 @@ class Config:
                 low = 1 if name in positive else 0
                 fits = type(value) in (int, field.type) and low <= value < math.inf
                 expected = f"{'an integer' if field.type is int else 'a number'} >= {low}"
-            if not fits:
-                raise ValueError(f"{name}: got {value!r}, expected {expected}")
+            check(fits, name, value, expected)
 
 
 class NetworkConfig(Config):
-    """What fixes a network's shapes: a resolution, widths, and what else its kind has."""
+    """What fixes a network's shapes: a resolution, widths, and numbers of its kind's own."""
 
     needed = ("resolution", "channels")
     resolution: int
     channels: tuple[int, ...]
 
     def check_shapes(self, widths: int, or_more: bool = False) -> None:
-        """Make the channels a tuple; refuse, in one line, sizes that no network has.
+        """Make the channels a tuple; refuse, in one line, a number that no network has.
 
-        Args:
-            widths: how many there must be.
-            or_more: whether more will do.
+        There must be as many channels as `widths` says, or more where more will do; they and every
+        other integer must be >= 1, a `conv_clamp` None or > 0.
         """
         object.__setattr__(self, "channels", tuple(self.channels))
         got = len(self.channels)
@@ -93,14 +90,17 @@ class NetworkConfig(Config):
             )
         for k, width in enumerate(self.channels):
             check_positive(f"channels[{k}]", width)
+        for field in dataclasses.fields(self):
+            if field.type is int:
+                check_positive(field.name, getattr(self, field.name))
+        clamp = getattr(self, "conv_clamp", None)
+        check(clamp is None or clamp > 0, "conv_clamp", clamp, "None or a number > 0")
 
     @property
     def levels(self) -> int:
         """How often 2 divides the resolution, a power of two from 8 to 1024, or a ValueError."""
-        if type(self.resolution) is not int or self.resolution not in RESOLUTIONS:
-            raise ValueError(
-                f"resolution: got {self.resolution!r}, expected a power of two from 8 to 1024"
-            )
+        known = type(self.resolution) is int and self.resolution in RESOLUTIONS
+        check(known, "resolution", self.resolution, "a power of two from 8 to 1024")
         return self.resolution.bit_length() - 1
 
 
@@ -214,10 +214,15 @@ def evaluating(g: PrunableGenerator) -> Iterator[None]:
             module.training = training
 
 
+def check(fits: bool, name: str, got: object, expected: str) -> None:
+    """Raise a one-line ValueError, "name: got ..., expected ...", unless the value fits."""
+    if not fits:
+        raise ValueError(f"{name}: got {got!r}, expected {expected}")
+
+
 def check_positive(name: str, value: object) -> None:
     """Raise a one-line ValueError unless the value is an integer >= 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name}: got {value!r}, expected an integer >= 1")
+    check(type(value) is int and value >= 1, name, value, "an integer >= 1")
 
 
 class ImageFeatures(Protocol):
@@ -243,11 +248,10 @@ class ImageFeatures(Protocol):
         """Move the network."""
 
 
-def check_images(images: torch.Tensor) -> torch.Tensor:
-    """Return images unchanged, or raise.
+def check_images(images: torch.Tensor, side: int | None = None) -> torch.Tensor:
+    """Return images unchanged; a ValueError unless they are floating point [N, 3, H, W].
 
-    Raises:
-        ValueError: not a floating-point tensor [N, 3, H, W].
+    H and W must be `side`, where one is given.
     """
     if not isinstance(images, torch.Tensor):
         raise ValueError(f"images must be a tensor, got {type(images).__name__}")
@@ -255,4 +259,6 @@ def check_images(images: torch.Tensor) -> torch.Tensor:
         raise ValueError(
             f"images must be floating point [N, 3, H, W], got {images.dtype} {list(images.shape)}"
         )
+    if side is not None and images.shape[2:] != (side, side):
+        raise ValueError(f"images: got {list(images.shape)}, expected [N, 3, {side}, {side}]")
     return images

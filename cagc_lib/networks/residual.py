@@ -11,10 +11,9 @@ from torch import nn
 
 
 def initialise(network: nn.Module) -> None:
-    """Draw weights that keep the variance through ReLUs (He et al. 2015); biases start at zero.
+    """Draw weights that keep the variance through ReLUs (He et al. 2015), in place.
 
-    Args:
-        network: changed in place. The last convolution of a ResidualBlock starts at zero.
+    Biases start at zero, and so does the last convolution of a ResidualBlock.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -26,10 +25,9 @@ def initialise(network: nn.Module) -> None:
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(relu(conv(relu(x)))), two 3x3 convolutions without normalisation.
+    """Two 3x3 convolutions beside the identity, which a new block is: the second starts at zero.
 
-    The second convolution starts at zero, so a deep stack starts as the identity and trains
-    without batch statistics: the network means the same at any batch size and resolution.
+    So a deep stack trains without batch statistics.
     """
 
     def __init__(self, channels: int) -> None:

@@ -21,25 +21,17 @@ from torch import nn
 from torch.optim.swa_utils import update_bn
 
 from .generator import NOISE_MODES
-from .protocol import Lineage, NetworkConfig, check_positive
+from .protocol import Lineage, NetworkConfig, check
 
 # latents at a time when statistics are measured
 STATISTICS_BATCH = 100
-# part of up-block i -> its axes over channels, as (axis, width - 2i)
-_BLOCK_AXES = {
-    "bn1": ((0, 0),),
-    "bn2": ((0, 1),),
-    "conv1.weight": ((0, 1), (1, 0)),
-    "conv1.bias": ((0, 1),),
-    "conv2.weight": ((0, 2), (1, 1)),
-    "conv2.bias": ((0, 2),),
-    "shortcut.weight": ((0, 2), (1, 0)),
-    "shortcut.bias": ((0, 2),),
+# layer -> the width it writes, axis 0 of its tensors, and the width it reads, axis 1 of its weight;
+# counted from 2i in up-block i, from the end behind the last one
+_WIDTHS = {
+    "dense": (0, None), "bn1": (0, None), "conv1": (1, 0), "bn2": (1, None), "conv2": (2, 1),
+    "shortcut": (2, 0), "bn": (-1, None), "to_rgb": (None, -1),
 }
-_BLOCK = re.compile(
-    r"synthesis\.blocks\.(\d+)\.(?:(bn[12])\.(?:weight|bias|running_mean|running_var)|"
-    r"((?:conv[12]|shortcut)\.(?:weight|bias)))"
-)
+_NAME = re.compile(r"synthesis\.(?:blocks\.(\d+)\.)?(\w+)\.(weight|bias|running_mean|running_var)")
 
 
 @dataclass(frozen=True)
@@ -65,7 +57,6 @@ class SNGANConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         self.check_shapes(2 * self.levels - 3)
-        check_positive("z_dim", self.z_dim)
 
     @property
     def w_dim(self) -> int:
@@ -151,14 +142,11 @@ class SNGANSynthesis(nn.Module):
         Raises:
             ValueError: a w of another shape, an unknown noise, noise maps.
         """
-        z_dim = self.config.z_dim
-        if w.ndim not in (2, 3) or w.shape[1:] not in ((z_dim,), (1, z_dim)):
-            raise ValueError(
-                f"w: got shape {list(w.shape)}, expected [N, {z_dim}] or [N, 1, {z_dim}]"
-            )
+        z_dim, got = self.config.z_dim, list(w.shape)
+        if got[1:] not in ([z_dim], [1, z_dim]):
+            raise ValueError(f"w: got shape {got}, expected [N, {z_dim}] or [N, 1, {z_dim}]")
         if isinstance(noise, str):
-            if noise not in NOISE_MODES:
-                raise ValueError(f"noise: got {noise!r}, expected one of {', '.join(NOISE_MODES)}")
+            check(noise in NOISE_MODES, "noise", noise, f"one of {', '.join(NOISE_MODES)}")
         elif len(noise):
             raise ValueError(f"noise: got {len(noise)} maps, expected none for an SN-GAN")
         x = self.dense(w.flatten(1)).contiguous(memory_format=torch.channels_last)
@@ -202,9 +190,8 @@ class SNGANGenerator(nn.Module):
         """Per width, the weights of `synthesis` that read it."""
         names: list[tuple[str, ...]] = []
         for i in range(len(self.synthesis.blocks)):
-            block = f"blocks.{i}"
-            names.append((f"{block}.conv1.weight", f"{block}.shortcut.weight"))
-            names.append((f"{block}.conv2.weight",))
+            b = f"blocks.{i}"
+            names += [(f"{b}.conv1.weight", f"{b}.shortcut.weight"), (f"{b}.conv2.weight",)]
         return (*names, ("to_rgb.weight",))
 
     @property
@@ -212,9 +199,8 @@ class SNGANGenerator(nn.Module):
         """Per width, the weights of `synthesis` that write it: two tied by each block's sum."""
         names: list[tuple[str, ...]] = [("dense.weight",)]
         for i in range(len(self.synthesis.blocks)):
-            block = f"blocks.{i}"
-            names.append((f"{block}.conv1.weight",))
-            names.append((f"{block}.conv2.weight", f"{block}.shortcut.weight"))
+            b = f"blocks.{i}"
+            names += [(f"{b}.conv1.weight",), (f"{b}.conv2.weight", f"{b}.shortcut.weight")]
         return tuple(names)
 
     @staticmethod
@@ -224,17 +210,14 @@ class SNGANGenerator(nn.Module):
         Batch norm's parameters and statistics go with the channels they normalise. The width that
         the last batch norm and `to_rgb` read is numbered -1.
         """
-        if name in ("synthesis.dense.weight", "synthesis.dense.bias"):
-            return ((0, 0),)
-        if name == "synthesis.to_rgb.weight":
-            return ((1, -1),)
-        if re.fullmatch(r"synthesis\.bn\.(weight|bias|running_mean|running_var)", name):
-            return ((0, -1),)
-        match = _BLOCK.fullmatch(name)
+        match = _NAME.fullmatch(name)
         if match is None:
             return ()
-        axes = _BLOCK_AXES[match[2] or match[3]]
-        return tuple((axis, 2 * int(match[1]) + offset) for axis, offset in axes)
+        block, layer, part = match.groups()
+        writes, reads = _WIDTHS[layer]
+        axes = [(0, writes), (1, reads if part == "weight" else None)]
+        first = 2 * int(block or 0)
+        return tuple((axis, first + width) for axis, width in axes if width is not None)
 
     def effective_factor(self, name: str, w: torch.Tensor) -> torch.Tensor:
         """Sum over samples of what a weight is multiplied with: 1 each, as it is used as it is."""

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from .protocol import NetworkConfig
+from .protocol import NetworkConfig, check_images
 from .sngan import glorot_conv
 
 
@@ -109,10 +109,8 @@ class SNGANDiscriminator(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map images [N, 3, R, R] in [-1, 1] to logits [N, 1]."""
-        side = self.config.resolution
-        if images.ndim != 4 or images.shape[1:] != (3, side, side):
-            raise ValueError(f"images: got {list(images.shape)}, expected [N, 3, {side}, {side}]")
-        x = images.contiguous(memory_format=torch.channels_last)
+        x = check_images(images, self.config.resolution)
+        x = x.contiguous(memory_format=torch.channels_last)
         for block in self.blocks:
             x = block(x)
         return self.out(F.relu(x).float().sum((2, 3)))

@@ -17,7 +17,6 @@ from torch import nn
 
 from .protocol import check_images
 
-# the public CAGC code brings larger images down to this before LPIPS
 LARGEST = 256
 
 
@@ -47,10 +46,8 @@ class StandardFeatures(nn.Module):
         return list(self.buffers(recurse=False))
 
     def prepare(self, images: torch.Tensor) -> torch.Tensor:
-        """Bring images over 256 px down to 256, as the public code does before LPIPS."""
-        if max(check_images(images).shape[2:]) <= LARGEST:
-            return images
-        return F.interpolate(images, (LARGEST, LARGEST), mode="bilinear")
+        """Bring images over 256 px down to 256: see `at_most_256`."""
+        return at_most_256(check_images(images))
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """VGG's maps of images [N, 3, H, W] in [-1, 1], taken at the size they have."""
@@ -61,3 +58,10 @@ class StandardFeatures(nn.Module):
         pixels = ((check_images(images).float().clamp(-1, 1) + 1) * 127.5).round().byte()
         (features,) = self.inception(pixels)
         return features
+
+
+def at_most_256(images: torch.Tensor) -> torch.Tensor:
+    """Reduce images [N, 3, H, W] over 256 px to 256, as the public CAGC code does before LPIPS."""
+    if max(images.shape[2:]) <= LARGEST:
+        return images
+    return F.interpolate(images, (LARGEST, LARGEST), mode="bilinear")

@@ -33,9 +33,7 @@ def folders(tmp_path: Path) -> Path:
 
 def test_shapes_and_the_mean_of_the_activation_is_the_logit() -> None:
     network, images = small(), torch.rand(2, 3, 32, 32) * 2 - 1
-    assert [list(m.shape) for m in network(images)] == [
-        [2, 4, 32, 32], [2, 6, 16, 16], [2, 8, 8, 8]
-    ]
+    assert [m.shape for m in network(images)] == [(2, 4, 32, 32), (2, 6, 16, 16), (2, 8, 8, 8)]
     assert network.embed(images).shape == (2, 8)
     logits = network.logits(images)
     assert torch.allclose(network.activation(images).mean((1, 2)), logits.amax(1), atol=1e-6)
@@ -82,10 +80,8 @@ def test_it_learns_and_survives_a_file(
     expected = network.logits(pictures)
     assert (loaded.logits(pictures) - expected).abs().max() < 2e-2 * expected.abs().max()
     again = train_network("classifier", **settings, progress=False)
-    assert all(
-        torch.equal(a, b) for a, b in
-        zip(network.state_dict().values(), again.state_dict().values(), strict=True)
-    )
+    pairs = zip(network.state_dict().values(), again.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
     # by name, as a content source
     (tmp_path / "data").mkdir()
     monkeypatch.setattr(artefacts, "data_dir", lambda: tmp_path / "data")

@@ -1,7 +1,5 @@
 """The discriminator: shapes, minibatch deviation, R1, precision, and its errors."""
 
-import json
-
 import pytest
 import torch
 
@@ -20,39 +18,6 @@ def test_every_resolution(log2: int) -> None:
     assert d(torch.randn(1, 3, 2**log2, 2**log2)).shape == (1, 1)
 
 
-def test_config_round_trip_through_json() -> None:
-    config = DiscriminatorConfig(16, [3, 5, 6], mbstd_group=2, conv_clamp=256)
-    assert DiscriminatorConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
-    assert config.channels == (3, 5, 6)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"resolution": 12}, "resolution: got 12, expected a power of two from 8 to 1024"),
-        ({"resolution": 4}, "resolution: got 4"),
-        ({"channels": (3, 5)}, "channels: got 2 widths, expected 3 for resolution 16"),
-        ({"channels": (3, 0, 6)}, r"channels\[1\]: got 0, expected an integer >= 1"),
-        ({"channels": (3, 5, 6.0)}, r"channels\[2\]: got 6.0"),
-        ({"mbstd_group": 0}, "mbstd_group: got 0"),
-        ({"conv_clamp": -1}, "conv_clamp: got -1, expected None or a number > 0"),
-    ],
-)
-def test_config_errors_are_one_line(changes: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message) as error:
-        small(**changes)
-    assert "\n" not in str(error.value)
-
-
-def test_unknown_and_missing_keys() -> None:
-    values = small().config.to_dict()
-    with pytest.raises(ValueError, match=r"unknown depth; expected"):
-        DiscriminatorConfig.from_dict(values | {"depth": 3})
-    del values["channels"]
-    with pytest.raises(ValueError, match=r"missing channels; expected"):
-        DiscriminatorConfig.from_dict(values)
-
-
 def test_wrong_images() -> None:
     with pytest.raises(ValueError, match=r"images: got \[2, 3, 8, 8\], expected \[N, 3, 16, 16\]"):
         small()(torch.zeros(2, 3, 8, 8))
@@ -67,16 +32,10 @@ def test_minibatch_std_is_the_mean_deviation_of_every_group() -> None:
     for i in range(2):
         deviation = (x[i::2].var(dim=0, unbiased=False) + 1e-8).sqrt().mean()
         torch.testing.assert_close(y[i::2, 2], deviation.expand(3, 3, 4))
-
-
-def test_a_batch_smaller_than_the_group_is_one_group() -> None:
-    x = torch.randn(3, 2, 3, 4)
-    assert torch.equal(minibatch_std(x, 4), minibatch_std(x, 3))
-
-
-def test_a_batch_that_the_group_does_not_divide() -> None:
+    # a smaller batch is one group
+    assert torch.equal(minibatch_std(x[:3], 4), minibatch_std(x[:3], 3))
     with pytest.raises(ValueError, match="got a batch of 6, expected a multiple of mbstd_group 4"):
-        minibatch_std(torch.zeros(6, 2, 3, 4), 4)
+        minibatch_std(x, 4)
 
 
 def test_r1_is_the_squared_gradient_and_can_be_differentiated() -> None:

@@ -4,7 +4,6 @@ import torch
 from cagc_lib.checkpoints import load_features
 from cagc_lib.datasets import render_portraits
 from cagc_lib.networks import FeatureNetwork, appearance, perceptual_distance
-from cagc_lib.networks.features import resize
 from cagc_lib.training import HELD_OUT_SEED, gaussian_blur, train_network
 from cagc_lib.training.recognition import describe_attributes
 
@@ -77,8 +76,8 @@ def test_feature_maps_halve_from_full_resolution(network):
 @pytest.mark.parametrize(
     ("size", "expected"), [(32, 64), (64, 64), (100, 100), (128, 128), (256, 128), (1024, 128)]
 )
-def test_sizes_are_brought_to_the_trained_range(size, expected):
-    assert resize(torch.zeros(1, 3, size, size)).shape == (1, 3, expected, expected)
+def test_sizes_are_brought_to_the_trained_range(network, size, expected):
+    assert network.prepare(torch.zeros(1, 3, size, size)).shape == (1, 3, expected, expected)
 
 
 def test_the_embedding_hardly_depends_on_the_resolution(network):
@@ -166,13 +165,8 @@ def test_appearance_measures_colour_and_contrast():
 
 
 def test_attributes_are_described_by_their_type():
-    spec = describe_attributes(
-        {
-            "number": torch.tensor([1.0, 3.0]),
-            "flag": torch.tensor([True, False]),
-            "kind": torch.tensor([0, 4]),
-        }
-    )
+    number, flag, kind = torch.tensor([1.0, 3.0]), torch.tensor([True, False]), torch.tensor([0, 4])
+    spec = describe_attributes({"number": number, "flag": flag, "kind": kind})
     assert spec["number"] == pytest.approx([2.0, 2**0.5])
     assert spec["flag"] == []
     assert spec["kind"] == [5]

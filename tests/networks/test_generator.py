@@ -1,6 +1,5 @@
 """The generator: shapes, latents, noise, precision, compilation, and its errors."""
 
-import json
 import shutil
 
 import pytest
@@ -42,42 +41,7 @@ def test_every_resolution_renders(log2: int) -> None:
     assert len(g.synthesis.convs) == g.config.num_convs == widths - 1
     with torch.no_grad():
         rgbs = g.synthesis(torch.randn(1, 4), return_rgbs=True)
-    assert [tuple(rgb.shape) for rgb in rgbs] == [
-        (1, 3, 2**k, 2**k) for k in range(2, log2 + 1)
-    ]
-
-
-def test_config_round_trip_through_json() -> None:
-    config = GeneratorConfig(**SMALL | {"conv_clamp": 256})
-    assert GeneratorConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"resolution": 24}, "resolution: got 24, expected a power of two from 8 to 1024"),
-        ({"resolution": 2048}, "resolution: got 2048"),
-        ({"channels": (4,) * 5}, "channels: got 5 widths, expected 6 for resolution 16"),
-        ({"channels": (5, 4, 0, 7, 6, 3)}, r"channels\[2\]: got 0, expected an integer >= 1"),
-        ({"channels": (5, 4, 3, 7, 6, True)}, r"channels\[5\]: got True"),
-        ({"z_dim": 0}, "z_dim: got 0, expected an integer >= 1"),
-        ({"w_dim": 2.0}, "w_dim: got 2.0"), ({"mapping_layers": -1}, "mapping_layers: got -1"),
-        ({"conv_clamp": 0}, "conv_clamp: got 0, expected None or a number > 0"),
-    ],
-)
-def test_config_errors_are_one_line(changes: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message) as error:
-        GeneratorConfig(**(SMALL | changes))
-    assert "\n" not in str(error.value)
-
-
-def test_unknown_and_missing_keys() -> None:
-    values = GeneratorConfig(**SMALL).to_dict()
-    with pytest.raises(ValueError, match=r"unknown depth; expected"):
-        GeneratorConfig.from_dict(values | {"depth": 3})
-    del values["resolution"]
-    with pytest.raises(ValueError, match=r"missing resolution; expected"):
-        GeneratorConfig.from_dict(values)
+    assert [rgb.shape for rgb in rgbs] == [(1, 3, 2**k, 2**k) for k in range(2, log2 + 1)]
 
 
 def test_mapping_reads_the_direction_of_z_only(g: Generator) -> None:
@@ -116,10 +80,6 @@ def test_early_rgbs_do_not_read_late_ws(g: Generator, w: torch.Tensor) -> None:
         assert torch.equal(g.synthesis(changed, return_rgbs=True)[j], before[j])
 
 
-def test_the_last_rgb_is_the_image(g: Generator, w: torch.Tensor) -> None:
-    assert torch.equal(g.synthesis(w, return_rgbs=True)[-1], g.synthesis(w))
-
-
 def test_batch_of_one_agrees_with_a_batch(g: Generator, w: torch.Tensor) -> None:
     single = torch.cat([g.synthesis(v[None]) for v in w])
     torch.testing.assert_close(single, g.synthesis(w), rtol=1e-5, atol=1e-5)
@@ -153,10 +113,9 @@ def test_noise_lists(g: Generator, w: torch.Tensor) -> None:
     ("noise", "message"),
     [
         ("constant", "noise: got 'constant', expected one of const, random, none"),
-        ([torch.zeros(1, 1, 4, 4)] * 4, r"noise\[1\]: got \(1, 1, 4, 4\), expected \(2 or 1"),
-        ([torch.zeros(1, 1, 4, 4)], r"noise\[1\]: got 1 maps, expected \(2 or 1, 1, 8, 8\)"),
-        ([torch.zeros(1, 1, 4 * 2 ** ((k + 1) // 2), 4 * 2 ** ((k + 1) // 2)) for k in range(6)],
-         "noise: got 6 maps, expected 5"),
+        ([torch.zeros(1, 1, 4, 4)] * 5, r"noise\[1\]: got \(1, 1, 4, 4\), expected \(2 or 1, 1, 8"),
+        ([torch.zeros(1, 1, 4, 4)], "noise: got 1 maps, expected 5"),
+        ([torch.zeros(1, 1, 4, 4)] * 6, "noise: got 6 maps, expected 5"),
     ],
 )
 def test_noise_errors_are_one_line(
@@ -167,16 +126,13 @@ def test_noise_errors_are_one_line(
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("shape", [(2, 7), (2, 5, 8), (8,), (2, 6, 8, 1)])
-def test_wrong_w(g: Generator, shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"w: got shape .*, expected \[N, 8\] or \[N, 6, 8\]"):
-        g.synthesis(torch.zeros(shape))
-
-
-@pytest.mark.parametrize("shape", [(2, 7), (6,), (2, 6, 1)])
-def test_wrong_z(g: Generator, shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"z: got shape .*, expected \[N, 6\]"):
-        g(torch.zeros(shape))
+def test_wrong_latents(g: Generator) -> None:
+    for shape in ((2, 7), (2, 5, 8), (8,), (2, 6, 8, 1)):
+        with pytest.raises(ValueError, match=r"w: got shape .*, expected \[N, 8\] or \[N, 6, 8\]"):
+            g.synthesis(torch.zeros(shape))
+    for shape in ((2, 7), (6,), (2, 6, 1)):
+        with pytest.raises(ValueError, match=r"z: got shape .*, expected \[N, 6\]"):
+            g(torch.zeros(shape))
 
 
 def test_clamp_bounds_every_layer(w: torch.Tensor) -> None:
@@ -187,14 +143,6 @@ def test_clamp_bounds_every_layer(w: torch.Tensor) -> None:
     assert float(rgbs[0].detach().abs().max()) == pytest.approx(0.1)
     # every resolution adds at most 0.1 to the sum
     assert all(float(rgb.detach().abs().max()) < 0.1001 * (j + 1) for j, rgb in enumerate(rgbs))
-
-
-def test_training_and_inference_compute_the_same(g: Generator, w: torch.Tensor) -> None:
-    state = {name: value.clone() for name, value in g.state_dict().items()}
-    with torch.no_grad():
-        image = g.synthesis(w)
-    assert torch.equal(image, g.synthesis(w))
-    assert all(torch.equal(value, state[name]) for name, value in g.state_dict().items())
 
 
 def test_gradients_are_those_of_a_float64_difference_quotient(g: Generator) -> None:
@@ -216,9 +164,7 @@ def test_gradients_are_those_of_a_float64_difference_quotient(g: Generator) -> N
     torch.testing.assert_close((second * direction).sum(), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_bfloat16_autocast_is_close_and_images_are_float32(
-    g: Generator, w: torch.Tensor
-) -> None:
+def test_bfloat16_autocast_is_close_and_images_are_float32(g: Generator, w: torch.Tensor) -> None:
     with torch.no_grad():
         expected = g.synthesis(w)
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -253,13 +199,13 @@ def test_compiled_by_inductor() -> None:
         torch.testing.assert_close(compiled(w), g.synthesis(w), rtol=1e-5, atol=1e-5)
 
 
-def test_synthesis_stops_at_a_resolution():
+def test_synthesis_stops_at_a_resolution() -> None:
     g = Generator(GeneratorConfig(32, (4,) * 8, z_dim=8, w_dim=8, mapping_layers=1))
     w = torch.randn(2, 8)
     rgbs = g.synthesis(w, return_rgbs=True)
+    assert torch.equal(g.synthesis(w), rgbs[-1])
     for rgb in rgbs:
-        side = rgb.shape[2]
-        assert torch.equal(g.synthesis(w, resolution=side), rgb)
+        assert torch.equal(g.synthesis(w, resolution=rgb.shape[2]), rgb)
     for wrong in (2, 12, 64):
         with pytest.raises(ValueError, match=f"resolution: got {wrong}, expected .* 4 to 32"):
             g.synthesis(w, resolution=wrong)

@@ -66,27 +66,6 @@ def test_initial_weights_are_glorots() -> None:
     assert dense.weight.abs().max() <= (6 / (128 + 4096)) ** 0.5
 
 
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"resolution": 30}, "resolution: got 30, expected a power of two from 8 to 1024"),
-        ({"resolution": 32.0}, "resolution: got 32.0, expected a power of two from 8 to 1024"),
-        ({"channels": (8,) * 6}, "channels: got 6 widths, expected 7 for resolution 32"),
-        ({"channels": (8, 0, 8, 8, 8, 8, 8)}, r"channels\[1\]: got 0, expected an integer >= 1"),
-        ({"z_dim": True}, "z_dim: got True, expected an integer >= 1"),
-    ],
-)
-def test_a_wrong_config_is_named(values: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        SNGANConfig(**values)
-
-
-def test_a_config_survives_a_dict() -> None:
-    assert SNGANConfig.from_dict(SMALL.to_dict()) == SMALL
-    with pytest.raises(ValueError, match=r"unknown w_dim; expected channels"):
-        SNGANConfig.from_dict(SMALL.to_dict() | {"w_dim": 3})
-
-
 def test_wrong_input_is_named() -> None:
     g = small()
     with pytest.raises(ValueError, match=r"^w: got shape \[2, 9\], expected \[N, 8\] or "):

@@ -5,20 +5,13 @@ import copy
 import pytest
 import torch
 
-from cagc_lib.networks import (
-    SNGANConfig,
-    SNGANDiscriminator,
-    SNGANDiscriminatorConfig,
-    build,
-    kind_of,
-    matching_discriminator,
-)
+from cagc_lib.networks import SNGANConfig, SNGANDiscriminator, SNGANDiscriminatorConfig, kinds
 
 SMALL = SNGANDiscriminatorConfig(16, (4, 6))
 
 
 def test_the_papers_network_for_cifar_to_the_unit() -> None:
-    d = SNGANDiscriminator(matching_discriminator(SNGANConfig()))
+    d = SNGANDiscriminator(kinds.matching_discriminator(SNGANConfig()))
     conv = 9 * 128 * 128 + 128
     first = 9 * 3 * 128 + 128 + conv + 3 * 128 + 128
     second = 2 * conv + 128 * 128 + 128
@@ -66,19 +59,15 @@ def test_under_autocast_the_norms_stay_in_full_precision() -> None:
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_wrong_input_and_configs_are_named() -> None:
+def test_wrong_input_is_named() -> None:
     with pytest.raises(ValueError, match=r"^images: got \[1, 3, 8, 8\], expected \[N, 3, 16, 16\]"):
         SNGANDiscriminator(SMALL)(torch.zeros(1, 3, 8, 8))
-    with pytest.raises(ValueError, match=r"^channels: got 1 widths, expected at least 2 for"):
-        SNGANDiscriminatorConfig(32, (8,))
-    with pytest.raises(ValueError, match=r"^channels\[1\]: got 0, expected an integer >= 1$"):
-        SNGANDiscriminatorConfig(16, (8, 0))
     with pytest.raises(ValueError, match=r"^config: got dict, expected that of a network \(style"):
-        build({})
+        kinds.build({})
 
 
 def test_kinds() -> None:
-    assert kind_of(SMALL) == kind_of(SNGANConfig()) == "sngan"
-    assert matching_discriminator(SNGANConfig()) == SNGANDiscriminatorConfig()
-    large = matching_discriminator(SNGANConfig(256, (4,) * 13))
+    assert kinds.kind_of(SMALL) == kinds.kind_of(SNGANConfig()) == "sngan"
+    assert kinds.matching_discriminator(SNGANConfig()) == SNGANDiscriminatorConfig()
+    large = kinds.matching_discriminator(SNGANConfig(256, (4,) * 13))
     assert len(large.channels) == large.num_down == 5
