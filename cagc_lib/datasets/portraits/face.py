@@ -97,9 +97,8 @@ def lambert(m: Measures, x: Tensor, y: Tensor, rx: Tensor | float, ry: float) ->
 def draw_neck(canvas: Canvas, m: Measures, k: Measures) -> None:
     """Neck and the top of the chest, with the head's shadow on it."""
     w = canvas.box(-1.0, 0.55, 1.0, 2.2)
-    centre = m.shear * 0.7 - m.pose.sin_roll * (w.y - 1.0)
     half = 0.37 + 0.09 * (1.0 - m.fem) + 0.9 * (w.y - 1.18).clamp(min=0.0).square()
-    x = w.x - centre
+    x = w.x - (m.shear * 0.7 - m.pose.sin_roll * (w.y - 1.0))
     light = lambert(m, x, x * 0.0, half + 0.06, 1.0)
     light -= 0.55 * blob(w.x, w.y, m.shear - 0.1 * m.pose.lx, 0.98, 0.75, 0.42)
     light -= 0.10 * blob(x.abs(), w.y, 0.12, 1.45, 0.05, 0.30)

@@ -268,8 +268,7 @@ def render_parameters(
     Raises:
         ValueError: wrong shape, type or range.
     """
-    integral = isinstance(resolution, int) and not isinstance(resolution, bool)
-    if not integral or not MIN_RESOLUTION <= resolution <= MAX_RESOLUTION:
+    if type(resolution) is not int or not MIN_RESOLUTION <= resolution <= MAX_RESOLUTION:
         raise ValueError(
             f"resolution: expected an int from {MIN_RESOLUTION} to {MAX_RESOLUTION}, "
             f"got {resolution!r}"
