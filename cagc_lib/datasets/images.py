@@ -137,7 +137,7 @@ class ClassFolders(_Files):
         folder = Path(folder)
         if not folder.is_dir():
             raise ValueError(f"data: got {str(folder)!r}, expected a folder of class folders")
-        found = sorted(f.name for f in folder.glob("[!.]*") if f.is_dir())
+        found = sorted(f.name for f in folder.iterdir() if f.is_dir() and f.name[0] != ".")
         if not found:
             raise ValueError(f"data: no class folder in {folder}, expected one a class")
         if loose := sorted(f for f in folder.glob("[!.]*") if f.suffix.lower() in EXTENSIONS):
