@@ -23,7 +23,7 @@ _RIM_SHARE = 0.7
 _RIM = 0.1
 _BATCH = 16
 # k-means ends in another optimum from other starts: the best of some counts
-_STARTS = 4
+_STARTS, _STEPS = 4, 25
 _PIXELS = 10_000
 
 
@@ -62,8 +62,7 @@ class GeneratorFeatures:
             )
         if clusters < 2 or num_samples < 1:
             raise ValueError(
-                f"clusters and num_samples: got {clusters} and {num_samples}, expected at least "
-                "2 and 1"
+                f"clusters and num_samples: got {clusters} and {num_samples}, expected >= 2 and 1"
             )
         chosen = list(keep) if isinstance(keep, Collection) else []
         if keep is not None and (not chosen or any(k not in range(clusters) for k in chosen)):
@@ -125,11 +124,8 @@ class GeneratorFeatures:
         if inputs[0].shape[-1] in self._sides:
             self._features[inputs[0].shape[-1]] = inputs[0].detach().float()
 
-    def _note_image(
-        self, module: nn.Module, inputs: tuple, output: torch.Tensor | list[torch.Tensor]
-    ) -> None:
-        image = output[-1] if isinstance(output, list) else output
-        self._image = image.detach()
+    def _note_image(self, module: nn.Module, inputs: tuple, output: torch.Tensor | list) -> None:
+        self._image = (output[-1] if isinstance(output, list) else output).detach()
 
     def _pixels(self) -> torch.Tensor:
         """Unit features of the last images, [N, h, w, channels]."""
@@ -185,23 +181,19 @@ class GeneratorFeatures:
         return kept
 
 
-def _spherical_kmeans(
-    pixels: torch.Tensor, clusters: int, random: torch.Generator, steps: int = 25
-) -> torch.Tensor:
+def _spherical_kmeans(pixels: torch.Tensor, clusters: int, random: torch.Generator) -> torch.Tensor:
     """Unit centres [clusters, C] of unit vectors [M, C], by cosine: the best of several starts."""
-    tries = [_one_kmeans(pixels, clusters, random, steps) for _ in range(_STARTS)]
+    tries = [_one_kmeans(pixels, clusters, random) for _ in range(_STARTS)]
     return max(tries, key=lambda centres: float((pixels @ centres.T).amax(1).mean()))
 
 
-def _one_kmeans(
-    pixels: torch.Tensor, clusters: int, random: torch.Generator, steps: int
-) -> torch.Tensor:
+def _one_kmeans(pixels: torch.Tensor, clusters: int, random: torch.Generator) -> torch.Tensor:
     """k-means++ (Arthur and Vassilvitskii 2007): far vectors are likely to start new clusters."""
     centres = pixels[torch.randint(len(pixels), (1,), generator=random)]
     while len(centres) < clusters:
         distance = (1 - pixels @ centres.T).amin(1).clamp(min=1e-9)
         centres = torch.cat([centres, pixels[distance.multinomial(1, generator=random)]])
-    for _ in range(steps):
+    for _ in range(_STEPS):
         numbers = (pixels @ centres.T).argmax(1)
         sums = torch.zeros_like(centres).index_add_(0, numbers, pixels)
         empty = sums.square().sum(1) == 0

@@ -27,11 +27,7 @@ _HEAT_MAP_SIDE = 64
 
 
 class HeatMaps(nn.Module):
-    """What face-alignment asks of a network: crops to heat maps of the landmarks.
-
-    Args:
-        network: finds the landmarks of portraits as points; each becomes a Gaussian at its place.
-    """
+    """What face-alignment asks of a network: a Gaussian at the place of every landmark."""
 
     def __init__(self, network: FeatureNetwork) -> None:
         super().__init__()
@@ -78,23 +74,17 @@ class LandmarkHull:
         Returns:
             For every image an array [faces, 68, 2] of (x, y) in pixels.
         """
-        check_images(images)
-        pictures = ((images.float().clamp(-1, 1) + 1) * 127.5).round().byte()
-        return [self._landmarks(picture) for picture in pictures.movedim(1, -1).cpu().numpy()]
-
-    def _landmarks(self, picture: np.ndarray) -> np.ndarray:
-        height, width, _ = picture.shape
-        boxes = None
-        if self.box is not None:
-            boxes = [np.array(self.box) * (width, height, width, height)]
+        height, width = check_images(images).shape[2:]
+        boxes = None if self.box is None else [np.array(self.box) * (width, height, width, height)]
+        pictures = ((images.float().clamp(-1, 1) + 1) * 127.5).round().byte().movedim(1, -1)
         with warnings.catch_warnings():
             # nobody found: the empty answer says so
             warnings.filterwarnings("ignore", "No faces were detected")
-            found = self.alignment.get_landmarks_from_image(picture, boxes)
-        if found is None:
-            return np.zeros((0, POINTS, 2), np.float32)
+            ask = self.alignment.get_landmarks_from_image
+            found = [ask(picture, boxes) for picture in pictures.cpu().numpy()]
+        nobody = np.zeros((0, POINTS, 2), np.float32)
         # it counts from the centre of the first pixel
-        return np.stack(found) + 0.5
+        return [nobody if faces is None else np.stack(faces) + 0.5 for faces in found]
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Content mask: [N, 3, H, W] in [-1, 1] -> [N, 1, H, W], bool. None where no face is."""
@@ -134,19 +124,11 @@ def landmark_source(
     landmarks: str = "fan", margin: float = 0.2,
     box: tuple[float, float, float, float] | None = None, device: torch.device | str | None = None,
 ) -> LandmarkHull:
-    """The content source "face-alignment".
+    """The content source "face-alignment"; see `content_source` and LandmarkHull.
 
-    Args:
-        landmarks: "fan", the package's own network for photographs, downloaded by it on first
-            use; "portraits", the shipped feature network, which knows the landmarks of portraits.
-        margin: see LandmarkHull.
-        box: see LandmarkHull; None is the package's detector for "fan", ALIGNED_BOX for
-            "portraits".
-        device: where the networks work; None is the CPU.
-
-    Raises:
-        ValueError: face-alignment is missing, or an unknown network.
-        OSError: its networks cannot be fetched.
+    "fan" is the package's own network for photographs, downloaded by it on first use; "portraits"
+    the shipped feature network, which knows the landmarks of portraits. Without a box the former
+    asks the package's detector, the latter takes ALIGNED_BOX.
     """
     if landmarks not in ("fan", "portraits"):
         raise ValueError(f"landmarks: got {landmarks!r}, expected fan or portraits")
@@ -162,9 +144,7 @@ def landmark_source(
             compile=False, face_detector="sfd" if box is None else "folder",
         )
     except OSError as error:
-        raise OSError(
-            f"face-alignment: cannot fetch its networks ({reason_of(error)})"
-        ) from None
+        raise OSError(f"face-alignment: cannot fetch its networks ({reason_of(error)})") from None
     return LandmarkHull(alignment, margin, box)
 
 

@@ -109,6 +109,12 @@ class Combination:
     rule: str
     sources: tuple[ContentSource, ...]
 
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise ValueError(f"{self.rule}: got no source, expected at least one")
+        for source in self.sources:
+            check_source(source, self.rule)
+
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Content mask: [N, 3, H, W] in [-1, 1] -> [N, 1, H, W], bool."""
         masks = torch.stack([check_mask(source(images), images) for source in self.sources])
@@ -127,7 +133,7 @@ def union(*sources: ContentSource) -> Combination:
     Raises:
         ValueError: no source, or something that cannot be called.
     """
-    return _combination("union", sources)
+    return Combination("union", sources)
 
 
 def intersection(*sources: ContentSource) -> Combination:
@@ -136,7 +142,7 @@ def intersection(*sources: ContentSource) -> Combination:
     Raises:
         ValueError: no source, or something that cannot be called.
     """
-    return _combination("intersection", sources)
+    return Combination("intersection", sources)
 
 
 def complement(source: ContentSource) -> Combination:
@@ -145,15 +151,7 @@ def complement(source: ContentSource) -> Combination:
     Raises:
         ValueError: something that cannot be called.
     """
-    return _combination("complement", (source,))
-
-
-def _combination(rule: str, sources: tuple[ContentSource, ...]) -> Combination:
-    if not sources:
-        raise ValueError(f"{rule}: got no source, expected at least one")
-    for source in sources:
-        check_source(source, rule)
-    return Combination(rule, sources)
+    return Combination("complement", (source,))
 
 
 class PaintedMask:
@@ -174,7 +172,8 @@ class PaintedMask:
 
     def __init__(self, mask: torch.Tensor | str | Path) -> None:
         if isinstance(mask, str | Path):
-            mask = _read_mask(Path(mask))
+            grey = np.asarray(read_image(Path(mask), "painted mask").convert("L"))
+            mask = torch.from_numpy(grey > 127)
         if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool or mask.ndim != 2:
             got = f"a {type(mask).__name__}"
             if hasattr(mask, "dtype"):
@@ -206,8 +205,3 @@ def _part(mask: torch.Tensor) -> torch.Tensor:
         at = " x ".join(str(side) for side in mask.shape[-2:])
         raise ValueError(f"painted mask: got {amount} of {at} pixels content, expected a part")
     return mask
-
-
-def _read_mask(path: Path) -> torch.Tensor:
-    grey = np.asarray(read_image(path, "painted mask").convert("L"))
-    return torch.from_numpy(grey > 127)

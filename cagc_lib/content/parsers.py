@@ -112,33 +112,17 @@ class ParserSource:
 def parser_source(
     classes: Sequence[str] | None = None, device: torch.device | str | None = None
 ) -> ParserSource:
-    """The shipped parser of portraits as a content source.
-
-    Args:
-        classes: class names out of CLASS_NAMES that count as content; None is the paper's rule,
-            all but background and cloth.
-        device: where the parser waits; it follows the images in any case.
-
-    Raises:
-        ValueError: an unknown class or an empty list.
-    """
+    """The shipped parser of portraits; classes are names out of CLASS_NAMES."""
     return ParserSource(load_parser(device or "cpu"), classes)
 
 
 def bisenet_source(
     weights: str | Path | None = None, classes: Sequence[str] | None = None
 ) -> ParserSource:
-    """The paper's parser: BiSeNet with 19 classes, through facexlib.
+    """The paper's parser: BiSeNet through facexlib; its classes are CLASS_NAMES, in that order.
 
-    Args:
-        weights: a file of its weights, 79999_iter.pth or facexlib's parsing_bisenet.pth; None
-            downloads the latter once.
-        classes: names out of the portraits' CLASS_NAMES, which are in its order; None is the
-            paper's rule.
-
-    Raises:
-        ValueError: facexlib is missing, a file of other weights, or an unknown class.
-        OSError: the weights cannot be read or fetched.
+    The weights are a file, 79999_iter.pth or facexlib's parsing_bisenet.pth; None downloads the
+    latter once.
     """
     with needing('content source "bisenet"', "facexlib"):
         from facexlib.parsing.bisenet import BiSeNet
@@ -160,15 +144,9 @@ def bisenet_source(
 def segformer_source(
     weights: str | Path | None = None, classes: Sequence[str] | None = None
 ) -> ParserSource:
-    """A SegFormer fine-tuned on CelebAMask-HQ, through transformers and its hub.
+    """A SegFormer fine-tuned on CelebAMask-HQ, through transformers; classes have its own names.
 
-    Args:
-        weights: a folder of `save_pretrained` or a name on the hub; None is SEGFORMER.
-        classes: the model's own names of what counts as content; None is the paper's rule.
-
-    Raises:
-        ValueError: transformers is missing, or an unknown class.
-        OSError: the model cannot be read or fetched.
+    The weights are a folder of `save_pretrained` or a name on the hub; None is SEGFORMER.
     """
     with needing('content source "segformer-face-parsing"', "transformers"):
         from transformers import SegformerForSemanticSegmentation

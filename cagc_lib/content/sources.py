@@ -35,22 +35,17 @@ from .masks import ContentSource, PaintedMask, everything
 from .parsers import bisenet_source, parser_source, segformer_source
 
 
-def _everything() -> ContentSource:
-    return everything
-
-
 def _class_activation(
     threshold: float = THRESHOLD, device: torch.device | str | None = None
 ) -> ContentSource:
     # not the classifier that measures: it would judge by its own idea of content
-    classifier = load_classifier("cifar10-perceptual", device or "cpu")
-    return ClassActivation(classifier, threshold)
+    return ClassActivation(load_classifier("cifar10-perceptual", device or "cpu"), threshold)
 
 
 # name -> function of the options
 _BUILDERS: dict[str, Callable[..., ContentSource]] = {
     "portraits": parser_source,
-    "everything": _everything,
+    "everything": lambda: everything,
     "class-activation": _class_activation,
     "bisenet": bisenet_source,
     "segformer-face-parsing": segformer_source,

@@ -32,7 +32,8 @@ def fetch_cifar10(folder: str | Path, progress: bool = True) -> Path:
         OSError: no network, or a folder that cannot be written to.
     """
     folder = Path(folder)
-    if all(_count(folder / split) == size for split, size in SPLITS.items()):
+    written = {split: len(list((folder / split).glob("*/*.png"))) for split in SPLITS}
+    if written == SPLITS:
         return folder
     with needing("cifar10", "torchvision"):
         from torchvision.datasets import CIFAR10
@@ -52,7 +53,3 @@ def fetch_cifar10(folder: str | Path, progress: bool = True) -> Path:
             if not path.exists():
                 atomic_write(path, lambda file, image=image: image.save(file, format="PNG"))
     return folder
-
-
-def _count(folder: Path) -> int:
-    return sum(1 for _ in folder.glob("*/*.png"))

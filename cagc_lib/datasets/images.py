@@ -64,6 +64,9 @@ class _Files:
         self._kept: dict[int, torch.Tensor] = {}
         self._keep = len(files) * 3 * resolution**2 <= KEPT_BYTES
 
+    def __len__(self) -> int:
+        return len(self.files)
+
     def images(self, numbers: Iterable[int]) -> torch.Tensor:
         """Return the images of these numbers, [N, 3, R, R] in [-1, 1]."""
         return _to_floats(torch.stack([self._image(n) for n in numbers]))
@@ -106,12 +109,7 @@ class ImageFolder(_Files):
         if not folder.is_dir():
             raise ValueError(f'data: got {str(folder)!r}, expected "portraits" or a folder')
         super().__init__(_image_files(folder), resolution)
-        if not self.files:
-            raise ValueError(f"data: no image in {folder}, expected {', '.join(EXTENSIONS)}")
         self.seed = seed
-
-    def __len__(self) -> int:
-        return len(self.files)
 
     def __call__(self, position: int, count: int) -> torch.Tensor:
         """Return images position .. position + count - 1 of the stream, [count, 3, R, R]."""
@@ -142,10 +140,8 @@ class ClassFolders(_Files):
         found = sorted(f.name for f in folder.iterdir() if f.is_dir() and f.name[0] != ".")
         if not found:
             raise ValueError(f"data: no class folder in {folder}, expected one a class")
-        if loose := [f for f in _image_files(folder) if f.parent == folder]:
-            raise ValueError(
-                f"data: {loose[0]} is in no class, expected images in class folders"
-            )
+        if loose := sorted(f for f in folder.glob("[!.]*") if f.suffix.lower() in EXTENSIONS):
+            raise ValueError(f"data: {loose[0]} is in no class, expected images in class folders")
         self.classes = tuple(found if classes is None else classes)
         files, labels = [], []
         for label, name in enumerate(self.classes):
@@ -154,10 +150,6 @@ class ClassFolders(_Files):
                     f"data: no class folder {name!r} in {folder}, found {', '.join(found)[:200]}"
                 )
             own = _image_files(folder / name)
-            if not own:
-                raise ValueError(
-                    f"data: no image in {folder / name}, expected {', '.join(EXTENSIONS)}"
-                )
             if deep := [f for f in own if f.parent != folder / name]:
                 raise ValueError(
                     f"data: {min(deep)} is in a folder inside that of a class, expected it in "
@@ -167,9 +159,6 @@ class ClassFolders(_Files):
             labels += [label] * len(own)
         super().__init__(files, resolution)
         self.labels = torch.tensor(labels)
-
-    def __len__(self) -> int:
-        return len(self.files)
 
     def __getitem__(self, numbers: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return images [N, 3, R, R] in [-1, 1] and labels [N] of these numbers."""
@@ -217,8 +206,12 @@ def _lost(image: Image.Image) -> str:
 
 
 def _image_files(folder: Path) -> list[Path]:
+    """The images in a folder and those inside it, at least one, without what is hidden."""
     found = sorted(f for f in folder.rglob("*") if f.suffix.lower() in EXTENSIONS)
-    return [f for f in found if not any(p[0] == "." for p in f.relative_to(folder).parts)]
+    found = [f for f in found if not any(p[0] == "." for p in f.relative_to(folder).parts)]
+    if not found:
+        raise ValueError(f"data: no image in {folder}, expected {', '.join(EXTENSIONS)}")
+    return found
 
 
 def image_source(

@@ -71,9 +71,7 @@ def test_two_people_are_both_content() -> None:
     assert not mask[:8, 8:].any()
 
 
-@given(
-    st.integers(0, 10_000), st.floats(0.0, 1.0), st.integers(3, 30),
-)
+@given(st.integers(0, 10_000), st.floats(0.0, 1.0), st.integers(3, 30))
 def test_a_hull_holds_its_points_and_grows_with_the_margin(
     seed: int, margin: float, count: int
 ) -> None:
@@ -117,9 +115,8 @@ def test_networks_that_cannot_be_fetched_are_told(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(face_alignment.FaceAlignment, "__init__", fail)
     with pytest.raises(OSError) as error:
         content_source("face-alignment")
-    assert str(error.value) == (
-        "face-alignment: cannot fetch its networks (Name or service not known)"
-    )
+    message = "face-alignment: cannot fetch its networks (Name or service not known)"
+    assert str(error.value) == message
 
 
 def test_an_unknown_network_is_named() -> None:

@@ -143,31 +143,14 @@ def test_a_mask_that_the_images_are_too_small_for_is_refused() -> None:
         source(torch.zeros(1, 3, 64, 64))
 
 
-WHITE = np.full((8, 8), 255, np.uint8)
-
-
-@pytest.mark.parametrize(
-    ("picture", "got"),
-    [
-        (Image.fromarray(np.full((8, 8), 9000, np.uint16)), "mode I;16"),
-        (Image.fromarray(np.stack([WHITE, WHITE // 2], -1), "LA"), "transparency"),
-        (Image.fromarray(np.stack([WHITE] * 3 + [WHITE // 2], -1)), "transparency"),
-        (Image.fromarray(WHITE).convert("P"), "transparency"),
-    ],
-)
-def test_a_file_that_would_be_misread_is_refused(
-    picture: Image.Image, got: str, tmp_path: Path
-) -> None:
+def test_a_file_that_would_be_misread_or_is_no_image_is_named(tmp_path: Path) -> None:
     path = tmp_path / "mask.png"
-    picture.save(path, **({"transparency": 0} if picture.mode == "P" else {}))
-    with pytest.raises(ValueError, match=f"^painted mask: .*mask.png: got {got}, expected 8"):
+    Image.fromarray(np.full((8, 8), 9000, np.uint16)).save(path)
+    with pytest.raises(ValueError, match=r"^painted mask: .*mask.png: got mode I;16, expected 8"):
         PaintedMask(path)
-
-
-def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
-    (tmp_path / "mask.png").write_text("no")
+    path.write_text("no")
     with pytest.raises(ValueError, match=r"^painted mask: .*mask.png is not a readable image"):
-        PaintedMask(tmp_path / "mask.png")
+        PaintedMask(path)
     with pytest.raises(FileNotFoundError):
         PaintedMask(tmp_path / "absent.png")
 

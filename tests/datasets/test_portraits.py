@@ -65,7 +65,7 @@ def test_results_do_not_alias_each_other(batch):
 def test_parameters_are_uniform_distinct_and_signed_64_bit():
     u = P.portrait_parameters(range(4096))
     assert u.shape == (4096, P.NUM_PARAMETERS) and u.dtype == torch.float32
-    assert 20 < P.FACE_PARAMETERS < P.NUM_PARAMETERS <= 120
+    assert P.NUM_PARAMETERS == len(P.COLUMNS) <= 120
     assert u.min() > 0 and u.max() < 1
     # five standard errors of the mean of a uniform, and of a correlation
     assert (u.mean(0) - 0.5).abs().max() < 5 * 0.2887 / 64

@@ -6,14 +6,10 @@ it: x' = x cos(yaw) + z sin(yaw), y' = y cos(pitch) + z sin(pitch), with z the e
 Everything is [n, 1, 1] in head units (half the head's height) unless said otherwise.
 """
 
-from __future__ import annotations
-
-from types import SimpleNamespace
-
 import torch
 from torch import Tensor
 
-from .canvas import CENTRE_X, CENTRE_Y, MAX_ROLL, MAX_SCALE, MIN_SCALE
+from .canvas import CENTRE_X, CENTRE_Y, MAX_ROLL, MAX_SCALE, MIN_SCALE, Measures, Number, swatch
 
 FACE_COLUMNS = (
     "yaw", "pitch", "roll", "scale", "shift_x", "shift_y", "skin_tone", "skin_warmth",
@@ -32,11 +28,8 @@ SCENE_COLUMNS = (
 )
 ITEM_COLUMNS = ("kind", "x", "y", "size", "aspect", "hue")
 ITEMS = 7
-COLUMNS = (
-    FACE_COLUMNS
-    + SCENE_COLUMNS
-    + tuple(f"item{i}_{name}" for i in range(ITEMS) for name in ITEM_COLUMNS)
-)
+COLUMNS = (*FACE_COLUMNS, *SCENE_COLUMNS,
+           *(f"item{i}_{name}" for i in range(ITEMS) for name in ITEM_COLUMNS))
 SKIN = ((1.0, 0.86, 0.76), (0.98, 0.80, 0.67), (0.93, 0.72, 0.56), (0.85, 0.62, 0.45),
         (0.72, 0.49, 0.34), (0.57, 0.37, 0.25), (0.42, 0.27, 0.19))
 HAIR = ((0.11, 0.09, 0.10), (0.16, 0.11, 0.10), (0.27, 0.17, 0.12), (0.38, 0.24, 0.15),
@@ -61,11 +54,6 @@ def palette(u: Tensor, colours: tuple) -> Tensor:
     return torch.lerp(table[index], table[index + 1], part)[:, :, None, None]
 
 
-def span(u: Tensor, low: float, high: float) -> Tensor:
-    """u in (0, 1) to (low, high)."""
-    return low + (high - low) * u
-
-
 def swing(u: Tensor) -> Tensor:
     """u in (0, 1) to (-1, 1), denser near zero, as poses are."""
     s = 2.0 * u - 1.0
@@ -82,20 +70,17 @@ class Columns:
     """Parameters by name: columns("yaw") is [n, 1, 1], columns("yaw", a, b) spans (a, b)."""
 
     def __init__(self, params: Tensor):
-        self.values = {name: params[:, i, None, None].contiguous()
-                       for i, name in enumerate(COLUMNS)}
+        self.values = dict(zip(COLUMNS, params.T.contiguous()[..., None, None], strict=True))
 
     def __call__(self, name: str, low: float = 0.0, high: float = 1.0) -> Tensor:
         """The column `name`, scaled from (0, 1) to (low, high)."""
-        return span(self.values[name], low, high)
+        return low + (high - low) * self.values[name]
 
 
-class Pose(SimpleNamespace):
+class Pose(Measures):
     """Turns points of the resting ellipsoid: see `project`."""
 
-    def project(
-        self, x: Tensor | float, y: Tensor | float, lift: float = 0.0
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, x: Number, y: Number, lift: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
         """Where the point (x, y) of the frontal face goes, and its horizontal foreshortening."""
         x, y = x + torch.zeros_like(self.yaw), y + torch.zeros_like(self.yaw)
         z = 0.80 * (1.0 - (x / 0.80).square() - (0.75 * y).square()).clamp(min=0.04).sqrt()
@@ -119,9 +104,8 @@ def pose_of(c: Columns) -> Pose:
     p.cx = CENTRE_X + 0.03 * swing(c("shift_x")) - 0.02 * p.sin_yaw
     p.cy = CENTRE_Y + 0.025 * swing(c("shift_y")) + 0.05 * (MAX_SCALE - scale) - 0.005
     p.light_angle = 1.1 * (2.0 * c("light_direction") - 1.0)
-    tilt = c("light_height", 0.25, 0.75)
     p.lx = p.light_angle.sin() * 0.9
-    p.ly = -tilt
+    p.ly = -c("light_height", 0.25, 0.75)
     p.lz = (1.25 - p.lx * p.lx - p.ly * p.ly).clamp(min=0.2).sqrt()
     return p
 
@@ -132,12 +116,12 @@ def hair_shade_of(c: Columns) -> Tensor:
     return u * (0.45 + 0.55 * u) * (1.0 - 1.3 * (c("skin_tone") - 0.5).clamp(min=0.0))
 
 
-def colours_of(c: Columns) -> SimpleNamespace:
+def colours_of(c: Columns) -> Measures:
     """Base, shadow and glow colours [n, 3, 1, 1] of skin, hair, cloth, eyes, metal."""
     def row(*rgb: float) -> Tensor:
-        return torch.tensor(rgb, device=c("age").device).view(1, 3, 1, 1)
+        return swatch(c("age"), *rgb)
 
-    k = SimpleNamespace()
+    k = Measures()
     warm = c("skin_warmth").unsqueeze(1) - 0.5
     k.skin = (palette(c("skin_tone"), SKIN) * (1.0 + warm * row(0.05, 0.0, -0.10))).clamp(0, 1)
     k.skin_shadow = k.skin * row(0.66, 0.50, 0.47) + row(0.02, 0.0, 0.02)

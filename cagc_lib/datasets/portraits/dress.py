@@ -4,46 +4,38 @@ Clothes hang on the body, which does not turn with the head, so they use body co
 head's centre and unit without its roll); the rest is drawn in head coordinates.
 """
 
-from __future__ import annotations
-
-from types import SimpleNamespace
-
 import torch
 from torch import Tensor
 
 from .anatomy import Columns, choose
-from .canvas import Canvas, View, blob, box, circle, ellipse, ramp, segment
+from .canvas import Canvas, Measures, View, blob, box, circle, ellipse, ramp, segment, swatch
 from .face import head_distance
 
 GARMENTS = ("crew neck", "V-neck", "shirt", "turtleneck", "jacket")
-GLASSES = ("none", "round", "square", "sunglasses")
-HATS = ("none", "beanie", "brimmed", "cap")
 
 
-def body(w: View, m: SimpleNamespace) -> tuple[Tensor, Tensor]:
+def body(w: View, m: Measures) -> tuple[Tensor, Tensor]:
     """Body coordinates [n, 1, w] and [n, h, 1]: head units without the roll."""
     p = m.pose
     return (w.u - p.cx) / p.scale, (w.v - p.cy) / p.scale
 
 
-def measure_dress(c: Columns, m: SimpleNamespace) -> SimpleNamespace:
+def measure_dress(c: Columns, m: Measures) -> Measures:
     """Discrete choices and measures of what is worn."""
-    d = SimpleNamespace()
-    d.garment = choose(c("cloth"), (1.5, 0.9, 1.3, 0.7, 1.2))
-    d.glasses = choose(c("glasses"), (0.70, 0.12, 0.12, 0.06))
-    d.hat = choose(c("hat"), (0.80, 0.07, 0.07, 0.06))
-    d.earrings = ((c("earrings") + 0.3 * (m.fem - 0.5)) > 0.68).float()
-    d.glasses_size = c("glasses_size", 1.15, 1.45)
-    d.neckline = c("neckline")
-    d.necklace = ((c("necklace") + 0.3 * (m.fem - 0.5)) > 0.70).float()
-    return d
+    return Measures(
+        garment=choose(c("cloth"), (1.5, 0.9, 1.3, 0.7, 1.2)),
+        # none, round, square, sunglasses; none, beanie, brimmed, cap
+        glasses=choose(c("glasses"), (0.70, 0.12, 0.12, 0.06)),
+        hat=choose(c("hat"), (0.80, 0.07, 0.07, 0.06)),
+        earrings=((c("earrings") + 0.3 * (m.fem - 0.5)) > 0.68).float(),
+        necklace=((c("necklace") + 0.3 * (m.fem - 0.5)) > 0.70).float(),
+        glasses_size=c("glasses_size", 1.15, 1.45), neckline=c("neckline"),
+    )
 
 
-def draw_clothes(
-    canvas: Canvas, c: Columns, m: SimpleNamespace, d: SimpleNamespace, k: SimpleNamespace
-) -> None:
+def draw_clothes(canvas: Canvas, c: Columns, m: Measures, d: Measures, k: Measures) -> None:
     """Shoulders, neckline, collar or lapels, and the pattern of the cloth."""
-    w = canvas.frame(0.0, 0.70, 1.0, 1.0)
+    w = View(canvas, 0.0, 0.70, 1.0, 1.0)
     x, y = body(w, m)
     ax = x.abs()
     shoulder = 1.17 + 0.10 * ax + 0.11 * ax * ax
@@ -60,8 +52,8 @@ def draw_clothes(
     fold = (x * 5.0 + 2.5 * y).sin() * (x * 9.0 - 4.0 * y).sin()
     light = 0.80 + 0.28 * m.pose.lx * x + 0.10 * fold - 0.25 * (ax - 0.9).clamp(min=0.0)
     light = light - 0.30 * blob(x, y, 0.0, 1.12, 0.75, 0.30)
-    shirt = k.skin.new_tensor([0.93, 0.91, 0.87]).view(1, 3, 1, 1)
-    w.paint(shirt * (0.55 + 0.5 * light).unsqueeze(1), w.cover(inner) * (g == 4), 16)
+    shirt = swatch(light, 0.93, 0.91, 0.87) * (0.55 + 0.5 * light).unsqueeze(1)
+    w.paint(shirt, w.cover(inner) * (g == 4), 16)
     style = choose(c("cloth_pattern"), (0.5, 0.2, 0.15, 0.15))
     bands = torch.where(style == 1, (y * 36.0).sin(), torch.where(
         style == 2, (x * 26.0).sin(), torch.maximum((x * 20.0).sin(), (y * 20.0).sin()) - 0.5))
@@ -69,14 +61,13 @@ def draw_clothes(
     colour = ramp(light, k.cloth_shadow, k.cloth, k.cloth_glow)
     accent = k.accent * (0.45 + 0.6 * light.clamp(max=1.0)).unsqueeze(1)
     colour = torch.lerp(colour, accent, 0.8 * weave.unsqueeze(1))
-    cloth = torch.maximum(top, -hole)
-    cover = w.cover(cloth)
+    cover = w.cover(torch.maximum(top, -hole))
     w.paint(colour, cover, 16)
     trim(w, d, k, x, y, hole, cover, light)
 
 
 def trim(
-    w: View, d: SimpleNamespace, k: SimpleNamespace, x: Tensor, y: Tensor, hole: Tensor,
+    w: View, d: Measures, k: Measures, x: Tensor, y: Tensor, hole: Tensor,
     cover: Tensor, light: Tensor,
 ) -> None:
     """Hems, collars, lapels and the turtleneck's fold."""
@@ -95,11 +86,9 @@ def trim(
     w.paint(k.cloth_shadow, 0.8 * w.cover(roll, 0.02) * (g == 3) * cover)
 
 
-def draw_necklace(
-    canvas: Canvas, m: SimpleNamespace, d: SimpleNamespace, k: SimpleNamespace
-) -> None:
+def draw_necklace(canvas: Canvas, m: Measures, d: Measures, k: Measures) -> None:
     """Beads on a string around the neck, with a pendant."""
-    w = canvas.frame(0.1, 0.72, 0.9, 1.0)
+    w = View(canvas, 0.1, 0.72, 0.9, 1.0)
     x, y = body(w, m)
     x = x - 0.5 * m.shear
     line = 1.30 + 0.09 * d.neckline - 1.35 * x.square()
@@ -112,7 +101,7 @@ def draw_necklace(
 
 
 def draw_earrings(
-    canvas: Canvas, m: SimpleNamespace, d: SimpleNamespace, k: SimpleNamespace, lobes: list[tuple]
+    canvas: Canvas, m: Measures, d: Measures, k: Measures, lobes: list[tuple]
 ) -> None:
     """A drop below each visible lobe."""
     w = canvas.box(-1.1, 0.1, 1.1, 0.75)
@@ -124,16 +113,14 @@ def draw_earrings(
         w.paint((k.metal * 0.82 + 0.6 * shine.unsqueeze(1)).clamp_(0.0, 1.0), cover, 9)
 
 
-def draw_glasses(
-    canvas: Canvas, m: SimpleNamespace, d: SimpleNamespace, k: SimpleNamespace
-) -> None:
+def draw_glasses(canvas: Canvas, m: Measures, d: Measures, k: Measures) -> None:
     """Frames, bridge and temples; sunglasses have dark lenses, the others a glint."""
     w = canvas.box(-1.0, -0.45, 1.0, 0.55)
     on = (d.glasses > 0).float()
     dark = d.glasses == 3
     grow = d.glasses_size
     thick = torch.where(d.glasses == 2, 0.024, 0.018)
-    frame, lenses = None, None
+    frames, lenses = [], []
     for e in m.eyes:
         rx, ry = e.w * grow, e.full * grow * torch.where(d.glasses == 2, 0.78, 0.98)
         x, y = w.x - e.x - e.side * 0.015, w.y - e.y - 0.03
@@ -141,25 +128,22 @@ def draw_glasses(
         lens = box(x, y, rx, ry, corner)
         far = e.side * m.width + m.shear * 0.1
         arm = segment(w.x, w.y, e.x + e.side * rx, e.y - 0.02, far, e.y - 0.04) - thick
-        part = torch.minimum(lens.abs() - thick, arm)
-        frame = part if frame is None else torch.minimum(frame, part)
-        lenses = lens if lenses is None else torch.minimum(lenses, lens)
+        frames.append(torch.minimum(lens.abs() - thick, arm))
+        lenses.append(lens)
     left, right = m.eyes
     bridge = segment(w.x, w.y, left.x + left.w * grow, left.y, right.x - right.w * grow, right.y)
-    frame = torch.minimum(frame, bridge - thick)
-    glass = on * w.cover(lenses)
+    frame = torch.minimum(torch.minimum(*frames), bridge - thick)
+    glass = on * w.cover(torch.minimum(*lenses))
     tint = torch.where(dark, 0.90, 0.10)
     streak = (((w.x + w.y * 0.8) * 9.0).sin() * 2.0 - 1.2).clamp_(0.0, 1.0)
-    shade = k.frame.new_tensor([0.16, 0.12, 0.12]).view(1, 3, 1, 1)
+    shade = swatch(glass, 0.16, 0.12, 0.12)
     w.paint(torch.where(dark.unsqueeze(1), shade, k.frame * 0.3 + 0.6), tint * glass)
     w.paint(torch.ones_like(shade), torch.where(dark, 0.18, 0.22) * streak * glass)
     w.labels.masked_fill_((glass >= 0.5) & dark, 6)
     w.paint(k.frame, on * w.cover(frame), 6)
 
 
-def draw_hat(
-    canvas: Canvas, m: SimpleNamespace, h: SimpleNamespace, d: SimpleNamespace, k: SimpleNamespace
-) -> None:
+def draw_hat(canvas: Canvas, m: Measures, h: Measures, d: Measures, k: Measures) -> None:
     """A knitted beanie, a brimmed hat or a cap."""
     w = canvas.box(-1.35, -1.6, 1.35, 0.1)
     x, y, p = w.x - h.x, w.y, m.pose
@@ -177,15 +161,14 @@ def draw_hat(
     light = 0.30 + 0.85 * (nx * p.lx + ny * p.ly + nz * p.lz).clamp_(min=-0.2)
     rib = (x * 34.0 / (0.75 + 0.45 * nz)).sin()
     light += torch.where(d.hat == 1, 0.10, 0.0) * rib
-    shadow = k.hat * k.hat.new_tensor([0.42, 0.38, 0.45]).view(1, 3, 1, 1)
+    shadow = k.hat * swatch(light, 0.42, 0.38, 0.45)
     glow = (1.0 - k.hat) * 0.45
     colour = ramp(light, shadow, k.hat, glow)
     w.paint(colour, on * w.cover(dome), 18)
     band = torch.maximum(torch.maximum(y - line, line - 0.22 - y), x.abs() - side)
     band_colour = torch.where((d.hat == 1).unsqueeze(1), colour * 1.12 + 0.04, k.hat * 0.42)
-    band_colour = band_colour.clamp(0.0, 1.0)
     band_on = on * (d.hat != 3) * w.cover(dome) * w.cover(band)
-    w.paint(band_colour, band_on)
+    w.paint(band_colour.clamp(0.0, 1.0), band_on)
     # a brim all around, or a peak towards where the face looks
     brim = ellipse(x, y - line - 0.02 + 0.06 * x.square(), side + 0.38, 0.095)
     peak = ellipse(x - 0.60 * p.sin_yaw, y - level - 0.07, 0.62, 0.145)

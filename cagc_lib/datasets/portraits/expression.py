@@ -4,18 +4,14 @@ Each is a few curves over a coordinate t in [-1, 1] across the feature; what lie
 curves is painted, and the landmarks are points of the same curves, so both are exact.
 """
 
-from __future__ import annotations
-
-from types import SimpleNamespace
-
 import torch
 from torch import Tensor
 
 from .anatomy import Columns
-from .canvas import Canvas, View, blob, circle, ellipse, segment
+from .canvas import Canvas, Measures, View, blob, circle, ellipse, segment, swatch
 
 
-def draw_mouth(canvas: Canvas, m: SimpleNamespace, k: SimpleNamespace) -> list[tuple]:
+def draw_mouth(canvas: Canvas, m: Measures, k: Measures) -> list[tuple]:
     """Lips, mouth, teeth and tongue; landmarks 48-67."""
     w = canvas.box(-0.75, 0.30, 0.75, 1.05)
     mx, my, mw = m.mouth[0], m.mouth[1], m.mouth_w
@@ -38,14 +34,13 @@ def draw_mouth(canvas: Canvas, m: SimpleNamespace, k: SimpleNamespace) -> list[t
     inside = w.strip(line - y, y - under) * ends
     upper = w.strip(top - y, y - line) * ends
     lower = w.strip(under - y, y - low) * ends
-    dark = k.lip.new_tensor([0.24, 0.07, 0.08]).view(1, 3, 1, 1)
+    dark = swatch(y, 0.24, 0.07, 0.08)
     w.paint(dark, inside, 11)
     tongue = ellipse(w.x - mx, y - my - gape - 0.03, mw * 0.6, gape * 0.55 + 1e-3)
-    pink = dark.new_tensor([0.72, 0.33, 0.33]).view(1, 3, 1, 1)
-    w.paint(pink, inside * w.cover(tongue, 0.02))
+    w.paint(swatch(y, 0.72, 0.33, 0.33), inside * w.cover(tongue, 0.02))
     teeth = w.cover(y - line - 0.062 * (1.0 - t * t).clamp(min=0.0).sqrt(), 0.01)
-    white = dark.new_tensor([0.96, 0.93, 0.88]).view(1, 3, 1, 1)
-    w.paint(white * (1.0 - 0.25 * t.square().clamp(max=1.0)).unsqueeze(1), inside * teeth)
+    shade = (1.0 - 0.25 * t.square().clamp(max=1.0)).unsqueeze(1)
+    w.paint(swatch(y, 0.96, 0.93, 0.88) * shade, inside * teeth)
     glow = blob(w.x, y, mx + 0.06 * m.pose.lx, my + gape + m.lips * 0.62, mw * 0.55, m.lips * 0.6)
     w.paint(k.lip * 0.84, upper, 12)
     w.paint(k.lip * 0.95 + 0.30 * glow.unsqueeze(1), lower, 13)
@@ -58,13 +53,11 @@ def draw_mouth(canvas: Canvas, m: SimpleNamespace, k: SimpleNamespace) -> list[t
 
     outer = [at(-1.0, 1)] + [at(t, 0) for t in (-0.62, -0.26, 0.0, 0.26, 0.62)] + [at(1.0, 1)]
     outer += [at(t, 3) for t in (0.62, 0.30, 0.0, -0.30, -0.62)]
-    inner = [at(-0.9, 1)] + [at(t, 1) for t in (-0.45, 0.0, 0.45)] + [at(0.9, 1)]
-    inner += [at(t, 2) for t in (0.45, 0.0, -0.45)]
-    return outer + inner
+    inner = [at(t, 1) for t in (-0.9, -0.45, 0.0, 0.45, 0.9)]
+    return outer + inner + [at(t, 2) for t in (0.45, 0.0, -0.45)]
 
 
-def draw_eye(canvas: Canvas, c: Columns, m: SimpleNamespace, k: SimpleNamespace,
-             e: SimpleNamespace) -> list[tuple]:
+def draw_eye(canvas: Canvas, c: Columns, m: Measures, k: Measures, e: Measures) -> list[tuple]:
     """One eye: white, iris, catch-light, lids; six landmarks, clockwise from the left."""
     w = canvas.box(*((-0.85, -0.42, 0.45, 0.42) if e.side < 0 else (-0.45, -0.42, 0.85, 0.42)))
     x, y = w.x - e.x, w.y - e.y
@@ -77,7 +70,7 @@ def draw_eye(canvas: Canvas, c: Columns, m: SimpleNamespace, k: SimpleNamespace,
     t = x / e.w
     top, low = lids(t.clamp(-1.25, 1.25))
     eye = w.cover(torch.maximum(top - y, y - low) * 0.85)
-    white = eye.new_tensor([0.97, 0.95, 0.92]).view(1, 3, 1, 1)
+    white = swatch(eye, 0.97, 0.95, 0.92)
     shade = (1.0 - 0.26 * t.square().clamp(max=1.0)
              - 0.30 * (1.0 - (y - top) / (0.62 * e.full)).clamp(0.0, 1.0))
     w.paint(white * shade.unsqueeze(1), eye, 4 if e.side < 0 else 5)
@@ -97,19 +90,15 @@ def draw_eye(canvas: Canvas, c: Columns, m: SimpleNamespace, k: SimpleNamespace,
     spark = circle(x - gx - 0.40 * r * m.pose.lx - 0.1 * r, iy + 0.36 * r, 0.26 * r)
     w.paint(torch.ones_like(white), eye * w.cover(spark))
     w.paint(white, 0.45 * eye * w.cover(circle(x - gx + 0.35 * r, iy - 0.45 * r, 0.15 * r)))
-    draw_lids(w, m, k, e, t, y, top, low)
-    rows = []
-    for place, which in ((-1.0, 0), (-0.4, 0), (0.4, 0), (1.0, 0), (0.4, 1), (-0.4, 1)):
-        at = torch.full_like(e.x, place)
-        rows.append((e.x + at * e.w, e.y + lids(at)[which]))
-    return rows
+    draw_lids(w, m, k, e, top, low)
+    around = ((-1.0, 0), (-0.4, 0), (0.4, 0), (1.0, 0), (0.4, 1), (-0.4, 1))
+    places = [(torch.full_like(e.x, place), lid) for place, lid in around]
+    return [(e.x + at * e.w, e.y + lids(at)[lid]) for at, lid in places]
 
 
-def draw_lids(
-    w: View, m: SimpleNamespace, k: SimpleNamespace, e: SimpleNamespace, t: Tensor, y: Tensor,
-    top: Tensor, low: Tensor,
-) -> None:
-    """Lash line, crease and lower lid; t is x over the eye's half width, y from its centre."""
+def draw_lids(w: View, m: Measures, k: Measures, e: Measures, top: Tensor, low: Tensor) -> None:
+    """Lash line, crease and lower lid; the lids' curves count from the eye's centre."""
+    t, y = (w.x - e.x) / e.w, w.y - e.y
     lash = k.hair_shadow * 0.35
     outward = (t * e.side).clamp(-1.0, 1.2)
     thick = (0.014 + 0.016 * m.fem) * (0.75 + 0.45 * outward)
@@ -128,7 +117,7 @@ def draw_lids(
     w.paint(k.skin_shadow * 0.7, 0.5 * w.cover(lower, 0.016))
 
 
-def draw_brow(canvas: Canvas, k: SimpleNamespace, b: SimpleNamespace) -> list[tuple]:
+def draw_brow(canvas: Canvas, k: Measures, b: Measures) -> list[tuple]:
     """One eyebrow; five landmarks from the inner to the outer end."""
     w = canvas.box(*((-0.9, -0.6, 0.5, 0.15) if b.side < 0 else (-0.5, -0.6, 0.9, 0.15)))
     length = b.xo - b.xi
@@ -144,8 +133,5 @@ def draw_brow(canvas: Canvas, k: SimpleNamespace, b: SimpleNamespace) -> list[tu
     cover = w.cover(d, 0.012)
     w.paint(torch.lerp(k.hair_shadow, k.hair, 0.22), 0.88 * cover)
     w.labels.masked_fill_(cover >= 0.5, 2 if b.side < 0 else 3)
-    points = []
-    for part in (0.0, 0.25, 0.5, 0.75, 1.0):
-        s = torch.full_like(b.xi, part)
-        points.append((b.xi + s * length, arc(s)))
-    return points
+    places = [torch.full_like(b.xi, part) for part in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    return [(b.xi + s * length, arc(s)) for s in places]

@@ -5,24 +5,19 @@ feature and returns its landmarks in head units where it has any. Skin is shaded
 light field: a Lambert term on the ellipsoid plus soft spots for sockets, cheeks, lips and folds.
 """
 
-from __future__ import annotations
-
-from types import SimpleNamespace
-
 import torch
 from torch import Tensor
 
 from .anatomy import Columns, Pose
-from .canvas import Canvas, View, blob, circle, ellipse, ramp, segment
+from .canvas import Canvas, Measures, View, blob, circle, ellipse, ramp, segment, swatch
 
 JAW_HEIGHTS = (0.0, 0.2, 0.38, 0.55, 0.70, 0.82, 0.91, 0.975, 1.0)
 
 
-def measure(c: Columns, pose: Pose) -> SimpleNamespace:
+def measure(c: Columns, pose: Pose) -> Measures:
     """The measures of one face, all [n, 1, 1] in head units."""
-    m = SimpleNamespace(pose=pose)
-    fem, age = c("presentation"), c("age")
-    m.fem, m.age = fem, age
+    fem = c("presentation")
+    m = Measures(pose=pose, fem=fem, age=c("age"))
     m.width = c("face_width", 0.72, 0.82)
     m.square = c("jaw", 0.02, 0.62) * (1.0 - 0.5 * fem)
     m.taper = c("chin", 0.10, 0.30) + 0.05 * fem
@@ -37,7 +32,7 @@ def measure(c: Columns, pose: Pose) -> SimpleNamespace:
     m.eyes, m.brows = [], []
     for side in (-1.0, 1.0):
         ex, ey, shrink = pose.project(side * spacing, 0.02, 0.02)
-        m.eyes.append(SimpleNamespace(
+        m.eyes.append(Measures(
             side=side, x=ex, y=ey, w=half * shrink, up=half * 0.59 * wide,
             low=half * (0.36 - 0.07 * m.smile.clamp(min=0)) * (0.6 + 0.4 * wide), full=half))
         lift = -0.235 - 0.075 * (c("brow_raise") - 0.4) - 0.03 * wide
@@ -45,7 +40,7 @@ def measure(c: Columns, pose: Pose) -> SimpleNamespace:
         tilt = 0.085 * (c("brow_tilt") - 0.5)
         xi, yi, _ = pose.project(side * inner, lift + 0.022 + tilt, 0.05)
         xo, yo, _ = pose.project(side * outer, lift + 0.05 - tilt, 0.0)
-        m.brows.append(SimpleNamespace(
+        m.brows.append(Measures(
             side=side, xi=xi, yi=yi, xo=xo, yo=yo, arch=c("brow_arch", 0.05, 0.115),
             thick=c("brow_thickness", 0.026, 0.058) * (1.0 - 0.38 * fem)))
     m.nose_y = c("nose_length", 0.38, 0.49)
@@ -61,13 +56,13 @@ def measure(c: Columns, pose: Pose) -> SimpleNamespace:
     return m
 
 
-def half_width(m: SimpleNamespace, y: Tensor) -> tuple[Tensor, Tensor]:
+def half_width(m: Measures, y: Tensor) -> tuple[Tensor, Tensor]:
     """Half the head's reference width at height y, and its derivative: an egg below the eyes."""
     low = y.clamp(min=0.0)
     return m.width * (1.0 - m.taper * low * low), -2.0 * m.width * m.taper * low
 
 
-def head_distance(m: SimpleNamespace, x: Tensor, y: Tensor, grow: float | Tensor = 0.0) -> Tensor:
+def head_distance(m: Measures, x: Tensor, y: Tensor, grow: float | Tensor = 0.0) -> Tensor:
     """First-order signed distance to the head's outline."""
     reach, slope = half_width(m, y)
     p = (x - m.shear * y) / reach
@@ -79,7 +74,7 @@ def head_distance(m: SimpleNamespace, x: Tensor, y: Tensor, grow: float | Tensor
     return value / ((gx * gx + gy * gy).sqrt_() + 1e-3) - grow
 
 
-def jaw_landmarks(m: SimpleNamespace) -> list[tuple[Tensor, Tensor]]:
+def jaw_landmarks(m: Measures) -> list[tuple[Tensor, Tensor]]:
     """Landmarks 0-16 on the drawn outline, from the left ear over the chin to the right."""
     points = []
     for side, heights in ((-1.0, JAW_HEIGHTS), (1.0, JAW_HEIGHTS[-2::-1])):
@@ -91,7 +86,7 @@ def jaw_landmarks(m: SimpleNamespace) -> list[tuple[Tensor, Tensor]]:
     return points
 
 
-def lambert(m: SimpleNamespace, x: Tensor, y: Tensor, rx: Tensor | float, ry: float) -> Tensor:
+def lambert(m: Measures, x: Tensor, y: Tensor, rx: Tensor | float, ry: float) -> Tensor:
     """Light in about [0.2, 1.2] on an ellipsoid with half axes rx, ry."""
     nx, ny = x / rx, y / ry
     nz = (1.0 - nx * nx - ny * ny).clamp_(min=0.0).sqrt_()
@@ -99,19 +94,18 @@ def lambert(m: SimpleNamespace, x: Tensor, y: Tensor, rx: Tensor | float, ry: fl
     return 0.34 + 0.74 * (nx * p.lx + ny * p.ly + nz * p.lz).clamp_(min=-0.2)
 
 
-def draw_neck(canvas: Canvas, m: SimpleNamespace, k: SimpleNamespace) -> None:
+def draw_neck(canvas: Canvas, m: Measures, k: Measures) -> None:
     """Neck and the top of the chest, with the head's shadow on it."""
     w = canvas.box(-1.0, 0.55, 1.0, 2.2)
-    centre = m.shear * 0.7 - m.pose.sin_roll * (w.y - 1.0)
     half = 0.37 + 0.09 * (1.0 - m.fem) + 0.9 * (w.y - 1.18).clamp(min=0.0).square()
-    x = w.x - centre
+    x = w.x - (m.shear * 0.7 - m.pose.sin_roll * (w.y - 1.0))
     light = lambert(m, x, x * 0.0, half + 0.06, 1.0)
     light -= 0.55 * blob(w.x, w.y, m.shear - 0.1 * m.pose.lx, 0.98, 0.75, 0.42)
     light -= 0.10 * blob(x.abs(), w.y, 0.12, 1.45, 0.05, 0.30)
     w.paint(ramp(light, k.skin_shadow, k.skin, k.skin_glow), w.cover(x.abs() - half), 14)
 
 
-def draw_ears(canvas: Canvas, m: SimpleNamespace, k: SimpleNamespace) -> list[tuple]:
+def draw_ears(canvas: Canvas, m: Measures, k: Measures) -> list[tuple]:
     """Both ears; returns the lobes (x, y) and how visible each is, for earrings."""
     lobes = []
     w = canvas.box(-1.0, -0.35, 1.0, 0.62)
@@ -131,7 +125,7 @@ def draw_ears(canvas: Canvas, m: SimpleNamespace, k: SimpleNamespace) -> list[tu
     return lobes
 
 
-def skin_light(w: View, c: Columns, m: SimpleNamespace) -> Tensor:
+def skin_light(w: View, m: Measures) -> Tensor:
     """The light field of the face, [n, h, w]."""
     p, x, y = m.pose, w.x, w.y
     light = lambert(m, x - m.shear * y, y, m.width * 1.05, 1.08)
@@ -158,11 +152,11 @@ def skin_light(w: View, c: Columns, m: SimpleNamespace) -> Tensor:
     return light
 
 
-def draw_head(canvas: Canvas, c: Columns, m: SimpleNamespace, k: SimpleNamespace) -> None:
+def draw_head(canvas: Canvas, c: Columns, m: Measures, k: Measures) -> None:
     """The head and everything that is only shading on it."""
     w = canvas.box(-1.0, -1.05, 1.0, 1.08)
     x, y = w.x, w.y
-    light = skin_light(w, c, m)
+    light = skin_light(w, m)
     light += nose_light(w, m)
     colour = ramp(light, k.skin_shadow, k.skin, k.skin_glow)
     rosy = torch.zeros_like(light)
@@ -171,12 +165,12 @@ def draw_head(canvas: Canvas, c: Columns, m: SimpleNamespace, k: SimpleNamespace
         rosy += blob(x, y, cheek_x, cheek_y, 0.27, 0.20)
     rosy += 0.6 * blob(x, y, m.tip[0], m.tip[1], 0.17, 0.14)
     rosy *= c("blush", 0.10, 0.62)
-    tint = k.skin * colour.new_tensor([1.02, 0.66, 0.62]).view(1, 3, 1, 1)
+    tint = k.skin * swatch(light, 1.02, 0.66, 0.62)
     colour = torch.lerp(colour, tint, rosy.unsqueeze(1).expand_as(colour))
     w.paint(colour, w.cover(head_distance(m, x, y)), 1)
 
 
-def nose_light(w: View, m: SimpleNamespace) -> Tensor:
+def nose_light(w: View, m: Measures) -> Tensor:
     """Bridge, tip and side planes of the nose as light to add."""
     p, x, y = m.pose, w.x, w.y
     along = ((y - m.bridge[1]) / (m.tip[1] - m.bridge[1])).clamp(0.0, 1.15)
@@ -195,30 +189,26 @@ def nose_light(w: View, m: SimpleNamespace) -> Tensor:
     return field
 
 
-def draw_nose(canvas: Canvas, m: SimpleNamespace, k: SimpleNamespace) -> list[tuple]:
+def draw_nose(canvas: Canvas, m: Measures, k: Measures) -> list[tuple]:
     """Wings and nostrils over the shading; labels the nose; landmarks 27-35."""
     w = canvas.box(-0.75, -0.35, 0.75, 0.75)
     x, y = w.x, w.y
-    bx, by = m.base[0], m.base[1]
-    along = ((y - m.bridge[1]) / (by - m.bridge[1])).clamp(0.0, 1.0)
-    ridge = m.bridge[0] + (m.tip[0] - m.bridge[0]) * along
+    (x0, y0, _), (x1, y1, _), (bx, by, _) = m.bridge, m.tip, m.base
+    along = ((y - y0) / (by - y0)).clamp(0.0, 1.0)
+    ridge = x0 + (x1 - x0) * along
     width = 0.065 + (m.nose_w - 0.065) * along * along
-    bridge = torch.maximum((x - ridge).abs() - width, (y - by).maximum(m.bridge[1] - y))
-    ball = ellipse(x - bx * 0.6 - m.tip[0] * 0.4, y - by + 0.055, m.nose_w, 0.085)
+    bridge = torch.maximum((x - ridge).abs() - width, (y - by).maximum(y0 - y))
+    ball = ellipse(x - bx * 0.6 - x1 * 0.4, y - by + 0.055, m.nose_w, 0.085)
     nose = w.cover(torch.minimum(bridge, ball))
     w.paint(k.skin * 0.97, 0.10 * nose)
     w.labels.masked_fill_(nose >= 0.5, 10)
-    points = []
-    for part in (0.0, 0.33, 0.66, 1.0):
-        points.append(tuple(m.bridge[i] + (m.tip[i] - m.bridge[i]) * part for i in (0, 1)))
-    dark = k.skin_shadow * 0.72
     for side in (-1.0, 1.0):
         wing_x = bx + side * m.nose_w * 0.93
         edge = circle(x - wing_x + side * 0.065, y - by + 0.06, 0.07).abs() - 0.008
         edge = torch.maximum(edge, side * (wing_x - side * 0.06 - x))
         w.paint(k.skin_shadow, 0.6 * w.cover(edge, 0.018))
         nostril = ellipse(x - bx - side * m.nose_w * 0.45, y - by + 0.005, 0.042, 0.019)
-        w.paint(dark, 0.85 * w.cover(nostril, 0.01))
-    for part in (-1.0, -0.5, 0.0, 0.5, 1.0):
-        points.append((bx + part * m.nose_w * 0.8, by + 0.012 * (1 - part * part)))
-    return points
+        w.paint(k.skin_shadow * 0.72, 0.85 * w.cover(nostril, 0.01))
+    points = [(x0 + (x1 - x0) * part, y0 + (y1 - y0) * part) for part in (0.0, 0.33, 0.66, 1.0)]
+    wings = (-1.0, -0.5, 0.0, 0.5, 1.0)
+    return points + [(bx + t * m.nose_w * 0.8, by + 0.012 * (1 - t * t)) for t in wings]

@@ -4,15 +4,11 @@ A style is a row of measures; nothing else differs between styles, so a batch of
 drawn by one pass. The hairline is a curve y = h(x) over the forehead, swept from the parting.
 """
 
-from __future__ import annotations
-
-from types import SimpleNamespace
-
 import torch
 from torch import Tensor
 
 from .anatomy import Columns, choose
-from .canvas import Canvas, blob, ellipse, ramp
+from .canvas import Canvas, Measures, blob, ellipse, ramp
 from .face import head_distance, lambert
 
 STYLES = ("bald", "buzz", "short", "side-parted", "quiff", "curly", "bob", "long straight",
@@ -35,14 +31,14 @@ WEIGHTS_LOW = (1.0, 1.3, 2.4, 2.2, 1.8, 1.2, 0.2, 0.5, 0.3, 0.2, 0.2)
 WEIGHTS_HIGH = (0.1, 0.2, 0.5, 0.5, 0.2, 1.3, 1.8, 2.0, 2.2, 1.5, 1.7)
 
 
-def measure_hair(c: Columns, m: SimpleNamespace) -> SimpleNamespace:
+def measure_hair(c: Columns, m: Measures) -> Measures:
     """The style's row, varied by the hair columns."""
     low, high = choose(c("hair_style"), WEIGHTS_LOW), choose(c("hair_style"), WEIGHTS_HIGH)
     style = torch.where(m.fem < 0.5, low, high)
     row = torch.tensor(TABLE, device=m.fem.device)[style.flatten()]
     top, side, line, sweep, part, teeth, length, bumps, bun = (
         row[:, i, None, None].contiguous() for i in range(9))
-    h = SimpleNamespace(style=style, bun=bun, teeth=teeth)
+    h = Measures(style=style, bun=bun, teeth=teeth)
     volume = c("hair_volume", 0.75, 1.35)
     h.top = torch.where(top > 0, top * volume, top)
     h.side = torch.where(side > 0, side * volume, side)
@@ -61,13 +57,13 @@ def measure_hair(c: Columns, m: SimpleNamespace) -> SimpleNamespace:
     return h
 
 
-def mass_distance(m: SimpleNamespace, h: SimpleNamespace, x: Tensor, y: Tensor) -> Tensor:
+def mass_distance(m: Measures, h: Measures, x: Tensor, y: Tensor) -> Tensor:
     """Signed distance to the hair around the skull."""
     d = ellipse(x - h.x, y + 0.17, m.width + h.side, 0.86 + h.top)
     return d - h.bumps * ((x * 13.0 + h.phase).sin() * (y * 12.0).sin())
 
 
-def curtain_distance(m: SimpleNamespace, h: SimpleNamespace, x: Tensor, y: Tensor) -> Tensor:
+def curtain_distance(m: Measures, h: Measures, x: Tensor, y: Tensor) -> Tensor:
     """Signed distance to hair hanging to `length`."""
     sway = (0.015 + h.bumps) * (y * 7.5 + h.phase).sin()
     low = y.clamp(min=-0.2)
@@ -75,14 +71,12 @@ def curtain_distance(m: SimpleNamespace, h: SimpleNamespace, x: Tensor, y: Tenso
     return torch.maximum((x - h.x + sway).abs() - half, torch.maximum(y - h.length, -0.2 - y))
 
 
-def hair_colour(light: Tensor, k: SimpleNamespace) -> Tensor:
+def hair_colour(light: Tensor, k: Measures) -> Tensor:
     """Hair under a light field."""
     return ramp(light, k.hair_shadow, k.hair, k.hair_glow)
 
 
-def draw_hair_back(
-    canvas: Canvas, m: SimpleNamespace, h: SimpleNamespace, k: SimpleNamespace
-) -> None:
+def draw_hair_back(canvas: Canvas, m: Measures, h: Measures, k: Measures) -> None:
     """What is behind the neck: the mass, the hanging part, the bun."""
     w = canvas.box(-1.3, -1.75, 1.3, 2.2)
     x, y = w.x, w.y
@@ -96,7 +90,7 @@ def draw_hair_back(
     w.paint(hair_colour(light, k), h.shown * w.cover(d), 17)
 
 
-def draw_locks(canvas: Canvas, m: SimpleNamespace, h: SimpleNamespace, k: SimpleNamespace) -> None:
+def draw_locks(canvas: Canvas, m: Measures, h: Measures, k: Measures) -> None:
     """Locks that fall before the shoulders, beside the face."""
     w = canvas.box(-1.3, -0.45, 1.3, 2.2)
     x, y = w.x, w.y
@@ -109,17 +103,13 @@ def draw_locks(canvas: Canvas, m: SimpleNamespace, h: SimpleNamespace, k: Simple
     w.paint(hair_colour(light, k), h.shown * w.cover(d), 17)
 
 
-def draw_hair_front(
-    canvas: Canvas, m: SimpleNamespace, h: SimpleNamespace, k: SimpleNamespace
-) -> None:
+def draw_hair_front(canvas: Canvas, m: Measures, h: Measures, k: Measures) -> None:
     """The cap over the forehead, down to the hairline."""
     w = canvas.box(-1.15, -1.55, 1.15, 0.55)
     x, y = w.x, w.y
-    centre = m.shear * y * 0.5 + 0.32 * m.pose.sin_yaw
-    cx = x - centre
+    cx = x - (m.shear * y * 0.5 + 0.32 * m.pose.sin_yaw)
     off = (cx - h.part).abs()
-    pitch = 0.35 * m.pose.sin_pitch
-    line = h.line + pitch + h.sweep * off.square() / (1.0 + 0.8 * off)
+    line = h.line + 0.35 * m.pose.sin_pitch + h.sweep * off.square() / (1.0 + 0.8 * off)
     line += 4.5 * (cx.abs() - 0.58 * m.width).clamp_(min=0.0).square()
     root = (cx - h.part) / (y + 2.0)
     # strands end apart from each other
@@ -142,16 +132,14 @@ def draw_hair_front(
     w.paint(hair_colour(light, k), h.shown * cover, 17)
 
 
-def measure_beard(c: Columns, m: SimpleNamespace) -> SimpleNamespace:
+def measure_beard(c: Columns, m: Measures) -> Measures:
     """Kind of beard, numbered as in `portraits.ATTRIBUTES`, its length, and the moustache."""
-    kind = choose(c("beard"), (0.42, 0.2, 0.11, 0.11, 0.16))
-    kind = torch.where(m.fem < 0.5, kind, 0)
-    b = SimpleNamespace(kind=kind, length=c("beard_length", 0.01, 0.15) * (kind >= 3))
-    b.moustache = (kind >= 2).float()
-    return b
+    kind = torch.where(m.fem < 0.5, choose(c("beard"), (0.42, 0.2, 0.11, 0.11, 0.16)), 0)
+    length = c("beard_length", 0.01, 0.15) * (kind >= 3)
+    return Measures(kind=kind, length=length, moustache=(kind >= 2).float())
 
 
-def draw_beard(canvas: Canvas, m: SimpleNamespace, b: SimpleNamespace, k: SimpleNamespace) -> None:
+def draw_beard(canvas: Canvas, m: Measures, b: Measures, k: Measures) -> None:
     """Stubble and beard on the jaw, moustache under the nose.
 
     They keep the skin's label inside the head, as in CelebAMask-HQ; beyond the chin they are hair.
@@ -171,13 +159,11 @@ def draw_beard(canvas: Canvas, m: SimpleNamespace, b: SimpleNamespace, k: Simple
     strand = (x * 40.0 + 2.0 * (y * 9.0).sin()).sin() + 0.6 * (x * 66.0 - (y * 12.0).sin()).sin()
     light = 0.15 + 0.62 * lambert(m, x, y, m.width * 1.1, 1.15) + 0.09 * strand
     colour = hair_colour(light, k)
-    soft = torch.where(b.kind == 1, 0.12, 0.03)
-    cover = w.cover(d, soft)
+    cover = w.cover(d, torch.where(b.kind == 1, 0.12, 0.03))
     outside = (b.kind >= 3) & (cover >= 0.5) & (w.labels != 1) & (y > 0.2)
     # sideburns thin out towards the ear
     w.paint(colour, present * cover * ((y + 0.04) * 4.0).clamp(0.0, 1.0))
     w.labels.masked_fill_(outside, 17)
     droop = my - 0.075 - 0.05 * m.smile + (0.5 + 0.4 * b.length) * cx.square()
     thick = 0.062 * (1.0 - (cx / (m.mouth_w * 1.12)).square())
-    tache = (y - droop).abs() - thick
-    w.paint(colour, 0.94 * b.moustache * w.cover(tache, 0.02))
+    w.paint(colour, 0.94 * b.moustache * w.cover((y - droop).abs() - thick, 0.02))

@@ -8,8 +8,6 @@ u[s, j] = (hash(s, j) + 1/2) / 2^23, a counter-based hash in integer arithmetic,
 gives the same bytes in any batch. Left and right are the viewer's. Chapters 1 and 5.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,11 +16,10 @@ import torch
 from torch import Tensor
 
 from . import dress, expression, face, hair, scene
-from .anatomy import COLUMNS, FACE_COLUMNS, Columns, colours_of, hair_shade_of, pose_of
-from .canvas import Canvas, take
+from .anatomy import COLUMNS, Columns, colours_of, hair_shade_of, pose_of
+from .canvas import Canvas, swatch, take
 
 NUM_PARAMETERS = len(COLUMNS)
-FACE_PARAMETERS = len(FACE_COLUMNS)
 MIN_RESOLUTION, MAX_RESOLUTION = 16, 1024
 CLASS_NAMES = (
     "background", "skin", "left_brow", "right_brow", "left_eye", "right_eye", "eyeglasses",
@@ -75,7 +72,7 @@ ATTRIBUTES: dict[str, str] = {
     "skin_tone": "0 (light) to 1 (dark), float",
     "hair_colour": "0 (black) to 1 (blond) before greying, float",
     "hair_length": "heads below eye level, -1 where short, to 2.2, float",
-    "hair_style": "index of rendering.hair.STYLES, int64",
+    "hair_style": "index of portraits.hair.STYLES, int64",
     "bald": "no hair on the head, bool",
     "beard": "0 none, 1 stubble, 2 moustache, 3 goatee, 4 full, int64",
     "glasses": "eyeglasses of any kind, bool",
@@ -84,10 +81,10 @@ ATTRIBUTES: dict[str, str] = {
     "earrings": "bool",
     "necklace": "bool",
     "face_width": "half width over half height of the head, 0.70 to 0.80, float",
-    "garment": "index of rendering.dress.GARMENTS, int64",
+    "garment": "index of portraits.dress.GARMENTS, int64",
     "light_direction": "radians, -1.1 (from the left) to 1.1 (from the right), float",
     "light_warmth": "0 (cool) to 1 (warm), float",
-    "scene": "index of rendering.scene.SCENES, int64",
+    "scene": "index of portraits.scene.SCENES, int64",
 }
 
 
@@ -103,9 +100,7 @@ def _mix32(x: Tensor) -> Tensor:
 def _seed_tensor(seeds: int | Iterable[int] | Tensor) -> Tensor:
     """Seeds as int64 [N]; refuses anything that is not an integer."""
     if isinstance(seeds, Tensor):
-        if seeds.dtype == torch.bool or seeds.is_floating_point() or seeds.is_complex():
-            raise ValueError(f"seeds: expected integers, got a tensor of {seeds.dtype}")
-        return seeds.detach().to("cpu", torch.int64).reshape(-1)
+        seeds = seeds.flatten().tolist()
     values = [seeds] if isinstance(seeds, (int, float, str)) else list(seeds)
     for value in values:
         integral = hasattr(value, "__index__") and not isinstance(value, bool)
@@ -172,7 +167,7 @@ def _to_pixels(points: list, pose, resolution: int) -> Tensor:
 def _grade(rgb: Tensor, c: Columns, centres: Tensor) -> Tensor:
     """Light's warmth and a vignette; from [0, 1] to [-1, 1]."""
     warmth = c("light_warmth", -0.5, 0.5).unsqueeze(1)
-    gain = 1.0 + warmth * rgb.new_tensor([0.10, 0.01, -0.14]).view(1, 3, 1, 1)
+    gain = 1.0 + warmth * swatch(rgb, 0.10, 0.01, -0.14)
     edge = (centres - 0.5).square()
     vignette = 1.0 - 0.30 * (edge[None, :] + edge[:, None] - 0.12).clamp(min=0.0)
     return (rgb * (2.0 * gain)).mul_(vignette).sub_(1.0).clamp_(-1.0, 1.0)
@@ -182,7 +177,7 @@ def _grade(rgb: Tensor, c: Columns, centres: Tensor) -> Tensor:
 def _render_chunk(params: Tensor, resolution: int) -> tuple[Tensor, Tensor, Tensor, dict]:
     """Draw one chunk, back to front."""
     c = Columns(params)
-    canvas = Canvas(params.shape[0], resolution, params.device)
+    canvas = Canvas(len(params), resolution, params.device)
     pose = pose_of(c)
     m, k = face.measure(c, pose), colours_of(c)
     h, beard, worn = hair.measure_hair(c, m), hair.measure_beard(c, m), dress.measure_dress(c, m)
@@ -218,9 +213,8 @@ def _render_chunk(params: Tensor, resolution: int) -> tuple[Tensor, Tensor, Tens
     some(worn.hat > 0, dress.draw_hat, m, h, worn, k)
 
     points = face.jaw_landmarks(m) + brows[0][::-1] + brows[1] + nose + eyes[0] + eyes[1] + mouth
-    landmarks = _to_pixels(points, pose, resolution)
-    attributes = _attributes(c, m, h, beard, worn)
-    return _grade(canvas.rgb, c, canvas.centres), canvas.labels.long(), landmarks, attributes
+    return (_grade(canvas.rgb, c, canvas.centres), canvas.labels.long(),
+            _to_pixels(points, pose, resolution), _attributes(c, m, h, beard, worn))
 
 
 def _attributes(c: Columns, m, h, beard, worn) -> dict[str, Tensor]:
@@ -252,8 +246,6 @@ def _render_chunks(chunks: Sequence[Tensor], resolution: int, workers: int) -> l
         return [_render_chunk(chunk, resolution) for chunk in chunks]
     torch.set_num_threads(1)
     try:
-        if len(chunks) == 1:
-            return [_render_chunk(chunks[0], resolution)]
         with ThreadPoolExecutor(workers) as pool:
             return list(pool.map(_render_chunk, chunks, [resolution] * len(chunks)))
     finally:
@@ -261,7 +253,7 @@ def _render_chunks(chunks: Sequence[Tensor], resolution: int, workers: int) -> l
 
 
 def render_parameters(
-    params: Tensor, resolution: int, device: torch.device | str = "cpu",
+    params: Tensor, resolution: int, device: torch.device | str = "cpu"
 ) -> Portraits:
     """Render portraits from their parameters.
 
@@ -276,8 +268,7 @@ def render_parameters(
     Raises:
         ValueError: wrong shape, type or range.
     """
-    integral = isinstance(resolution, int) and not isinstance(resolution, bool)
-    if not integral or not MIN_RESOLUTION <= resolution <= MAX_RESOLUTION:
+    if type(resolution) is not int or not MIN_RESOLUTION <= resolution <= MAX_RESOLUTION:
         raise ValueError(
             f"resolution: expected an int from {MIN_RESOLUTION} to {MAX_RESOLUTION}, "
             f"got {resolution!r}"
@@ -287,7 +278,7 @@ def render_parameters(
             f"params: expected floating point [N, {NUM_PARAMETERS}], "
             f"got {params.dtype} {list(params.shape)}"
         )
-    if params.shape[0] == 0:
+    if not len(params):
         raise ValueError("params: expected at least one row, got none")
     params = params.detach().to(device, torch.float32)
     if not bool(((params > 0) & (params < 1)).all()):

@@ -1,12 +1,10 @@
 """Backgrounds: one of ten scenes and seven pieces of clutter, out of focus behind the person.
 
-A scene maps image coordinates and its columns to colours [m, 3, R, R] in [0, 1]; only the rows
-that show it are computed. Colours mix three tones of the image's own, so that a background holds
-together. Patterns are sines and distances, smooth in the parameters, never noise per pixel. A
-portrait lens then blurs the whole scene: what is left can be learned, and looks as photographs do.
+A scene paints its stage from image coordinates and its columns; only the rows that show it are
+computed. Colours mix three tones of the image's own, so that a background holds together. Patterns
+are sines and distances, smooth in the parameters, never noise per pixel. A portrait lens then blurs
+the whole scene: what is left can be learned, and looks as photographs do.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 
@@ -15,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .anatomy import ITEMS, Columns, choose, palette
-from .canvas import Canvas, blob, box, circle, defocus, ellipse
+from .canvas import Canvas, View, blob, box, circle, defocus, ellipse, swatch
 
 ROOM = ((0.86, 0.80, 0.70), (0.55, 0.64, 0.58), (0.33, 0.45, 0.52), (0.24, 0.27, 0.38),
         (0.52, 0.36, 0.44), (0.78, 0.48, 0.38), (0.90, 0.72, 0.48), (0.70, 0.74, 0.76))
@@ -28,23 +26,17 @@ SHARP, SOFT = 0.012, 0.035
 FOCUS = 128
 
 
-def mix(rgb: Tensor, colour: Tensor, cover: Tensor) -> Tensor:
-    """Paint `colour` over rgb [m, 3, R, R] in place."""
-    return rgb.lerp_(colour, cover.unsqueeze(1).expand_as(rgb))
-
-
 def wave(t: Tensor) -> Tensor:
     """A sine in [0, 1]."""
     return t.sin().mul_(0.5).add_(0.5)
 
 
-class Stage:
-    """What a scene reads: coordinates, its columns, three tones, and its pixel width."""
+class Stage(View):
+    """A whole canvas with what a scene reads: its columns and three tones."""
 
-    def __init__(self, c: Columns, centres: Tensor):
+    def __init__(self, canvas: Canvas, c: Columns):
+        super().__init__(canvas, 0.0, 0.0, 1.0, 1.0)
         self.c = c
-        self.size = centres.numel()
-        self.u, self.v = centres.view(1, 1, -1), centres.view(1, -1, 1)
         self.phase = 6.2832 * c("phase")
         self.zoom = c("zoom")
         dim = c("shade", 0.55, 1.12).unsqueeze(1)
@@ -52,38 +44,30 @@ class Stage:
         self.b = (palette(c("hue_b"), PROPS) * (0.45 + 0.55 * dim)).clamp(0, 1)
         self.d = palette(c("hue_c"), ROOM)
 
-    def cover(self, distance: Tensor, blur: float | Tensor = 0.0) -> Tensor:
-        """Coverage from a distance in image units."""
-        return (0.5 - distance / (1.0 / self.size + blur)).clamp_(0.0, 1.0)
-
-    def colour(self, *rgb: float) -> Tensor:
-        """A colour of its own, [1, 3, 1, 1]."""
-        return self.a.new_tensor(rgb).view(1, 3, 1, 1)
-
-    def wash(self, top: Tensor, bottom: Tensor) -> Tensor:
-        """A gradient down the frame, tilted by the angle column."""
+    def wash(self, top: Tensor, bottom: Tensor) -> None:
+        """Fill the stage with a gradient down the frame, tilted by the angle column."""
         t = self.v + (self.c("angle") - 0.5) * 0.8 * (self.u - 0.5)
-        return torch.lerp(top, bottom, t.clamp(0, 1).unsqueeze(1))
+        self.rgb[:] = torch.lerp(top, bottom, t.clamp(0, 1).unsqueeze(1))
 
     def tones(self, s: Tensor, t: Tensor) -> Tensor:
         """a + s (b - a) + t (d - a) for fields s, t [m, R, R]."""
         return self.a + s.unsqueeze(1) * (self.b - self.a) + t.unsqueeze(1) * (self.d - self.a)
 
 
-def panelled(s: Stage) -> Tensor:
+def panelled(s: Stage) -> None:
     """A wall with broad stripes, a dado rail and a skirting."""
-    rgb = s.wash(s.a, s.a * 0.8)
+    s.wash(s.a, s.a * 0.8)
     stripes = s.cover(((s.u * (24.0 + 40.0 * s.zoom) + s.phase).sin() - 0.2) * 0.02)
-    rgb = mix(rgb, s.d, 0.55 * stripes.expand(-1, s.size, -1))
+    s.paint(s.d, 0.55 * stripes)
     rail = s.c("shift", 0.45, 0.75)
-    low = s.cover(rail - s.v).expand(-1, -1, s.size)
-    rgb = mix(rgb, s.b * 0.85, low)
+    low = s.cover(rail - s.v)
+    s.paint(s.b * 0.85, low)
     panels = s.cover(((s.u * 30.0 + s.phase).sin().abs() - 0.25) * 0.03) * low
-    rgb = mix(rgb, s.b * 0.6, 0.5 * panels)
-    return mix(rgb, s.d, s.cover((s.v - rail).abs() - 0.012).expand(-1, -1, s.size))
+    s.paint(s.b * 0.6, 0.5 * panels)
+    s.paint(s.d, s.cover((s.v - rail).abs() - 0.012))
 
 
-def bricks(s: Stage) -> Tensor:
+def bricks(s: Stage) -> None:
     """Running-bond brickwork."""
     rows = s.v * (9.0 + 9.0 * s.zoom) + s.c("shift")
     row = rows.floor()
@@ -91,15 +75,14 @@ def bricks(s: Stage) -> Tensor:
     column = columns.floor()
     x, y = columns - column - 0.5, rows - row - 0.5
     tone = wave(column * 2.4 + row * 4.1 + s.phase)
-    warm = s.colour(0.66, 0.36, 0.27)
-    base = torch.lerp(warm, s.a, s.c("contrast").unsqueeze(1))
-    rgb = base * (0.78 + 0.34 * tone.unsqueeze(1))
+    base = torch.lerp(swatch(s.a, 0.66, 0.36, 0.27), s.a, s.c("contrast").unsqueeze(1))
+    s.rgb[:] = base * (0.78 + 0.34 * tone.unsqueeze(1))
     joint = torch.maximum(x.abs() - 0.455, (y.abs() - 0.41) * 0.5)
-    cover = (0.5 + joint * (s.size / 6.0)).clamp_(0.0, 1.0)
-    return mix(rgb, s.d * 0.5 + 0.4, 0.8 * cover)
+    cover = (0.5 + joint * (s.k / 6.0)).clamp_(0.0, 1.0)
+    s.paint(s.d * 0.5 + 0.4, 0.8 * cover)
 
 
-def shelves(s: Stage) -> Tensor:
+def shelves(s: Stage) -> None:
     """A bookcase."""
     count = 3.0 + 2.5 * s.zoom
     rows = s.v * count + s.c("shift")
@@ -110,33 +93,32 @@ def shelves(s: Stage) -> Tensor:
     x = books - book - 0.5
     pick = book * 2.4 + row * 1.3 + s.phase
     height = 0.22 + 0.22 * wave(pick * 1.7)
-    rgb = s.tones(wave(pick), wave(pick * 2.3 + 1.0)) * (1.06 - 0.9 * x.square()).unsqueeze(1)
+    s.rgb[:] = s.tones(wave(pick), wave(pick * 2.3 + 1.0)) * (1.06 - 0.9 * x.square()).unsqueeze(1)
     band = s.cover(((y - 0.62).abs() - 0.05) / count) * (pick.cos() > 0.1)
-    rgb = mix(rgb, s.d * 0.6 + 0.35, 0.8 * band)
-    rgb = mix(rgb, s.a * 0.25, s.cover((0.47 - x.abs()) / 14.0))
-    rgb = mix(rgb, s.a * 0.22, s.cover((y - height) / count))
-    wood = s.colour(0.45, 0.29, 0.18) * (0.6 + 0.6 * s.c("shade").unsqueeze(1))
-    return mix(rgb, wood, s.cover((y - 0.09) / count).expand(-1, -1, s.size))
+    s.paint(s.d * 0.6 + 0.35, 0.8 * band)
+    s.paint(s.a * 0.25, s.cover((0.47 - x.abs()) / 14.0))
+    s.paint(s.a * 0.22, s.cover((y - height) / count))
+    wood = swatch(s.a, 0.45, 0.29, 0.18) * (0.6 + 0.6 * s.c("shade").unsqueeze(1))
+    s.paint(wood, s.cover((y - 0.09) / count))
 
 
-def bokeh(s: Stage) -> Tensor:
+def bokeh(s: Stage) -> None:
     """Lights out of focus in the dusk."""
-    rgb = s.wash(s.a * 0.30, s.b * 0.45)
+    s.wash(s.a * 0.30, s.b * 0.45)
     for i in range(11):
         x = wave(s.phase * (1.0 + 0.13 * i) + 2.4 * i) * 1.1 - 0.05
         y = wave(s.c("shift") * 4.0 + 1.7 * i) * 0.95
         radius = 0.035 + 0.075 * wave(s.zoom * 5.0 + 2.1 * i)
         tone = wave(s.phase + 1.1 * i)
-        glow = torch.lerp(s.d, s.colour(1.0, 0.78, 0.45), tone.unsqueeze(1))
+        glow = torch.lerp(s.d, swatch(s.a, 1.0, 0.78, 0.45), tone.unsqueeze(1))
         d = circle(s.u - x, s.v - y, radius)
-        rgb = mix(rgb, glow, s.cover(d, 0.012) * (0.42 + 2.7 * (d + radius)).clamp(max=0.75))
-    return rgb
+        s.paint(glow, s.cover(d, 0.012) * (0.42 + 2.7 * (d + radius)).clamp(max=0.75))
 
 
-def foliage(s: Stage) -> Tensor:
+def foliage(s: Stage) -> None:
     """Leaves over leaves."""
     deep, light = palette(s.c("hue_a") * 0.4, LEAVES), palette(0.45 + 0.55 * s.c("hue_b"), LEAVES)
-    rgb = s.wash(torch.lerp(deep, light, 0.4), deep * 0.5)
+    s.wash(torch.lerp(deep, light, 0.4), deep * 0.5)
     for i in range(15):
         x = wave(s.phase * (1.0 + 0.1 * i) + 2.4 * i) * 1.1 - 0.05
         y = wave(s.c("shift") * 5.0 + 3.1 * i) * 1.05 - 0.03
@@ -148,36 +130,34 @@ def foliage(s: Stage) -> Tensor:
         d = ellipse(along, across, size, size * 0.42)
         leaf = torch.lerp(deep, light, wave(s.phase + 2.2 * i).unsqueeze(1))
         cover = s.cover(d)
-        rgb = mix(rgb, leaf, cover)
-        rgb = mix(rgb, leaf * 1.35, 0.55 * cover * s.cover(across.abs() - 0.004, 0.004))
-        rgb = mix(rgb, leaf * 0.55, 0.5 * cover * s.cover(-across - 0.02, 0.05))
-    return rgb
+        s.paint(leaf, cover)
+        s.paint(leaf * 1.35, 0.55 * cover * s.cover(across.abs() - 0.004, 0.004))
+        s.paint(leaf * 0.55, 0.5 * cover * s.cover(-across - 0.02, 0.05))
 
 
-def window(s: Stage) -> Tensor:
+def window(s: Stage) -> None:
     """A window onto sky and hills, with curtains."""
-    rgb = s.wash(s.a, s.a * 0.78)
+    s.wash(s.a, s.a * 0.78)
     middle = s.c("shift", 0.05, 0.95)
     x, y = s.u - middle, s.v - s.c("angle", 0.25, 0.40)
     rx, ry = s.c("zoom", 0.22, 0.42), 0.34
     pane = s.cover(box(x, y, rx, ry))
-    blue = s.colour(0.62, 0.80, 0.90)
-    sky = torch.lerp(blue, s.colour(1.0, 0.88, 0.70),
-                     ((s.v + 0.2) * s.c("contrast", 0.5, 1.5)).clamp(0, 1).unsqueeze(1))
-    rgb = mix(rgb, sky, pane)
+    low = ((s.v + 0.2) * s.c("contrast", 0.5, 1.5)).clamp(0, 1).unsqueeze(1)
+    sky = torch.lerp(swatch(s.a, 0.62, 0.80, 0.90), swatch(s.a, 1.0, 0.88, 0.70), low)
+    s.paint(sky, pane)
     hill = s.cover(0.42 + 0.07 * (s.u * 7.0 + s.phase).sin() - s.v)
-    rgb = mix(rgb, palette(s.c("hue_c"), LEAVES), pane * hill)
+    s.paint(palette(s.c("hue_c"), LEAVES), pane * hill)
     bars = torch.minimum(box(x, y, rx, ry).abs() - 0.018,
                          torch.minimum(x.abs(), (y + 0.04).abs()) - 0.009)
-    rgb = mix(rgb, s.a * 0.15 + 0.80, s.cover(torch.maximum(bars, box(x, y, rx, ry) - 0.018)))
+    s.paint(s.a * 0.15 + 0.80, s.cover(torch.maximum(bars, box(x, y, rx, ry) - 0.018)))
     fold = wave(s.u * 85.0 + s.phase)
     side = torch.maximum((x.abs() - rx - 0.05).abs() - 0.065, y.abs() - ry - 0.08)
-    return mix(rgb, s.b * (0.7 + 0.4 * fold.unsqueeze(1)), s.cover(side))
+    s.paint(s.b * (0.7 + 0.4 * fold.unsqueeze(1)), s.cover(side))
 
 
-def city(s: Stage) -> Tensor:
+def city(s: Stage) -> None:
     """Buildings with lit windows against the evening."""
-    rgb = s.wash(s.d * 0.75, s.colour(0.98, 0.72, 0.50))
+    s.wash(s.d * 0.75, swatch(s.a, 0.98, 0.72, 0.50))
     for depth, scale in ((0.0, 9.0), (1.0, 5.5)):
         blocks = s.u * (scale + 2.0 * s.zoom) + s.c("phase") * 3.0 + depth * 0.4
         block = blocks.floor()
@@ -185,31 +165,30 @@ def city(s: Stage) -> Tensor:
         top = 0.10 + 0.22 * depth + 0.38 * wave(block * 2.4 + s.phase + depth)
         house = s.cover(torch.maximum(top - s.v, ((x - 0.5).abs() - 0.46) / scale))
         tone = torch.lerp(s.a, s.b, 0.35 + 0.3 * depth) * (0.62 - 0.20 * depth)
-        rgb = mix(rgb, tone, house)
+        s.paint(tone, house)
         wx, wy = (x * 18.85).sin(), ((s.v - top) * (62.0 - 14.0 * depth)).sin()
         lit = (torch.minimum(wx, wy) * 2.5 - 0.6).clamp(0.0, 1.0)
         lit = lit * (0.35 + 0.65 * wave(block * 3.0 + (s.v * 9.0 + s.phase).floor() * 2.1))
-        rgb = mix(rgb, s.colour(1.0, 0.83, 0.50), 0.85 * lit * house)
-    return rgb
+        s.paint(swatch(s.a, 1.0, 0.83, 0.50), 0.85 * lit * house)
 
 
-def hills(s: Stage) -> Tensor:
+def hills(s: Stage) -> None:
     """Hills before a low sun."""
-    warm = s.colour(1.0, 0.80, 0.56)
-    rgb = s.wash(torch.lerp(s.d, warm, 0.2), warm)
+    warm = swatch(s.a, 1.0, 0.80, 0.56)
+    s.wash(torch.lerp(s.d, warm, 0.2), warm)
     sun = circle(s.u - s.c("angle"), s.v - s.c("contrast", 0.1, 0.4), 0.05 + 0.06 * s.zoom)
-    rgb = mix(rgb, warm * 0.3 + 0.7, s.cover(sun, 0.01))
+    s.paint(warm * 0.3 + 0.7, s.cover(sun, 0.01))
     for i in range(4):
         swell = (s.u * (6.0 + 2.3 * i) + s.phase * (1 + i)).sin()
         crest = 0.30 + 0.15 * i + (0.10 - 0.012 * i) * swell
         crest = crest + 0.02 * (s.u * (26.0 + 7 * i) + s.phase).sin()
         tone = torch.lerp(s.d, s.b, 0.25 + 0.25 * i) * (0.95 - 0.13 * i)
-        rgb = mix(rgb, tone, s.cover(crest - s.v))
-    trees = ((s.u * 60.0 + s.phase).sin() * 0.05 + (s.u * 23.0).sin() * 0.04)
-    return mix(rgb, s.b * 0.35, s.cover(0.80 + trees - s.v))
+        s.paint(tone, s.cover(crest - s.v))
+    trees = (s.u * 60.0 + s.phase).sin() * 0.05 + (s.u * 23.0).sin() * 0.04
+    s.paint(s.b * 0.35, s.cover(0.80 + trees - s.v))
 
 
-def tiles(s: Stage) -> Tensor:
+def tiles(s: Stage) -> None:
     """Patterned wallpaper: discs and diamonds on a turned lattice."""
     turn = s.c("angle") * 1.57
     cos, sin = turn.cos(), turn.sin()
@@ -218,16 +197,16 @@ def tiles(s: Stage) -> Tensor:
     q = (s.v * cos - s.u * sin) * scale + s.c("shift")
     i, j = p.floor(), q.floor()
     x, y = p - i - 0.5, q - j - 0.5
-    rgb = s.wash(s.a, s.a * 0.82).expand(-1, -1, -1, s.size).contiguous()
-    rgb = mix(rgb, s.d, 0.7 * ((i + j).remainder(2.0)))
+    s.wash(s.a, s.a * 0.82)
+    s.paint(s.d, 0.7 * (i + j).remainder(2.0))
     star = torch.lerp(circle(x, y, 0.30), x.abs() + y.abs() - 0.42, s.c("contrast"))
-    rgb = mix(rgb, s.b, s.cover(star / scale))
-    return mix(rgb, s.d * 0.7 + 0.2, s.cover(circle(x, y, 0.13) / scale))
+    s.paint(s.b, s.cover(star / scale))
+    s.paint(s.d * 0.7 + 0.2, s.cover(circle(x, y, 0.13) / scale))
 
 
-def lettering(s: Stage) -> Tensor:
+def lettering(s: Stage) -> None:
     """A board or poster wall with rows of text-like marks."""
-    rgb = s.wash(s.a * 0.55, s.a * 0.40)
+    s.wash(s.a * 0.55, s.a * 0.40)
     rows = s.v * (10.0 + 6.0 * s.zoom) + s.c("shift")
     row = rows.floor()
     y = rows - row - 0.5
@@ -235,27 +214,26 @@ def lettering(s: Stage) -> Tensor:
     words = (s.u * (9.0 + 4.0 * s.c("contrast")) + row * 2.7 + s.phase).sin()
     tall = 0.15 + 0.10 * wave(letters * 0.9 + row)
     marks = torch.maximum(y.abs() - tall, (0.5 - (letters * 1.7).sin().abs()) * 0.12)
-    ink = (0.5 - marks * (s.size / 14.0)).clamp(0.0, 1.0) * (words * 6.0 + 1.0).clamp(0.0, 1.0)
-    rgb = mix(rgb, s.d * 0.4 + 0.50, 0.7 * ink)
-    head = (wave(row * 2.0 + s.phase) * 3.0 - 2.0).clamp(0.0, 1.0) * (0.5 - (y.abs() - 0.38) * 12.0
-                                                                    ).clamp(0.0, 1.0)
-    return mix(rgb, s.b, (0.7 * head).expand(-1, -1, s.size) * (words > -0.9))
+    ink = (0.5 - marks * (s.k / 14.0)).clamp(0.0, 1.0) * (words * 6.0 + 1.0).clamp(0.0, 1.0)
+    s.paint(s.d * 0.4 + 0.50, 0.7 * ink)
+    head = (wave(row * 2.0 + s.phase) * 3.0 - 2.0).clamp(0.0, 1.0)
+    head = head * (0.5 - (y.abs() - 0.38) * 12.0).clamp(0.0, 1.0)
+    s.paint(s.b, 0.7 * head * (words > -0.9))
 
 
-SCENES: tuple[Callable[[Stage], Tensor], ...] = (
+SCENES: tuple[Callable[[Stage], None], ...] = (
     panelled, bricks, shelves, bokeh, foliage, window, city, hills, tiles, lettering)
 
 
 def draw_items(canvas: Canvas, c: Columns) -> None:
     """Seven things in the room: pictures, notices, balls, lamps and plants."""
-    sides = canvas.frame(right=0.53), canvas.frame(left=0.47)
+    sides = View(canvas, 0.0, 0.0, 0.53, 1.0), View(canvas, 0.47, 0.0, 1.0, 1.0)
     for i in range(ITEMS):
         g = lambda name, low=0.0, high=1.0, i=i: c(f"item{i}_{name}", low, high)  # noqa: E731
         w = sides[i % 2]
-        u, v = w.u, w.v
         kind = choose(g("kind"), (1.6, 0.6, 0.7, 0.9, 1.2, 1.0))
         x0 = g("x", -0.02, 0.34) if i % 2 == 0 else g("x", 0.66, 1.02)
-        x, y = u - x0, v - g("y", 0.03, 0.85)
+        x, y = w.u - x0, w.v - g("y", 0.03, 0.85)
         size = g("size", 0.05, 0.13)
         rx, ry = size * g("aspect", 0.7, 1.3), size
         flat = box(x, y, rx, ry, 0.008)
@@ -270,20 +248,20 @@ def draw_items(canvas: Canvas, c: Columns) -> None:
         colour = palette(g("hue"), PROPS)
         colour = torch.where((kind == 4).unsqueeze(1), palette(g("hue"), LEAVES), colour)
         # a soft shadow on the wall lifts the thing off it
-        w.paint(colour * 0.15, 0.35 * w.cover_frame(d + 0.01, 0.05))
-        cover = w.cover_frame(d)
+        w.paint(colour * 0.15, 0.35 * w.cover(d + 0.01, 0.05))
+        cover = w.cover(d)
         w.paint(colour, cover)
         ball = blob(x, y, -0.3 * ry, -0.3 * ry, ry, ry) * (kind >= 2)
         w.paint(colour * 0.3 + 0.7, 0.7 * ball * cover)
-        inset = w.cover_frame(d + 0.22 * size) * (kind <= 1)
+        inset = w.cover(d + 0.22 * size) * (kind <= 1)
         w.paint(colour * 0.25 + 0.68, inset)
         marks = ((y * (460.0 - 900.0 * size)).sin() - 0.1) * ((x * 95.0 + size * 90.0).sin() + 0.8)
         hill = (y + 0.3 * ry * (x / rx * 2.6 + size * 60.0).sin()) * 60.0
         inner = torch.where(kind == 0, hill, marks * 2.0).clamp(0.0, 1.0)
         w.paint(colour * 0.55, 0.85 * inset * inner)
         pot = torch.maximum(x.abs() - rx * (0.87 - 0.25 * y / ry), (y - ry).abs() - 0.4 * ry)
-        clay = colour.new_tensor([0.74, 0.42, 0.28]).view(1, 3, 1, 1) * (1.0 - 3.0 * x).unsqueeze(1)
-        w.paint(clay, w.cover_frame(pot) * (kind == 4))
+        clay = swatch(x, 0.74, 0.42, 0.28) * (1.0 - 3.0 * x).unsqueeze(1)
+        w.paint(clay, w.cover(pot) * (kind == 4))
 
 
 def draw_scene(canvas: Canvas, params: Tensor, c: Columns) -> None:
@@ -293,8 +271,9 @@ def draw_scene(canvas: Canvas, params: Tensor, c: Columns) -> None:
     kinds = choose(c("scene"), (1.0,) * len(SCENES)).flatten()
     for kind in kinds.unique().tolist():
         rows = (kinds == kind).nonzero().flatten()
-        stage = Stage(Columns(params[rows]), background.centres)
-        background.rgb[rows] = SCENES[kind](stage).expand(-1, -1, -1, size)
+        part = background.rows(rows)
+        SCENES[kind](Stage(part, Columns(params[rows])))
+        background.put(rows, part)
     draw_items(background, c)
     rgb = defocus(background.rgb, c("softness", SHARP, SOFT) * size, SOFT * size)
     if size < canvas.resolution:
