@@ -20,7 +20,7 @@ from torch import nn
 from ..checkpoints import save_network
 from ..datasets import ClassFolders, Portraits, render_portraits
 from ..networks import Classifier, FeatureNetwork, Parser, appearance, check_positive
-from .supervised import adamw, augment, batch_stream, fit, nesterov
+from .supervised import augment, batch_stream, fit
 
 # side of the portraits in turn; largest shift of a photograph, in pixels
 RESOLUTIONS = (64, 64, 64, 128)
@@ -68,15 +68,18 @@ def train_network(
         network, meta = _new(kind, images)
     network.to(device)
     draw = torch.Generator().manual_seed(seed)
-    settings = {"steps": steps, "progress": progress}
     if images is not None:
-        optimisation = nesterov(network, steps, lr)
-        batches = _augmented(images, batch_size, draw)
-        fit(network, classifier_loss, batches, optimisation, draw, clip=math.inf, **settings)
+        loss, batches = classifier_loss, _augmented(images, batch_size, draw)
+        optimiser = torch.optim.SGD(
+            network.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4, nesterov=True
+        )
+        settings = {"clip": math.inf}
     else:
         loss = parser_loss if kind == "parser" else features_loss
         batches = batch_stream(batch_size, RESOLUTIONS, 4, draw, device)
-        fit(network, loss, batches, adamw(network, steps, lr), draw, **settings)
+        optimiser = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=1e-4)
+        settings = {"warmup": min(100, steps // 10 + 1)}
+    fit(network, loss, batches, optimiser, draw, steps=steps, progress=progress, **settings)
     if out is not None:
         meta = {"kind": kind, **meta, "steps": steps, "seed": seed}
         save_network(network.state_dict(), meta, out)
@@ -117,10 +120,7 @@ def parser_loss(
 
 
 def describe_attributes(attributes: dict[str, torch.Tensor]) -> dict[str, list[float]]:
-    """How to predict each attribute, from many examples.
-
-    Args:
-        attributes: name -> [N], as in portraits.Portraits.
+    """How to predict each attribute, from many examples [N].
 
     Returns:
         name -> [mean, std] for a number, [] for a bool, [number of classes] for an index.
@@ -137,16 +137,7 @@ def describe_attributes(attributes: dict[str, torch.Tensor]) -> dict[str, list[f
 def features_loss(
     network: FeatureNetwork, portraits: Portraits, generator: torch.Generator
 ) -> dict[str, torch.Tensor]:
-    """Squared errors of everything the network predicts, and the coarse parsing's cross-entropy.
-
-    Args:
-        network: in training.
-        portraits: rendered, N of them.
-        generator: decides the augmentation.
-
-    Returns:
-        "appearance", "landmarks", "degradation", "attributes", "parsing": scalars.
-    """
+    """Squared errors of everything the network predicts, and the coarse parsing's cross-entropy."""
     augmented = augment(portraits.images, generator)
     maps = network(augmented.images)
     out = {name: values.float() for name, values in network.outputs_of(maps).items()}
@@ -168,9 +159,7 @@ def features_loss(
     return losses
 
 
-def _attribute_loss(
-    out: torch.Tensor, truth: torch.Tensor, spec: list[float]
-) -> torch.Tensor:
+def _attribute_loss(out: torch.Tensor, truth: torch.Tensor, spec: list[float]) -> torch.Tensor:
     if len(spec) == 1:
         return F.cross_entropy(out, truth)
     if spec:
@@ -197,11 +186,8 @@ def _augmented(
         padded = F.pad(batch, (SHIFT,) * 4)
         rows, columns = torch.randint(2 * SHIFT + 1, (2, n), generator=draw)
         mirrored = torch.rand(n, generator=draw) < 0.5
-        cut = [
-            image[:, y : y + side, x : x + side]
-            for image, y, x in zip(padded, rows.tolist(), columns.tolist(), strict=True)
-        ]
-        shifted = torch.stack(cut)
+        places = zip(padded, rows.tolist(), columns.tolist(), strict=True)
+        shifted = torch.stack([image[:, y : y + side, x : x + side] for image, y, x in places])
         yield torch.where(mirrored[:, None, None, None], shifted.flip(3), shifted), labels
 
 
@@ -225,10 +211,8 @@ def accuracy(network: Classifier, images: ClassFolders, batch_size: int = 500) -
         raise ValueError(
             f"data: got classes {', '.join(images.classes)}, expected {', '.join(network.classes)}"
         )
-    device = network.fc.weight.device
-    hits = 0
+    device, hits = network.fc.weight.device, 0
     for start in range(0, len(images), batch_size):
-        numbers = range(start, min(start + batch_size, len(images)))
-        batch, labels = images[numbers]
+        batch, labels = images[range(start, min(start + batch_size, len(images)))]
         hits += int((network.logits(batch.to(device)).argmax(1).cpu() == labels).sum())
     return hits / len(images)
