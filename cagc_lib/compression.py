@@ -33,7 +33,7 @@ from .distillation import DistillationConfig
 from .importance import score_channels
 from .networks import Config, ImageFeatures, PrunableGenerator, check_positive, kind_of
 from .pruning import plan_pruning, prune
-from .training import TrainConfig, TrainState, check_lessons, check_resumed, train_student
+from .training import TrainConfig, check_lessons, check_resumed, train_student
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,23 @@ def compress(
         discriminator=teacher.discriminator, content=source, features=features, resume=resume,
         device=device, progress=progress,
     )
-    pruned = partial(
-        _pruned, config, teacher, source, sparse_training, run, learn, device, progress
-    )
+
+    def pruned() -> PrunableGenerator:
+        g = teacher.generator
+        if sparse_training is not None:
+            # slimming's own first half: gains become zero where the images can do without
+            state = learn(sparse_training, student=g, out=Path(run) / "sparse")
+            if state.sparse_gains:
+                gains = torch.cat(state.sparse_gains)
+                print(f"gains: {(gains == 0).sum():,} of {len(gains):,} are zero")
+            g = state.average
+        scores = score_channels(
+            g.to(device), source, config.method, config.num_samples, config.score_batch,
+            config.noise_prob, config.seed, config.per_sample, progress=progress,
+        )
+        plan = plan_pruning(scores, config.ratio, config.round_to)
+        return prune(g.cpu(), plan, config.rgb_gain, teacher.sha256)
+
     if training is None:
         return pruned()
     noted = {"teacher_sha256": teacher.sha256, "content": str(content)} | config.to_dict()
@@ -170,27 +184,6 @@ def _check(
     begun = trainings and [f for f in ("state.pt", "sparse/state.pt") if (Path(run) / f).exists()]
     if begun and not resume:
         raise ValueError(f"run: {run} holds a run already; --resume it or choose another --run")
-
-
-def _pruned(
-    config: CompressionConfig, teacher: Checkpoint, source: ContentSource,
-    sparse_training: TrainConfig | None, run: str | Path | None,
-    learn: Callable[..., TrainState], device: torch.device | str, progress: bool,
-) -> PrunableGenerator:
-    g = teacher.generator
-    if sparse_training is not None:
-        # slimming's own first half: gains become zero where the images can do without
-        state = learn(sparse_training, student=g, out=Path(run) / "sparse")
-        if state.sparse_gains:
-            gains = torch.cat(state.sparse_gains)
-            print(f"gains: {(gains == 0).sum():,} of {len(gains):,} are zero")
-        g = state.average
-    scores = score_channels(
-        g.to(device), source, config.method, config.num_samples, config.score_batch,
-        config.noise_prob, config.seed, config.per_sample, progress=progress,
-    )
-    plan = plan_pruning(scores, config.ratio, config.round_to)
-    return prune(g.cpu(), plan, config.rgb_gain, teacher.sha256)
 
 
 def _kept(

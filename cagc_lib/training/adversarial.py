@@ -50,15 +50,10 @@ LOSSES = {
 def path_lengths(
     images: torch.Tensor, ws: torch.Tensor, rng: torch.Generator | None = None
 ) -> torch.Tensor:
-    """Length of J_w^T y per image, differentiable once more.
+    """Length of J_w^T y per image [N]: the root mean square over layers of the gradient's norm.
 
-    Args:
-        images: [N, 3, R, R], computed from `ws` with the graph kept.
-        ws: [N, num_ws, w_dim], one style vector per layer.
-        rng: source of y.
-
-    Returns:
-        [N], the root mean square over layers of the gradient's norm.
+    `images` are computed from `ws`, one style vector per layer, with the graph kept; `rng` draws y.
+    The lengths can be differentiated once more.
     """
     y = torch.randn(images.shape, generator=rng, device=images.device)
     # 1 / sqrt(pixels) makes the length independent of the resolution

@@ -148,9 +148,10 @@ def _start(
     draw = torch.Generator().manual_seed(seed)
     z = torch.randn(n, teacher.config.z_dim, generator=draw).to(teacher.synthesis.const)
     noise = [m.to(z) for m in draw_noise(n, teacher.config.noise_sides, draw)]
-    convs = (g.synthesis.convs for g in (teacher, student))
-    x_t, x_s = (g.synthesis.const.expand(n, -1, -1, -1) for g in (teacher, student))
-    return x_t, x_s, teacher.mapping(z), zip(*convs, noise, lineage.keep[1:], strict=True)
+    of_t, of_s = teacher.synthesis, student.synthesis
+    x_t, x_s = (synthesis.const.expand(n, -1, -1, -1) for synthesis in (of_t, of_s))
+    layers = zip(of_t.convs, of_s.convs, noise, lineage.keep[1:], strict=True)
+    return x_t, x_s, teacher.mapping(z), layers
 
 
 def _before(

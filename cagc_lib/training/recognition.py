@@ -62,7 +62,13 @@ def train_network(
     steps, batch_size, lr = (default if value is None else value for value, default in settings)
     for name, value in (("steps", steps), ("batch_size", batch_size)):
         check_positive(name, value)
-    images = _labelled(data, resolution) if kind == "classifier" else None
+    images = None
+    if kind == "classifier":
+        if data is None:
+            raise ValueError("data: got nothing, expected a folder of class folders")
+        images = ClassFolders(data, resolution)
+        if len(images.classes) < 2:
+            raise ValueError(f"data: got one class, {images.classes[0]}, expected two or more")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network, meta = _new(kind, images)
@@ -92,14 +98,14 @@ def _new(kind: str, images: ClassFolders | None) -> tuple[nn.Module, dict[str, A
         network = Parser()
         return network, {"widths": list(network.widths)}
     if images is not None:
-        network = Classifier(images.classes)
-        sizes = {"widths": list(network.widths), "depth": network.depth}
-        return network, {"classes": list(network.classes), **sizes}
+        network, classes = Classifier(images.classes), list(images.classes)
+        return network, {"classes": classes, "widths": list(network.widths), "depth": network.depth}
     # a sample of 2,048 shows every class and fixes the scale of every number
     sample = render_portraits(range(2048), 16)
     network = FeatureNetwork(describe_attributes(sample.attributes))
-    network.landmark_mean.copy_((sample.landmarks / 16).mean(0).flatten())
-    network.landmark_std.copy_((sample.landmarks / 16).std(0).flatten())
+    landmarks = sample.landmarks / 16
+    network.landmark_mean.copy_(landmarks.mean(0).flatten())
+    network.landmark_std.copy_(landmarks.std(0).flatten())
     return network, {"attributes": network.attributes, "widths": list(network.widths)}
 
 
@@ -167,15 +173,6 @@ def _attribute_loss(out: torch.Tensor, truth: torch.Tensor, spec: list[float]) -
     return F.binary_cross_entropy_with_logits(out[:, 0], truth.float())
 
 
-def _labelled(data: str | Path | None, resolution: int) -> ClassFolders:
-    if data is None:
-        raise ValueError("data: got nothing, expected a folder with one folder of images a class")
-    images = ClassFolders(data, resolution)
-    if len(images.classes) < 2:
-        raise ValueError(f"data: got one class, {images.classes[0]}, expected two or more")
-    return images
-
-
 def _augmented(
     images: ClassFolders, n: int, draw: torch.Generator
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -195,8 +192,7 @@ def classifier_loss(
     network: Classifier, batch: tuple[torch.Tensor, torch.Tensor], generator: torch.Generator
 ) -> dict[str, torch.Tensor]:
     """Cross-entropy of a batch of images and labels, which came augmented."""
-    device = network.fc.weight.device
-    images, labels = (part.to(device) for part in batch)
+    images, labels = (part.to(network.fc.weight.device) for part in batch)
     return {"cross_entropy": F.cross_entropy(network.logits(images).float(), labels)}
 
 

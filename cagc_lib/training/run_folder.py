@@ -93,13 +93,9 @@ class RunFolder:
         state = self.state
         rate = (state.drawn - self._since) / max(self._seconds, 1e-9)
         means = {name: sum(values) / len(values) for name, values in self._sums.items()}
-        row = {
-            "step": state.step,
-            "images": state.images,
-            "seconds": f"{state.seconds:.1f}",
-            "images_per_second": f"{rate:.2f}",
-            **{name: f"{value:.6g}" for name, value in means.items()},
-        }
+        row = {"step": state.step, "images": state.images, "seconds": f"{state.seconds:.1f}"}
+        row |= {"images_per_second": f"{rate:.2f}"}
+        row |= {name: f"{value:.6g}" for name, value in means.items()}
         with (self.out / "log.csv").open("a", newline="") as file:
             csv.DictWriter(file, COLUMNS).writerow(row)
         self._sums, self._seconds, self._since = {}, 0.0, state.drawn
@@ -109,9 +105,8 @@ class RunFolder:
     def sample(self) -> None:
         """Write a sheet of 64 images; for a student 32 under those of its teacher."""
         self.state.update_means()
-        networks = [self.state.average]
-        if self.lesson is not None:
-            networks.insert(0, self.lesson.teacher)
+        teachers = [] if self.lesson is None else [self.lesson.teacher]
+        networks = [*teachers, self.state.average]
         z = self._z[: SHEET // len(networks)]
         # rows of eight: teacher, student, teacher, ...
         rows = [network(part) for part in z.split(8) for network in networks]

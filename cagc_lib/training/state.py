@@ -41,12 +41,9 @@ class TrainState:
     ) -> None:
         check_pair(discriminator.config, generator.config, "discriminator", "resolution")
         config.check_use(generator.config)
-        group = getattr(discriminator.config, "mbstd_group", 1)
-        if config.batch_size > group and config.batch_size % group:
-            raise ValueError(
-                f"batch_size: got {config.batch_size}, expected a multiple of {group}, the "
-                "discriminator's mbstd_group"
-            )
+        size, group = config.batch_size, getattr(discriminator.config, "mbstd_group", 1)
+        if size > group and size % group:
+            raise ValueError(f"batch_size: got {size}, expected a multiple of {group} (mbstd_group)")
         self.config = config
         self.device = torch.device(device)
         # channels-last is what the convolutions of both CPU and GPU are fastest in
