@@ -43,7 +43,7 @@ class TrainState:
         config.check_use(generator.config)
         size, group = config.batch_size, getattr(discriminator.config, "mbstd_group", 1)
         if size > group and size % group:
-            raise ValueError(f"batch_size: got {size}, expected a multiple of {group} (mbstd_group)")
+            raise ValueError(f"batch_size: got {size}, expected a multiple of {group}, mbstd_group")
         self.config = config
         self.device = torch.device(device)
         # channels-last is what the convolutions of both CPU and GPU are fastest in
