@@ -72,9 +72,9 @@ def layer_drift(
         >>> [drift.resolution for drift in drifts]
         [4, 8, 8, 16, 16, 32, 32, 64, 64]
     """
-    x_t, x_s, w, layers = _start(student, teacher, num_samples, seed)
+    x_t, x_s, w, convolutions = _start(student, teacher, num_samples, seed)
     drifts = []
-    for of_t, of_s, noise, keep in layers:
+    for of_t, of_s, noise, keep in convolutions:
         p_t, p_s = _before(of_t, x_t, w, noise), _before(of_s, x_s, w, noise)
         drifts.append(_drift(p_t[:, keep], p_s))
         x_t, x_s = _activate(p_t, of_t), _activate(p_s, of_s)
@@ -109,9 +109,9 @@ def calibrate(
         True
     """
     student = copy.deepcopy(student)
-    x_t, x_s, w, each = _start(student, teacher, num_samples, seed)
+    x_t, x_s, w, convolutions = _start(student, teacher, num_samples, seed)
     convs, torgbs = student.synthesis.convs, student.synthesis.torgbs
-    for k, (of_t, of_s, noise, keep) in enumerate(each):
+    for k, (of_t, of_s, noise, keep) in enumerate(convolutions):
         p_t, p_s = _before(of_t, x_t, w, noise), _before(of_s, x_s, w, noise)
         # after every other convolution an image is read
         seen = [torgbs[k // 2]] if k % 2 == 0 else []
