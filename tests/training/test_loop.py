@@ -146,8 +146,9 @@ def test_callers_networks_and_random_numbers_are_left_alone(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["in step 3", "after step 2"])
 def test_a_signal_leaves_a_checkpoint_to_resume(
-    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, moment: str, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     straight = run_teacher(tmp_path / "a", images=20, checkpoint_every=100)
 
@@ -161,7 +162,17 @@ def test_a_signal_leaves_a_checkpoint_to_resume(
 
         return images
 
-    monkeypatch.setattr(training, "image_source", interrupting)
+    sample = training.RunFolder.sample
+
+    def interrupted(folder: object) -> None:
+        if folder.state.step == 2:
+            os.kill(os.getpid(), number)
+        sample(folder)
+
+    if moment == "in step 3":
+        monkeypatch.setattr(training, "image_source", interrupting)
+    else:
+        monkeypatch.setattr(training.RunFolder, "sample", interrupted)
     with pytest.raises(KeyboardInterrupt, match="stopped at step 3"):
         run_teacher(tmp_path / "b", images=20, checkpoint_every=100)
     monkeypatch.undo()
