@@ -33,14 +33,7 @@ from .distillation import DistillationConfig
 from .importance import score_channels
 from .networks import Config, ImageFeatures, PrunableGenerator, check_positive, kind_of
 from .pruning import plan_pruning, prune
-from .training import (
-    TrainConfig,
-    TrainState,
-    check_lessons,
-    check_resumed,
-    read_record,
-    train_student,
-)
+from .training import TrainConfig, check_lessons, check_resumed, train_student
 
 
 @dataclass(frozen=True)
@@ -71,18 +64,6 @@ class CompressionConfig(Config):
             raise ValueError(f"ratio: got {self.ratio}, expected a number in [0, 1)")
         for name in ("num_samples", "score_batch"):
             check_positive(name, getattr(self, name))
-
-    def prune(
-        self, g: PrunableGenerator, source: ContentSource, sha256: str,
-        device: torch.device | str, progress: bool,
-    ) -> PrunableGenerator:
-        """Score and prune a generator whose file has this hash; the result is on the CPU."""
-        scores = score_channels(
-            g.to(device), source, self.method, self.num_samples, self.score_batch,
-            self.noise_prob, self.seed, self.per_sample, progress=progress,
-        )
-        plan = plan_pruning(scores, self.ratio, self.round_to)
-        return prune(g.cpu(), plan, self.rgb_gain, sha256)
 
 
 def compress(
@@ -135,14 +116,29 @@ def compress(
         discriminator=teacher.discriminator, content=source, features=features, resume=resume,
         device=device, progress=progress,
     )
-    pruned = partial(_pruned, config, teacher, source, sparse_training, run, learn)
+
+    def pruned() -> PrunableGenerator:
+        g = teacher.generator
+        if sparse_training is not None:
+            # slimming's own first half: gains become zero where the images can do without
+            state = learn(sparse_training, student=g, out=Path(run) / "sparse")
+            if state.sparse_gains:
+                gains = torch.cat(state.sparse_gains)
+                print(f"gains: {(gains == 0).sum():,} of {len(gains):,} are zero")
+            g = state.average
+        scores = score_channels(
+            g.to(device), source, config.method, config.num_samples, config.score_batch,
+            config.noise_prob, config.seed, config.per_sample, progress=progress,
+        )
+        plan = plan_pruning(scores, config.ratio, config.round_to)
+        return prune(g.cpu(), plan, config.rgb_gain, teacher.sha256)
+
     if training is None:
-        return pruned(device=device, progress=progress)
+        return pruned()
     noted = {"teacher_sha256": teacher.sha256, "content": str(content)} | config.to_dict()
     if sparse_training is not None:
         noted |= {"sparse_images": sparse_training.images, "sparsity": sparse_training.sparsity}
-    student = _kept(Path(run), noted, resume, partial(pruned, device=device, progress=progress))
-    return learn(training, student=student, out=run).average.cpu()
+    return learn(training, student=_kept(Path(run), noted, resume, pruned), out=run).average.cpu()
 
 
 def perceptual_network(
@@ -190,29 +186,13 @@ def _check(
         raise ValueError(f"run: {run} holds a run already; --resume it or choose another --run")
 
 
-def _pruned(
-    config: CompressionConfig, teacher: Checkpoint, source: ContentSource,
-    sparse_training: TrainConfig | None, run: str | Path | None,
-    learn: Callable[..., TrainState], device: torch.device | str, progress: bool,
-) -> PrunableGenerator:
-    g = teacher.generator
-    if sparse_training is not None:
-        # slimming's own first half: gains become zero where the images can do without
-        state = learn(sparse_training, student=g, out=Path(run) / "sparse")
-        if state.sparse_gains:
-            gains = torch.cat(state.sparse_gains)
-            print(f"gains: {(gains == 0).sum():,} of {len(gains):,} are zero")
-        g = state.average
-    return config.prune(g, source, teacher.sha256, device, progress)
-
-
 def _kept(
     run: Path, noted: dict[str, Any], resume: bool, pruned: Callable[[], PrunableGenerator]
 ) -> PrunableGenerator:
     """The pruned network that a run started from, or a new one, kept with its settings."""
     file, record = run / "pruned.safetensors", run / "compress.json"
     if resume and file.exists():
-        check_resumed({"": read_record(record)}, {"": noted})
+        check_resumed(record, noted)
         return load_generator(file)
     student = pruned()
     run.mkdir(parents=True, exist_ok=True)

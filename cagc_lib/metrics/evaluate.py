@@ -32,7 +32,7 @@ from ..networks import (
 from . import costs
 from .distances import compare_features, feature_distance, mask_images, psnr
 
-# Reference portraits: disjoint from every seed the trainers draw (TRAINING_SEEDS of training).
+# Reference portraits: disjoint from every seed the trainers draw (HELD_OUT_SEED of training).
 REFERENCE_SEED = 1_500_000_000
 
 

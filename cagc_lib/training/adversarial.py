@@ -50,15 +50,10 @@ LOSSES = {
 def path_lengths(
     images: torch.Tensor, ws: torch.Tensor, rng: torch.Generator | None = None
 ) -> torch.Tensor:
-    """Length of J_w^T y per image, differentiable once more.
+    """Length of J_w^T y per image [N]: the root mean square over layers of the gradient's norm.
 
-    Args:
-        images: [N, 3, R, R], computed from `ws` with the graph kept.
-        ws: [N, num_ws, w_dim], one style vector per layer.
-        rng: source of y.
-
-    Returns:
-        [N], the root mean square over layers of the gradient's norm.
+    `images` are computed from `ws`, one style vector per layer, with the graph kept; `rng` draws y.
+    The lengths can be differentiated once more.
     """
     y = torch.randn(images.shape, generator=rng, device=images.device)
     # 1 / sqrt(pixels) makes the length independent of the resolution
@@ -87,17 +82,10 @@ class Latents:
         return torch.where(first[None, :, None], w[:n, None], w[n:, None])
 
 
-def draw_latents(
-    n: int, z_dim: int, num_ws: int, mixing: float, rng: torch.Generator
-) -> Latents:
-    """Draw a batch of latents with style mixing.
+def draw_latents(n: int, z_dim: int, num_ws: int, mixing: float, rng: torch.Generator) -> Latents:
+    """Draw n pairs of latents [z_dim] for images of `num_ws` style vectors, where rng is.
 
-    Args:
-        n: batch size.
-        z_dim: width of a latent.
-        num_ws: number of style vectors an image takes.
-        mixing: probability in [0, 1] that the batch is mixed, at one layer for the whole batch.
-        rng: source of the draws, on the device wanted.
+    `mixing` is the probability in [0, 1] that the batch is mixed, at one layer for all of it.
     """
     z = torch.randn(2, n, z_dim, generator=rng, device=rng.device)
     chance = torch.rand((), generator=rng, device=rng.device).item()
@@ -114,15 +102,12 @@ def draw_noise(n: int, sides: Sequence[int], rng: torch.Generator) -> list[torch
 
 
 @torch.no_grad()
-def update_average(average: torch.nn.Module, source: torch.nn.Module, decay: float) -> None:
-    """Move every parameter of `average` by 1 - decay toward `source`."""
+def update_average(
+    average: torch.nn.Module, source: torch.nn.Module, images: int, half_life: float
+) -> None:
+    """Move every parameter of `average` toward `source`: half the way in `half_life` images."""
     parameters = [list(network.parameters()) for network in (average, source)]
-    torch._foreach_lerp_(*parameters, 1 - decay)
-
-
-def average_decay(batch_size: int, half_life: float) -> float:
-    """Decay per step of an average whose half-life is counted in images."""
-    return 0.5 ** (batch_size / max(half_life, 1e-8))
+    torch._foreach_lerp_(*parameters, 1 - 0.5 ** (images / max(half_life, 1e-8)))
 
 
 def lazy_adam(

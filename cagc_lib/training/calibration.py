@@ -15,12 +15,14 @@ from channel pruning (He et al. 2017, arXiv 1707.06168, least squares). Chapter 
 """
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
 from ..networks import Generator, StyledConv, ToRGB
 from ..ops import bias_act, modulated_conv2d
+from .adversarial import draw_noise
 
 # keeps the least squares solvable where channels are dead; relative to their mean energy
 RIDGE = 1e-4
@@ -70,13 +72,11 @@ def layer_drift(
         >>> [drift.resolution for drift in drifts]
         [4, 8, 8, 16, 16, 32, 32, 64, 64]
     """
-    keep = _kept(student, teacher)
-    w, noise = _draw(teacher, num_samples, seed)
-    x_t, x_s = (_start(g, num_samples) for g in (teacher, student))
+    x_t, x_s, w, convolutions = _start(student, teacher, num_samples, seed)
     drifts = []
-    for k, (of_t, of_s) in enumerate(_convolutions(teacher, student)):
-        p_t, p_s = _before(of_t, x_t, w, noise[k]), _before(of_s, x_s, w, noise[k])
-        drifts.append(_drift(p_t[:, keep[k + 1]], p_s))
+    for of_t, of_s, noise, keep in convolutions:
+        p_t, p_s = _before(of_t, x_t, w, noise), _before(of_s, x_s, w, noise)
+        drifts.append(_drift(p_t[:, keep], p_s))
         x_t, x_s = _activate(p_t, of_t), _activate(p_s, of_s)
     return drifts
 
@@ -92,12 +92,9 @@ def calibrate(
     that read the channel: the leaky ReLU lets it through, as a > 0. Dead channels are left alone.
 
     Args:
-        student: a network that `prune` made from `teacher`; not changed.
-        teacher: its source.
+        student, teacher, num_samples, seed: as for `layer_drift`; neither network is changed.
         layers: correct mean and spread of every convolution's channels.
         rgb: fit every ToRGB.
-        num_samples: latents to average over; their activations are in memory at once.
-        seed: of the latents and the noise.
 
     Returns:
         A network of the student's shapes.
@@ -111,29 +108,32 @@ def calibrate(
         >>> calibrated.config == student.config
         True
     """
-    keep = _kept(student, teacher)
     student = copy.deepcopy(student)
+    x_t, x_s, w, convolutions = _start(student, teacher, num_samples, seed)
     convs, torgbs = student.synthesis.convs, student.synthesis.torgbs
-    w, noise = _draw(teacher, num_samples, seed)
-    x_t, x_s = (_start(g, num_samples) for g in (teacher, student))
-    for k, (of_t, of_s) in enumerate(_convolutions(teacher, student)):
-        p_t, p_s = _before(of_t, x_t, w, noise[k]), _before(of_s, x_s, w, noise[k])
+    for k, (of_t, of_s, noise, keep) in enumerate(convolutions):
+        p_t, p_s = _before(of_t, x_t, w, noise), _before(of_s, x_s, w, noise)
+        # after every other convolution an image is read
+        seen = [torgbs[k // 2]] if k % 2 == 0 else []
         if layers:
-            a, shift = _match(p_t[:, keep[k + 1]], p_s)
+            a, shift = _match(p_t[:, keep], p_s)
             of_s.bias += shift
             p_s = p_s + shift[:, None, None]
-            readers = [*convs[k + 1 : k + 2], *([torgbs[k // 2]] if k % 2 == 0 else [])]
-            for reader in readers:
+            for reader in (*convs[k + 1 : k + 2], *seen):
                 reader.weight *= a[:, None, None]
         x_t, x_s = _activate(p_t, of_t), _activate(p_s, of_s)
-        if rgb and k % 2 == 0:
-            target = teacher.synthesis.torgbs[k // 2](x_t, w)
-            _fit(torgbs[k // 2], x_s, w, target)
+        if rgb and seen:
+            _fit(seen[0], x_s, w, teacher.synthesis.torgbs[k // 2](x_t, w))
     return student
 
 
-def _kept(student: Generator, teacher: Generator) -> tuple[torch.Tensor, ...]:
-    """The student's channels as numbers of the teacher's; refuses networks that do not fit."""
+def _start(
+    student: Generator, teacher: Generator, n: int, seed: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Iterator]:
+    """The first layers' inputs, w [n, w_dim] and, per layer: teacher's, student's, noise, keep.
+
+    `keep` are the student's channels as numbers of the teacher's. Refuses networks that do not fit.
+    """
     for name, g in (("student", student), ("teacher", teacher)):
         if not isinstance(g, Generator):
             raise ValueError(f"{name}: got {type(g).__name__}, expected a StyleGAN2 generator")
@@ -145,25 +145,13 @@ def _kept(student: Generator, teacher: Generator) -> tuple[torch.Tensor, ...]:
             f"teacher: got widths {list(teacher.config.channels)}, "
             f"expected the student's source, {list(lineage.source_channels)}"
         )
-    return lineage.keep
-
-
-def _draw(teacher: Generator, n: int, seed: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """w [n, w_dim] and one noise map [n, 1, side, side] per convolution."""
     draw = torch.Generator().manual_seed(seed)
-    const = teacher.synthesis.const
-    z = torch.randn(n, teacher.config.z_dim, generator=draw).to(const)
-    sides = [len(conv.noise_const) for conv in teacher.synthesis.convs]
-    maps = [torch.randn(n, 1, side, side, generator=draw).to(const) for side in sides]
-    return teacher.mapping(z), maps
-
-
-def _start(g: Generator, n: int) -> torch.Tensor:
-    return g.synthesis.const.expand(n, -1, -1, -1)
-
-
-def _convolutions(teacher: Generator, student: Generator) -> zip:
-    return zip(teacher.synthesis.convs, student.synthesis.convs, strict=True)
+    z = torch.randn(n, teacher.config.z_dim, generator=draw).to(teacher.synthesis.const)
+    noise = [m.to(z) for m in draw_noise(n, teacher.config.noise_sides, draw)]
+    of_t, of_s = teacher.synthesis, student.synthesis
+    x_t, x_s = (synthesis.const.expand(n, -1, -1, -1) for synthesis in (of_t, of_s))
+    layers = zip(of_t.convs, of_s.convs, noise, lineage.keep[1:], strict=True)
+    return x_t, x_s, teacher.mapping(z), layers
 
 
 def _before(
@@ -201,8 +189,8 @@ def _match(p_t: torch.Tensor, p_s: torch.Tensor) -> tuple[torch.Tensor, torch.Te
     """Factor a and shift b / a, both [C], so that a (p_s + shift) has p_t's mean and spread."""
     (mean_t, std_t), (mean_s, std_s) = _moments(p_t), _moments(p_s)
     alive = (std_t > 0) & (std_s > 0)
-    a = torch.where(alive, std_t / std_s, torch.ones_like(std_t))
-    return a, torch.where(alive, mean_t / a - mean_s, torch.zeros_like(a))
+    a = torch.where(alive, std_t / std_s, 1.0)
+    return a, torch.where(alive, mean_t / a - mean_s, 0.0)
 
 
 def _fit(layer: ToRGB, x: torch.Tensor, w: torch.Tensor, target: torch.Tensor) -> None:

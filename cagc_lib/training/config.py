@@ -5,6 +5,7 @@ of SN-GAN set otherwise. Chapter 8.
 """
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from ..networks import Config, Shapes
@@ -16,11 +17,7 @@ _AT_LEAST_ONE = (
 # what SN-GAN has no use for, and must not be asked for: its z stand for no portraits, an image has
 # one w to mix, and a regulariser of w that never runs would still shrink Adam's rate
 _STYLEGAN2_ONLY = ("warm_start", "anchor", "path_weight", "path_interval", "style_mixing")
-_CHOICES = {
-    "autocast": ("off", "bfloat16"),
-    "loss": tuple(LOSSES),
-    "lr_decay": ("none", "linear"),
-}
+_CHOICES = {"autocast": ("off", "bfloat16"), "loss": tuple(LOSSES), "lr_decay": ("none", "linear")}
 # Miyato et al. 2018, section 4 and the authors' code; the statistics of a batch include no other's
 SNGAN_RECIPE = {
     "batch_size": 64, "loss": "hinge", "g_lr": 2e-4, "d_lr": 2e-4, "adam_beta2": 0.9,
@@ -123,18 +120,13 @@ class TrainConfig(Config):
 
     def __post_init__(self) -> None:
         self.check_values(_CHOICES, _AT_LEAST_ONE)
-        if self.warm_start_coarse > self.warm_start:
-            raise ValueError(
-                f"warm_start_coarse: got {self.warm_start_coarse}, expected at most warm_start, "
-                f"{self.warm_start}"
-            )
+        got, most = self.warm_start_coarse, self.warm_start
+        if got > most:
+            raise ValueError(f"warm_start_coarse: got {got}, expected at most warm_start, {most}")
         for name in ("style_mixing", "path_decay", "warm_start_background", "adam_beta2"):
             if getattr(self, name) > 1:
                 raise ValueError(f"{name}: got {getattr(self, name)!r}, expected 0 to 1")
-        self._check_images()
-
-    def _check_images(self) -> None:
-        """Refuse a run that ends before the generator's first step: it would look like a result."""
+        # a run that ends before the generator's first step would look like a result
         first = (self.d_head_start // self.d_steps + 1) * self.d_steps
         least = (first - 1) * self.batch_size + 1
         if self.images < least and not (self.warm_start and not self.images):
@@ -146,10 +138,8 @@ class TrainConfig(Config):
 
     def check_use(self, generator: Shapes) -> None:
         """Refuse settings that a generator with one w an image, an SN-GAN, has no use for."""
-        for name in _STYLEGAN2_ONLY if generator.num_ws == 1 else ():
-            if getattr(self, name):
-                got = getattr(self, name)
-                raise ValueError(f"{name}: got {got}, expected 0 for an SN-GAN")
+        if generator.num_ws == 1:
+            check_zero(self, _STYLEGAN2_ONLY, "an SN-GAN")
 
     @property
     def looks_at_features(self) -> bool:
@@ -161,3 +151,10 @@ class TrainConfig(Config):
     def steps(self) -> int:
         """All steps of the run, warm start included."""
         return self.warm_start + math.ceil(self.images / self.batch_size)
+
+
+def check_zero(settings: Config, names: Collection[str], whom: str) -> None:
+    """Refuse a setting of one of these names that is not 0: `whom` has no use for it."""
+    for name in names:
+        if got := getattr(settings, name):
+            raise ValueError(f"{name}: got {got}, expected 0 for {whom}")

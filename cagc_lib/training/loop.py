@@ -27,8 +27,8 @@ from ..networks import (
     check_pair,
     matching_discriminator,
 )
-from .config import TrainConfig
-from .run_folder import RunFolder, kept_hash
+from .config import TrainConfig, check_zero
+from .run_folder import RunFolder
 from .state import TrainState
 from .steps import Lesson, Steps
 
@@ -63,9 +63,7 @@ def train_teacher(
         torch.manual_seed(mixed_seed(config.seed, 4))
         g = build(generator)
         d = build(discriminator or matching_discriminator(generator))
-    state = TrainState(g, d, config, device)
-    described = {"generator": generator.to_dict(), "discriminator": d.config.to_dict()}
-    return _train(state, None, features, Path(out), described, resume, progress)
+    return _train(TrainState(g, d, config, device), None, features, Path(out), resume, progress)
 
 
 def train_student(
@@ -107,39 +105,35 @@ def train_student(
     # a copy of its own: the caller's teacher stays where and as it is
     teacher = TrainState(teacher, discriminator, config, device).average
     lesson = Lesson(teacher, distillation, following(content, teacher), features)
-    described = {
-        "generator": student.config.to_dict(),
-        "discriminator": discriminator.config.to_dict(),
-        "distillation": distillation.to_dict(),
-        "kept": kept_hash(student.lineage),
-    }
-    return _train(state, lesson, features, Path(out), described, resume, progress)
+    return _train(state, lesson, None, Path(out), resume, progress)
 
 
 def _train(
     state: TrainState, lesson: Lesson | None, features: ImageFeatures | None, out: Path,
-    described: dict[str, Any], resume: bool, progress: bool,
+    resume: bool, progress: bool,
 ) -> TrainState:
-    config = state.config
-    resolution = state.generator.config.resolution
+    config, resolution = state.config, state.generator.config.resolution
     source = image_source(
         config.data, resolution, config.first_seed, config.pool, config.flip, config.seed
     )
-    folder = RunFolder(out, {"training": config.to_dict(), **described}, state, lesson, resume)
+    folder = RunFolder(out, state, lesson, resume)
     steps = Steps(state, source, lesson, features)
     bar = tqdm(total=config.steps, initial=state.step, disable=not progress, unit="step")
+    stop = state.step >= config.steps
     with bar, _deferred_signals() as received:
-        while state.step < config.steps and not received:
+        while not stop:
             start = time.perf_counter()
             losses = steps()
             folder.note(losses, time.perf_counter() - start)
             bar.update()
-            if state.step % config.log_every == 0 or state.step == config.steps:
+            stop = state.step == config.steps
+            if state.step % config.log_every == 0 or stop:
                 bar.set_postfix(folder.log(), refresh=False)
-            last = state.step == config.steps or received
-            if state.step % config.sample_every == 0 or last:
+            # a signal after this line waits for the next step, which then leaves a checkpoint
+            stop = stop or bool(received)
+            if state.step % config.sample_every == 0 or stop:
                 folder.sample()
-            if state.step % config.checkpoint_every == 0 or last:
+            if state.step % config.checkpoint_every == 0 or stop:
                 folder.checkpoint()
     if received:
         raise KeyboardInterrupt(f"stopped at step {state.step}, checkpoint in {out}")
@@ -148,13 +142,10 @@ def _train(
 
 def check_lessons(config: TrainConfig, distillation: DistillationConfig, student: Shapes) -> None:
     """Refuse, with a ValueError, what a student of these shapes does not learn from."""
-    for name in ("warm_start", "anchor"):
-        if getattr(config, name):
-            got = getattr(config, name)
-            raise ValueError(f"{name}: got {got}, expected 0 for a student")
-    # one w makes the whole image at once: there are no sums of RGB on the way to it
-    if distillation.rgb and student.num_ws == 1:
-        raise ValueError(f"rgb: got {distillation.rgb}, expected 0 for an SN-GAN")
+    check_zero(config, ("warm_start", "anchor"), "a student")
+    if student.num_ws == 1:
+        # one w makes the whole image at once: there are no sums of RGB on the way to it
+        check_zero(distillation, ("rgb",), "an SN-GAN")
     config.check_use(student)
 
 
@@ -162,10 +153,10 @@ def check_lessons(config: TrainConfig, distillation: DistillationConfig, student
 def _deferred_signals() -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM instead of dying of the first; a second one acts at once."""
     received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # only the main thread can take signals
+    main = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGINT, signal.SIGTERM) if main else ()
+    old = {number: signal.getsignal(number) for number in numbers}
 
     def note(number: int, _frame: object) -> None:
         received.append(number)

@@ -20,7 +20,7 @@ from torch import nn
 from ..checkpoints import save_network
 from ..datasets import ClassFolders, Portraits, render_portraits
 from ..networks import Classifier, FeatureNetwork, Parser, appearance, check_positive
-from .supervised import adamw, augment, batch_stream, fit, nesterov
+from .supervised import augment, batch_stream, fit
 
 # side of the portraits in turn; largest shift of a photograph, in pixels
 RESOLUTIONS = (64, 64, 64, 128)
@@ -62,21 +62,30 @@ def train_network(
     steps, batch_size, lr = (default if value is None else value for value, default in settings)
     for name, value in (("steps", steps), ("batch_size", batch_size)):
         check_positive(name, value)
-    images = _labelled(data, resolution) if kind == "classifier" else None
+    images = None
+    if kind == "classifier":
+        if data is None:
+            raise ValueError("data: got nothing, expected a folder of class folders")
+        images = ClassFolders(data, resolution)
+        if len(images.classes) < 2:
+            raise ValueError(f"data: got one class, {images.classes[0]}, expected two or more")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network, meta = _new(kind, images)
     network.to(device)
     draw = torch.Generator().manual_seed(seed)
-    settings = {"steps": steps, "progress": progress}
     if images is not None:
-        optimisation = nesterov(network, steps, lr)
-        batches = _augmented(images, batch_size, draw)
-        fit(network, classifier_loss, batches, optimisation, draw, clip=math.inf, **settings)
+        loss, batches = classifier_loss, _augmented(images, batch_size, draw)
+        optimiser = torch.optim.SGD(
+            network.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4, nesterov=True
+        )
+        settings = {"clip": math.inf}
     else:
         loss = parser_loss if kind == "parser" else features_loss
         batches = batch_stream(batch_size, RESOLUTIONS, 4, draw, device)
-        fit(network, loss, batches, adamw(network, steps, lr), draw, **settings)
+        optimiser = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=1e-4)
+        settings = {"warmup": min(100, steps // 10 + 1)}
+    fit(network, loss, batches, optimiser, draw, steps=steps, progress=progress, **settings)
     if out is not None:
         meta = {"kind": kind, **meta, "steps": steps, "seed": seed}
         save_network(network.state_dict(), meta, out)
@@ -89,14 +98,14 @@ def _new(kind: str, images: ClassFolders | None) -> tuple[nn.Module, dict[str, A
         network = Parser()
         return network, {"widths": list(network.widths)}
     if images is not None:
-        network = Classifier(images.classes)
-        sizes = {"widths": list(network.widths), "depth": network.depth}
-        return network, {"classes": list(network.classes), **sizes}
+        network, classes = Classifier(images.classes), list(images.classes)
+        return network, {"classes": classes, "widths": list(network.widths), "depth": network.depth}
     # a sample of 2,048 shows every class and fixes the scale of every number
     sample = render_portraits(range(2048), 16)
     network = FeatureNetwork(describe_attributes(sample.attributes))
-    network.landmark_mean.copy_((sample.landmarks / 16).mean(0).flatten())
-    network.landmark_std.copy_((sample.landmarks / 16).std(0).flatten())
+    landmarks = sample.landmarks / 16
+    network.landmark_mean.copy_(landmarks.mean(0).flatten())
+    network.landmark_std.copy_(landmarks.std(0).flatten())
     return network, {"attributes": network.attributes, "widths": list(network.widths)}
 
 
@@ -117,10 +126,7 @@ def parser_loss(
 
 
 def describe_attributes(attributes: dict[str, torch.Tensor]) -> dict[str, list[float]]:
-    """How to predict each attribute, from many examples.
-
-    Args:
-        attributes: name -> [N], as in portraits.Portraits.
+    """How to predict each attribute, from many examples [N].
 
     Returns:
         name -> [mean, std] for a number, [] for a bool, [number of classes] for an index.
@@ -137,16 +143,7 @@ def describe_attributes(attributes: dict[str, torch.Tensor]) -> dict[str, list[f
 def features_loss(
     network: FeatureNetwork, portraits: Portraits, generator: torch.Generator
 ) -> dict[str, torch.Tensor]:
-    """Squared errors of everything the network predicts, and the coarse parsing's cross-entropy.
-
-    Args:
-        network: in training.
-        portraits: rendered, N of them.
-        generator: decides the augmentation.
-
-    Returns:
-        "appearance", "landmarks", "degradation", "attributes", "parsing": scalars.
-    """
+    """Squared errors of everything the network predicts, and the coarse parsing's cross-entropy."""
     augmented = augment(portraits.images, generator)
     maps = network(augmented.images)
     out = {name: values.float() for name, values in network.outputs_of(maps).items()}
@@ -168,23 +165,12 @@ def features_loss(
     return losses
 
 
-def _attribute_loss(
-    out: torch.Tensor, truth: torch.Tensor, spec: list[float]
-) -> torch.Tensor:
+def _attribute_loss(out: torch.Tensor, truth: torch.Tensor, spec: list[float]) -> torch.Tensor:
     if len(spec) == 1:
         return F.cross_entropy(out, truth)
     if spec:
         return F.mse_loss(out[:, 0], (truth - spec[0]) / spec[1])
     return F.binary_cross_entropy_with_logits(out[:, 0], truth.float())
-
-
-def _labelled(data: str | Path | None, resolution: int) -> ClassFolders:
-    if data is None:
-        raise ValueError("data: got nothing, expected a folder with one folder of images a class")
-    images = ClassFolders(data, resolution)
-    if len(images.classes) < 2:
-        raise ValueError(f"data: got one class, {images.classes[0]}, expected two or more")
-    return images
 
 
 def _augmented(
@@ -197,11 +183,8 @@ def _augmented(
         padded = F.pad(batch, (SHIFT,) * 4)
         rows, columns = torch.randint(2 * SHIFT + 1, (2, n), generator=draw)
         mirrored = torch.rand(n, generator=draw) < 0.5
-        cut = [
-            image[:, y : y + side, x : x + side]
-            for image, y, x in zip(padded, rows.tolist(), columns.tolist(), strict=True)
-        ]
-        shifted = torch.stack(cut)
+        places = zip(padded, rows.tolist(), columns.tolist(), strict=True)
+        shifted = torch.stack([image[:, y : y + side, x : x + side] for image, y, x in places])
         yield torch.where(mirrored[:, None, None, None], shifted.flip(3), shifted), labels
 
 
@@ -209,8 +192,7 @@ def classifier_loss(
     network: Classifier, batch: tuple[torch.Tensor, torch.Tensor], generator: torch.Generator
 ) -> dict[str, torch.Tensor]:
     """Cross-entropy of a batch of images and labels, which came augmented."""
-    device = network.fc.weight.device
-    images, labels = (part.to(device) for part in batch)
+    images, labels = (part.to(network.fc.weight.device) for part in batch)
     return {"cross_entropy": F.cross_entropy(network.logits(images).float(), labels)}
 
 
@@ -225,10 +207,8 @@ def accuracy(network: Classifier, images: ClassFolders, batch_size: int = 500) -
         raise ValueError(
             f"data: got classes {', '.join(images.classes)}, expected {', '.join(network.classes)}"
         )
-    device = network.fc.weight.device
-    hits = 0
+    device, hits = network.fc.weight.device, 0
     for start in range(0, len(images), batch_size):
-        numbers = range(start, min(start + batch_size, len(images)))
-        batch, labels = images[numbers]
+        batch, labels = images[range(start, min(start + batch_size, len(images)))]
         hits += int((network.logits(batch.to(device)).argmax(1).cpu() == labels).sum())
     return hits / len(images)

@@ -27,7 +27,6 @@ from ..checkpoints import (
     save_training_state,
 )
 from ..datasets import mixed_seed, save_sheet
-from ..networks import Lineage
 from .config import TrainConfig
 from .state import TrainState
 from .steps import Lesson, Losses
@@ -45,16 +44,12 @@ class RunFolder:
 
     Args:
         out: the folder.
-        described: written to config.json.
         state: the run's state; loaded from the folder where there is one and `resume` is set.
-        lesson: gives the teacher for the sample sheets.
+        lesson: what a student learns from; the teacher's images are on the sample sheets.
         resume: continue what is there; otherwise a folder with a run is an error.
     """
 
-    def __init__(
-        self, out: Path, described: dict[str, Any], state: TrainState, lesson: Lesson | None,
-        resume: bool,
-    ) -> None:
+    def __init__(self, out: Path, state: TrainState, lesson: Lesson | None, resume: bool) -> None:
         self.out, self.state, self.lesson = out, state, lesson
         self._sums: dict[str, list[float]] = {}
         self._seconds = 0.0
@@ -62,16 +57,13 @@ class RunFolder:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ValueError(f"out: {out} is not a folder to write to ({error})") from error
-        saved = out / "state.pt"
-        rows: list[dict[str, str]] = []
+        saved, described, rows = out / "state.pt", _described(state, lesson), []
         if saved.exists() and not resume:
             raise ValueError(f"out: {out} holds a run already; resume it or choose another folder")
         if saved.exists():
-            # runs from before channels were noted are taken on trust
-            noted = {"kept": described.get("kept")} | _read_config(out / "config.json")
-            check_resumed(noted, described)
+            check_resumed(out / "config.json", described)
             state.load_state_dict(load_training_state(saved))
-            rows = [row for row in _read_log(out / "log.csv") if int(row["step"]) <= state.step]
+            rows = _read_log(out / "log.csv", state.step)
         self._since = state.drawn
         atomic_write(out / "config.json", (json.dumps(described, indent=2) + "\n").encode())
         text = io.StringIO()
@@ -101,13 +93,9 @@ class RunFolder:
         state = self.state
         rate = (state.drawn - self._since) / max(self._seconds, 1e-9)
         means = {name: sum(values) / len(values) for name, values in self._sums.items()}
-        row = {
-            "step": state.step,
-            "images": state.images,
-            "seconds": f"{state.seconds:.1f}",
-            "images_per_second": f"{rate:.2f}",
-            **{name: f"{value:.6g}" for name, value in means.items()},
-        }
+        row = {"step": state.step, "images": state.images, "seconds": f"{state.seconds:.1f}"}
+        row |= {"images_per_second": f"{rate:.2f}"}
+        row |= {name: f"{value:.6g}" for name, value in means.items()}
         with (self.out / "log.csv").open("a", newline="") as file:
             csv.DictWriter(file, COLUMNS).writerow(row)
         self._sums, self._seconds, self._since = {}, 0.0, state.drawn
@@ -117,9 +105,8 @@ class RunFolder:
     def sample(self) -> None:
         """Write a sheet of 64 images; for a student 32 under those of its teacher."""
         self.state.update_means()
-        networks = [self.state.average]
-        if self.lesson is not None:
-            networks.insert(0, self.lesson.teacher)
+        teachers = [] if self.lesson is None else [self.lesson.teacher]
+        networks = [*teachers, self.state.average]
         z = self._z[: SHEET // len(networks)]
         # rows of eight: teacher, student, teacher, ...
         rows = [network(part) for part in z.split(8) for network in networks]
@@ -133,55 +120,54 @@ class RunFolder:
         save_training_state(state.state_dict(), self.out / "state.pt")
 
 
-def kept_hash(lineage: Lineage | None) -> dict[str, str]:
-    """A hash of the teacher's channels that a student holds; of equal widths they may be others."""
-    if lineage is None:
-        return {}
-    indices = json.dumps([keep.tolist() for keep in lineage.keep])
-    return {"channels": hashlib.sha256(indices.encode()).hexdigest()[:16]}
+def _described(state: TrainState, lesson: Lesson | None) -> dict[str, Any]:
+    """What config.json holds: part -> setting -> value."""
+    networks = {"generator": state.generator, "discriminator": state.discriminator}
+    told = {"training": state.config.to_dict()}
+    told |= {name: network.config.to_dict() for name, network in networks.items()}
+    if lesson is not None:
+        told |= {"distillation": lesson.config.to_dict(), "kept": {}}
+        if state.generator.lineage is not None:
+            # students of equal widths may hold other channels of the teacher
+            indices = json.dumps([keep.tolist() for keep in state.generator.lineage.keep])
+            told["kept"]["channels"] = hashlib.sha256(indices.encode()).hexdigest()[:16]
+    return told
 
 
-def _read_log(path: Path) -> list[dict[str, str]]:
-    """Read log.csv; an older run's may have fewer columns."""
+def _read_log(path: Path, last: int) -> list[dict[str, str]]:
+    """Read log.csv's rows up to a step; an older run's may have fewer columns."""
     try:
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
+        for line, row in enumerate(rows, start=2):
+            if not set(row) <= set(COLUMNS) or not (row.get("step") or "").isdecimal():
+                cells = ",".join(str(cell) for cell in row.values())
+                raise ValueError(f"line {line}: got {cells[:60]!r}, expected a row")
     except (OSError, ValueError) as error:
         raise ValueError(f"resume: {path} cannot be read ({error})") from None
-    for line, row in enumerate(rows, start=2):
-        if not set(row) <= set(COLUMNS) or not (row.get("step") or "").isdecimal():
-            cells = ",".join(str(cell) for cell in row.values())
-            raise ValueError(f"resume: {path}, line {line}: got {cells[:60]!r}, expected a row")
-    return rows
+    return [row for row in rows if int(row["step"]) <= last]
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """Read the settings that a run was started with; a one-line ValueError for anything else."""
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"resume: {path} cannot be read ({reason_of(error)})") from None
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    """Read config.json; a setting that did not exist then had its default."""
-    described = read_record(path)
-    try:
-        return described | {"training": TrainConfig.from_dict(described["training"]).to_dict()}
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"resume: {path} cannot be read ({reason_of(error)})") from None
-
-
-def check_resumed(before: dict[str, dict], now: dict[str, dict]) -> None:
+def check_resumed(record: Path, now: dict[str, Any]) -> None:
     """Refuse to resume a run under other settings than it was started with.
 
     Args:
-        before: part -> settings of the run, such as "training" -> a TrainConfig's.
-        now: the same of its resumption.
+        record: the JSON file of those.
+        now: setting -> value or, for a training, part -> setting -> value.
     """
-    decays = before.get("training", {}).get("lr_decay", "none") != "none"
-    for part in sorted(before.keys() | now.keys()):
-        then, wanted = before.get(part) or {}, now.get(part) or {}
+    try:
+        told = dict(json.loads(record.read_text(encoding="utf-8")))
+        if "training" in now:
+            # a setting that did not exist then had its default; so are channels taken on trust
+            told["training"] = TrainConfig.from_dict(told["training"]).to_dict()
+            told.setdefault("kept", now.get("kept"))
+        else:
+            told, now = {"": told}, {"": now}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"resume: {record} cannot be read ({reason_of(error)})") from None
+    decays = told.get("training", {}).get("lr_decay", "none") != "none"
+    for part in sorted(told.keys() | now.keys()):
+        then, wanted = told.get(part) or {}, now.get(part) or {}
         for key in sorted(then.keys() | wanted.keys()):
             reason = ", which its lr_decay counted on" if decays and key == "images" else ""
             if then.get(key) != wanted.get(key) and (reason or key not in CHANGEABLE):

@@ -19,7 +19,7 @@ from .adversarial import lazy_adam
 from .config import TrainConfig
 
 KIND = "cagc-training-state"
-_MODULES = ("generator", "average", "discriminator", "g_optimiser", "d_optimiser")
+_PARTS = ("generator", "average", "discriminator", "g_optimiser", "d_optimiser")
 
 
 class TrainState:
@@ -41,12 +41,9 @@ class TrainState:
     ) -> None:
         check_pair(discriminator.config, generator.config, "discriminator", "resolution")
         config.check_use(generator.config)
-        group = getattr(discriminator.config, "mbstd_group", 1)
-        if config.batch_size > group and config.batch_size % group:
-            raise ValueError(
-                f"batch_size: got {config.batch_size}, expected a multiple of {group}, the "
-                "discriminator's mbstd_group"
-            )
+        size, group = config.batch_size, getattr(discriminator.config, "mbstd_group", 1)
+        if size > group and size % group:
+            raise ValueError(f"batch_size: got {size}, expected a multiple of {group}, mbstd_group")
         self.config = config
         self.device = torch.device(device)
         # channels-last is what the convolutions of both CPU and GPU are fastest in
@@ -92,9 +89,7 @@ class TrainState:
     def make_optimisers(self) -> None:
         """Start the phase's optimisers with empty moments."""
         config, g = self.config, self.generator
-        self.sparse_gains: list[nn.Parameter] = []
-        if config.sparsity:
-            self.sparse_gains = g.gain_weights
+        self.sparse_gains = g.gain_weights if config.sparsity else []
         self.d_optimiser = lazy_adam(
             self.discriminator.parameters(), config.d_lr, config.r1_interval, config.adam_beta2
         )
@@ -110,15 +105,15 @@ class TrainState:
             self.g_optimiser = lazy_adam(
                 weights, config.g_lr, config.path_interval, config.adam_beta2
             )
-        groups = [*self.g_optimiser.param_groups, *self.d_optimiser.param_groups]
-        self._rates = [group["lr"] for group in groups]
+        self._rates = [group["lr"] for group in self._groups]
+
+    @property
+    def _groups(self) -> list[dict[str, Any]]:
+        return [*self.g_optimiser.param_groups, *self.d_optimiser.param_groups]
 
     def decay_rates(self) -> None:
         """Set the adversarial phase's rates for the next step, a function of the step alone."""
-        if self.config.lr_decay == "none":
-            return
-        groups = [*self.g_optimiser.param_groups, *self.d_optimiser.param_groups]
-        for group, rate in zip(groups, self._rates, strict=True):
+        for group, rate in zip(self._groups, self._rates, strict=True):
             group["lr"] = rate * self.fade
 
     def update_means(self) -> None:
@@ -139,11 +134,7 @@ class TrainState:
             "step": self.step,
             "seconds": self.seconds,
             "mean_path": self.mean_path,
-            "generator": dict(self.generator.state_dict()),
-            "average": dict(self.average.state_dict()),
-            "discriminator": dict(self.discriminator.state_dict()),
-            "g_optimiser": self.g_optimiser.state_dict(),
-            "d_optimiser": self.d_optimiser.state_dict(),
+            **{name: dict(getattr(self, name).state_dict()) for name in _PARTS},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -160,7 +151,7 @@ class TrainState:
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
             self.make_optimisers()
             self.mean_path.copy_(state["mean_path"])
-            for name in _MODULES:
+            for name in _PARTS:
                 getattr(self, name).load_state_dict(state[name])
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             # torch's reasons have many lines, and with names out of a file they may hold anything

@@ -22,15 +22,7 @@ from ..content import ContentSource
 from ..datasets import MIN_RESOLUTION, ImageSource
 from ..distillation import DistillationConfig, distillation_losses, weighted_sum
 from ..networks import ImageFeatures, PrunableGenerator, perceptual_distance, r1_penalty
-from .adversarial import (
-    LOSSES,
-    Latents,
-    average_decay,
-    draw_latents,
-    draw_noise,
-    path_lengths,
-    update_average,
-)
+from .adversarial import LOSSES, Latents, draw_latents, draw_noise, path_lengths, update_average
 from .state import TrainState
 from .warm_start import RENDERED_AHEAD, Target, multiscale_l1
 
@@ -99,15 +91,13 @@ class Steps:
 
     def _warm_start(self) -> Losses:
         state, config, g = self.state, self.state.config, self.state.generator
-        full, coarse = g.config.resolution, state.step < config.warm_start_coarse
-        start, end = 0, config.warm_start_coarse
-        if not coarse:
-            start, end = end, config.warm_start
-        resolution = min(full, MIN_RESOLUTION) if coarse else full
+        full = g.config.resolution
+        start, end, resolution = 0, config.warm_start_coarse, min(full, MIN_RESOLUTION)
+        if state.step >= end:
+            start, end, resolution = end, config.warm_start, full
         if not self._ahead:
             self._render_ahead(min(end - state.step, RENDERED_AHEAD), resolution)
         z, target = self._ahead.pop(0)
-        n = len(z)
         with self._autocast():
             ws = g.mapping(z)[:, None].expand(-1, g.config.num_ws, -1)
             # noise could only hurt here: its strength stays at the zero it starts from
@@ -120,21 +110,18 @@ class Steps:
         for group, rate in zip(state.g_optimiser.param_groups, rates, strict=True):
             group["lr"] = rate * fade
         _descend(total, state.g_optimiser)
-        self._update_average(n, state.step * n)
+        self._update_average(len(z), state.step * len(z))
         return losses
 
     def _render_ahead(self, steps: int, resolution: int) -> None:
         """Draw the latents and portraits of the next warm-start steps."""
         state, config = self.state, self.state.config
         n, z_dim = config.warm_start_batch or config.batch_size, state.generator.config.z_dim
-        zs = [
-            torch.randn(n, z_dim, generator=state.rng(i), device=state.device)
-            for i in range(steps)
-        ]
+        draws = [state.rng(ahead) for ahead in range(steps)]
+        zs = [torch.randn(n, z_dim, generator=draw, device=state.device) for draw in draws]
         target = Target.of(torch.cat(zs), resolution)
-        for i, z in enumerate(zs):
-            rows = slice(i * n, (i + 1) * n)
-            self._ahead.append((z, Target(target.images[rows], target.person[rows])))
+        parts = map(Target, target.images.split(n), target.person.split(n))
+        self._ahead = list(zip(zs, parts, strict=True))
 
     def adversarial(self) -> Losses:
         """Train D, then G, on one batch, each with its regulariser when it is due."""
@@ -177,10 +164,9 @@ class Steps:
         return [synthesis(ws, noise)]
 
     def _train_discriminator(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-        state = self.state
         with self._autocast():
             loss = self.discriminator_loss(self.discriminator(real), self.discriminator(fake))
-        _descend(loss, state.d_optimiser)
+        _descend(loss, self.state.d_optimiser)
         return loss
 
     def _regularise_discriminator(self, real: torch.Tensor) -> torch.Tensor:
@@ -243,8 +229,8 @@ class Steps:
         return losses
 
     def _regression_total(self, losses: Losses) -> torch.Tensor:
-        perceptual = losses.get("perceptual", 0)
-        return losses["l1"] + self.state.config.warm_start_perceptual * perceptual
+        weight = self.state.config.warm_start_perceptual
+        return losses["l1"] + weight * losses.get("perceptual", 0)
 
     def distil(
         self, latents: Latents, rgbs: list[torch.Tensor], noise: list, rng: torch.Generator
@@ -264,9 +250,8 @@ class Steps:
             return distillation_losses(targets, rgbs, mask, lesson.config, lesson.features)
 
     def _regularise_generator(self, rng: torch.Generator) -> torch.Tensor:
-        state, config = self.state, self.state.config
+        state, config, g = self.state, self.state.config, self.state.generator
         n = max(1, config.batch_size // config.path_shrink)
-        g = state.generator
         ws = self._latents(n, rng).ws(g.mapping, g.config.num_ws)
         image = g.synthesis(ws, self._noise(n, rng))
         lengths = path_lengths(image, ws, rng)
@@ -278,8 +263,7 @@ class Steps:
     def _update_average(self, batch_size: int, seen: int) -> None:
         state, config = self.state, self.state.config
         half_life = min(config.average_half_life, config.average_rampup * seen)
-        decay = average_decay(batch_size, half_life)
-        update_average(state.average, state.generator, decay)
+        update_average(state.average, state.generator, batch_size, half_life)
 
 
 def _due(place: int, interval: int, weight: float) -> bool:

@@ -21,8 +21,7 @@ from tqdm import tqdm
 
 from ..datasets import Portraits, render_portraits
 
-# Training seeds are drawn below this bound; everything above is held out for measuring.
-TRAINING_SEEDS = 1_000_000_000
+# Training seeds are drawn below this one; it and all above are held out for measuring.
 HELD_OUT_SEED = 1_000_000_000
 
 
@@ -37,10 +36,6 @@ class Augmented:
     images: torch.Tensor
     blur: torch.Tensor
     noise: torch.Tensor
-
-
-def _uniform(n: int, low: float, high: float, generator: torch.Generator) -> torch.Tensor:
-    return low + (high - low) * torch.rand(n, generator=generator)
 
 
 def gaussian_blur(images: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
@@ -64,9 +59,7 @@ def gaussian_blur(images: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
     return x.reshape(n, c, h, w)
 
 
-def augment(
-    images: torch.Tensor, generator: torch.Generator, strength: float = 1.0
-) -> Augmented:
+def augment(images: torch.Tensor, generator: torch.Generator, strength: float = 1.0) -> Augmented:
     """Degrade images the way imperfect generators do: colour, contrast, blur, noise.
 
     Each of colour shift, blur and noise strikes a random half of the images.
@@ -84,7 +77,8 @@ def augment(
 
     def sometimes(low: float, high: float) -> torch.Tensor:
         chosen = torch.rand(n, generator=generator) < 0.5
-        return (strength * chosen * _uniform(n, low, high, generator)).to(device)
+        amount = low + (high - low) * torch.rand(n, generator=generator)
+        return (strength * chosen * amount).to(device)
 
     contrast = 1 + sometimes(-0.25, 0.25)
     brightness = sometimes(-0.15, 0.15)
@@ -104,23 +98,18 @@ def batch_stream(
     batch_size: int, resolutions: Sequence[int], replay: int, generator: torch.Generator,
     device: torch.device | str = "cpu",
 ) -> Iterator[Portraits]:
-    """Endless batches of training portraits.
+    """Endless batches of training portraits, which the generator decides.
 
-    Args:
-        batch_size: images a step at the smallest resolution; larger ones get fewer, so that every
-            step costs the same.
-        resolutions: each rendered batch takes the next one, in turn.
-        replay: fresh portraits are rendered every replay-th step; the other steps take one of the
-            last 64 batches again, augmented anew. 1 renders at every step.
-        generator: decides the portraits.
-        device: where they are rendered.
+    Every `replay`-th batch is rendered, at the next of the resolutions in turn; the others are one
+    of the last 64 again, to be augmented anew. At the smallest resolution they hold `batch_size`
+    images, at larger ones fewer, so that every step costs the same.
     """
     recent: deque[Portraits] = deque(maxlen=64)
     for step in itertools.count():
         if step % replay == 0:
             resolution = resolutions[step // replay % len(resolutions)]
             n = max(1, batch_size * min(resolutions) ** 2 // resolution**2)
-            seeds = torch.randint(TRAINING_SEEDS, (n,), generator=generator)
+            seeds = torch.randint(HELD_OUT_SEED, (n,), generator=generator)
             recent.append(render_portraits(seeds, resolution, device))
             yield recent[-1]
         else:
@@ -129,65 +118,36 @@ def batch_stream(
 
 # (network, batch, generator of the augmentation) -> named scalar losses, summed for the gradient
 Loss = Callable[[nn.Module, Any, torch.Generator], dict[str, torch.Tensor]]
-Optimisation = tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]
-
-
-def adamw(network: nn.Module, steps: int, lr: float) -> Optimisation:
-    """AdamW with a linear warm-up and a cosine to zero."""
-    optimiser = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=1e-4)
-    warmup = min(100, steps // 10 + 1)
-
-    def factor(step: int) -> float:
-        return min((step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * step / steps)))
-
-    return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
-
-
-def nesterov(network: nn.Module, steps: int, lr: float) -> Optimisation:
-    """SGD with Nesterov momentum 0.9, weight decay 5e-4 and a cosine to zero."""
-    optimiser = torch.optim.SGD(
-        network.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4, nesterov=True
-    )
-
-    def factor(step: int) -> float:
-        return 0.5 + 0.5 * math.cos(math.pi * step / steps)
-
-    return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
 
 
 def fit(
-    network: nn.Module, loss: Loss, batches: Iterator[Any], optimisation: Optimisation,
-    generator: torch.Generator, *, steps: int, clip: float = 1.0, bfloat16: bool = True,
+    network: nn.Module, loss: Loss, batches: Iterator[Any], optimiser: torch.optim.Optimizer,
+    generator: torch.Generator, *, steps: int, warmup: int = 1, clip: float = 1.0,
     progress: bool = True,
-) -> list[dict[str, float]]:
-    """Fit a network in place.
+) -> None:
+    """Fit a network in place, under bfloat16 autocast, and leave it in eval mode.
 
     Args:
-        network: trained in place; left in eval mode.
-        loss: see `Loss`.
-        batches: endless.
-        optimisation: the optimiser and its schedule.
+        network, loss, batches: what is trained, on what, on which endless batches.
+        optimiser: its rate rises over `warmup` steps and falls to zero, as a cosine, over `steps`.
         generator: decides the augmentation.
-        steps: optimiser steps.
         clip: largest norm of a step's gradient.
-        bfloat16: run the forward pass under bfloat16 autocast.
-        progress: show a progress bar.
-
-    Returns:
-        The history: every 50 steps the mean of each loss since the last row, with "step".
 
     Raises:
         ValueError: a loss that is not finite.
     """
+
+    def factor(step: int) -> float:
+        return min((step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * step / steps)))
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
     device = next(network.parameters()).device
-    optimiser, schedule = optimisation
-    history: list[dict[str, float]] = []
-    recent: list[dict[str, float]] = []
+    recent: deque[dict[str, float]] = deque(maxlen=50)
     # Channels last is how the CPU's and the GPU's bfloat16 convolutions want it.
     network.train().to(memory_format=torch.channels_last)
     bar = tqdm(range(steps), disable=not progress, unit="step")
     for step, batch in zip(bar, batches, strict=False):
-        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+        with torch.autocast(device.type, torch.bfloat16):
             losses = loss(network, batch, generator)
         total = torch.stack(list(losses.values())).sum()
         if not total.isfinite():
@@ -200,9 +160,6 @@ def fit(
         schedule.step()
         recent.append({name: value.item() for name, value in losses.items()})
         if (step + 1) % 50 == 0 or step + 1 == steps:
-            row = {k: sum(past[k] for past in recent) / len(recent) for k in losses}
-            bar.set_postfix({name: f"{value:.4f}" for name, value in row.items()})
-            history.append({"step": step + 1, **row})
-            recent = []
+            means = {name: sum(past[name] for past in recent) / len(recent) for name in losses}
+            bar.set_postfix({name: f"{mean:.4f}" for name, mean in means.items()})
     network.eval().to(memory_format=torch.contiguous_format)
-    return history

@@ -40,11 +40,8 @@ class Target:
 def multiscale_l1(a: torch.Tensor, b: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Weighted mean absolute difference at full, 1/2, 1/4 and 1/8 resolution, averaged; a scalar.
 
-    The coarse terms pull colours and large shapes into place where the fine ones only see noise.
-
-    Args:
-        a, b: [N, 3, R, R].
-        weight: [N, 1, R, R], >= 0, of each pixel.
+    a, b: [N, 3, R, R]; weight: [N, 1, R, R], >= 0, of each pixel. The coarse terms pull colours and
+    large shapes into place where the fine ones only see noise.
     """
     total = torch.zeros((), device=a.device)
     for scale in range(WARM_START_SCALES):

@@ -9,7 +9,6 @@ from cagc_lib.networks import GeneratorConfig, SNGANConfig
 from cagc_lib.training import discriminator_loss, generator_loss, path_lengths
 from cagc_lib.training.adversarial import (
     LOSSES,
-    average_decay,
     draw_latents,
     draw_noise,
     lazy_adam,
@@ -49,23 +48,19 @@ def test_path_length_can_be_differentiated() -> None:
     assert weight.grad.abs().sum() > 0
 
 
-def test_latents_mix_at_one_layer() -> None:
+# without mixing, or with one w an image, the first latent makes every layer
+@pytest.mark.parametrize(("num_ws", "mixing"), [(8, 1.0), (8, 0.0), (1, 1.0)])
+def test_latents_mix_at_one_layer(num_ws: int, mixing: float) -> None:
     mapping = torch.nn.Linear(4, 3)
-    latents = draw_latents(5, 4, 8, 1.0, rng(1))
-    ws = latents.ws(mapping, 8)
-    assert ws.shape == (5, 8, 3)
-    assert 1 <= latents.crossover < 8
+    latents = draw_latents(5, 4, num_ws, mixing, rng(1))
+    ws = latents.ws(mapping, num_ws)
+    assert ws.shape == (5, num_ws, 3)
+    mixed = mixing > 0 and num_ws > 1
+    assert 1 <= latents.crossover < num_ws if mixed else latents.crossover == num_ws
     first, second = mapping(latents.z[0]), mapping(latents.z[1])
-    for layer in range(8):
+    for layer in range(num_ws):
         expected = first if layer < latents.crossover else second
         assert torch.allclose(ws[:, layer], expected)
-
-
-def test_latents_without_mixing_are_one_w() -> None:
-    latents = draw_latents(5, 4, 8, 0.0, rng(1))
-    ws = latents.ws(torch.nn.Linear(4, 3), 8)
-    assert latents.crossover == 8
-    assert torch.equal(ws, ws[:, :1].expand_as(ws))
 
 
 def test_latents_mix_as_often_as_asked() -> None:
@@ -86,19 +81,14 @@ def test_noise_maps_have_the_convolutions_sizes() -> None:
     assert draw_noise(3, SNGANConfig().noise_sides, rng()) == []
 
 
-def test_average_moves_by_its_decay() -> None:
+# the public code's decay; a half-life of nothing follows the source at once
+@pytest.mark.parametrize(("images", "half_life", "decay"), [(32, 1e4, 0.997784387), (16, 0, 0)])
+def test_average_moves_by_its_decay(images: int, half_life: float, decay: float) -> None:
     average, source = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
     before = [p.clone() for p in average.parameters()]
-    update_average(average, source, 0.75)
+    update_average(average, source, images, half_life)
     for old, new, target in zip(before, average.parameters(), source.parameters(), strict=True):
-        assert torch.allclose(new, 0.75 * old + 0.25 * target)
-
-
-def test_average_decay_is_the_public_codes() -> None:
-    assert average_decay(32, 10_000) == 0.5 ** (32 / 10_000)
-    assert round(average_decay(32, 10_000), 5) == 0.99778
-    # a half-life of nothing follows the source at once
-    assert average_decay(16, 0) == 0
+        assert torch.allclose(new, decay * old + (1 - decay) * target)
 
 
 def test_lazy_adam_corrects_rate_and_decay() -> None:
@@ -106,8 +96,8 @@ def test_lazy_adam_corrects_rate_and_decay() -> None:
     group = lazy_adam(parameters, 0.002, 4).param_groups[0]
     assert group["lr"] == pytest.approx(0.002 * 4 / 5)
     assert group["betas"] == (0.0, pytest.approx(0.99 ** (4 / 5)))
-    group = lazy_adam(parameters, 0.002, 0).param_groups[0]
-    assert (group["lr"], group["betas"]) == (0.002, (0.0, 0.99))
+    group = lazy_adam(parameters, 0.002, 0, 0.9).param_groups[0]
+    assert (group["lr"], group["betas"]) == (0.002, (0.0, 0.9))
 
 
 def test_hinge_losses_by_hand() -> None:
@@ -117,14 +107,3 @@ def test_hinge_losses_by_hand() -> None:
     assert for_discriminator(real, fake).item() == 1 + 0.75
     assert for_generator(fake).item() == 1.25
     assert LOSSES["logistic"] == (generator_loss, discriminator_loss)
-
-
-def test_one_w_an_image_is_never_mixed() -> None:
-    latents = draw_latents(5, 4, 1, 1.0, rng(1))
-    assert latents.crossover == 1
-    assert torch.equal(latents.ws(torch.nn.Identity(), 1), latents.z[0][:, None])
-
-
-def test_adams_second_moments_decay_as_told() -> None:
-    weight = torch.nn.Parameter(torch.zeros(1))
-    assert lazy_adam([weight], 1e-3, 0, 0.9).defaults["betas"] == (0.0, 0.9)

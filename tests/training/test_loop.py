@@ -1,7 +1,6 @@
 """The training loop: exact resume, what a run leaves behind, what it refuses, that it learns."""
 
 import copy
-import csv
 import functools
 import json
 import os
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from runs import assert_same, log
 
 from cagc_lib.checkpoints import load_checkpoint, load_training_state, save_training_state
 from cagc_lib.content import everything
@@ -32,11 +32,11 @@ from cagc_lib.training.warm_start import Target, multiscale_l1
 
 TEACHER = GeneratorConfig(16, (8,) * 6, z_dim=128, w_dim=16, mapping_layers=2)
 STUDENT = GeneratorConfig(16, (4,) * 6, z_dim=128, w_dim=16, mapping_layers=2)
-OFTEN = {"log_every": 1, "sample_every": 2, "checkpoint_every": 2}
+FINE = GeneratorConfig(32, (4,) * 8, z_dim=128, w_dim=8, mapping_layers=1)
 # both regularisers run, and not in every step
 SMALL = {
     "batch_size": 4, "r1_interval": 2, "path_interval": 2, "pool": 8, "warm_start_perceptual": 0,
-    **OFTEN,
+    "log_every": 1, "sample_every": 2, "checkpoint_every": 2,
 }
 PIXELS = DistillationConfig(perceptual=0, rgb=1.0)
 
@@ -52,13 +52,9 @@ def teacher() -> Generator:
     return g
 
 
-def student() -> Generator:
-    keep = tuple(torch.arange(4) for _ in range(6))
+def student(first: int = 0) -> Generator:
+    keep = tuple(torch.arange(first, first + 4) for _ in range(6))
     return Generator(STUDENT, Lineage(keep, TEACHER.channels, "abc"))
-
-
-def small_features() -> FeatureNetwork:
-    return FeatureNetwork({"a": [0.0, 1.0]}, (4, 4, 6, 6, 6)).eval().requires_grad_(False)
 
 
 def run_teacher(out: Path, resume: bool = False, **changes: object) -> TrainState:
@@ -73,20 +69,8 @@ def run_student(out: Path, resume: bool = False, **changes: object) -> TrainStat
     )
 
 
-def assert_same(a: object, b: object, where: str = "state") -> None:
-    """Compare two nests of tensors and plain values to the bit, seconds apart."""
-    if isinstance(a, dict):
-        assert a.keys() == b.keys(), where
-        for key in a:
-            if key not in ("seconds", "images"):
-                assert_same(a[key], b[key], f"{where}[{key}]")
-    elif isinstance(a, list | tuple):
-        for i, (x, y) in enumerate(zip(a, b, strict=True)):
-            assert_same(x, y, f"{where}[{i}]")
-    elif isinstance(a, torch.Tensor):
-        assert torch.equal(a, b), where
-    else:
-        assert a == b, where
+def new_discriminator() -> Discriminator:
+    return Discriminator(matching_discriminator(TEACHER))
 
 
 @pytest.mark.parametrize("autocast", ["off", "bfloat16"])
@@ -102,20 +86,12 @@ def test_a_resumed_teacher_is_the_same_to_the_bit(tmp_path: Path, autocast: str)
     assert_same(straight.state_dict(), resumed.state_dict())
 
 
-def test_a_resumed_student_is_the_same_to_the_bit(tmp_path: Path) -> None:
-    straight = run_student(tmp_path / "a", images=16)
-    run_student(tmp_path / "b", images=8)
-    resumed = run_student(tmp_path / "b", resume=True, images=16)
-    assert_same(straight.state_dict(), resumed.state_dict())
-
-
 def test_what_a_run_leaves_behind(tmp_path: Path) -> None:
     state = run_student(tmp_path / "run", images=16)
     names = {file.name for file in (tmp_path / "run").iterdir()}
     sheets = {"samples-00000002.png", "samples-00000004.png"}
     assert names == {"config.json", "log.csv", "state.pt", "checkpoint.safetensors"} | sheets
-    with (tmp_path / "run" / "log.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = log(tmp_path / "run")
     assert [(row["step"], row["images"]) for row in rows] == [
         ("1", "4"), ("2", "8"), ("3", "12"), ("4", "16")
     ]
@@ -141,8 +117,7 @@ def test_resuming_drops_rows_after_the_checkpoint(tmp_path: Path) -> None:
     with (tmp_path / "log.csv").open("a") as file:
         file.write("3,12,9.9,1.0,,,,,,,\n")
     run_teacher(tmp_path, resume=True, images=12)
-    with (tmp_path / "log.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = log(tmp_path)
     assert [row["step"] for row in rows] == ["1", "2", "3"]
     assert rows[-1]["d"]
 
@@ -160,8 +135,7 @@ def test_a_damaged_log_is_one_line(tmp_path: Path, row: str) -> None:
 
 
 def test_callers_networks_and_random_numbers_are_left_alone(tmp_path: Path) -> None:
-    big, small = teacher(), student()
-    d = Discriminator(matching_discriminator(TEACHER))
+    big, small, d = teacher(), student(), new_discriminator()
     before = [{k: v.clone() for k, v in net.state_dict().items()} for net in (big, small, d)]
     draws = torch.get_rng_state()
     train_student(config(images=4), PIXELS, small, big, tmp_path, d, progress=False)
@@ -172,8 +146,9 @@ def test_callers_networks_and_random_numbers_are_left_alone(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["in step 3", "after step 2"])
 def test_a_signal_leaves_a_checkpoint_to_resume(
-    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, moment: str, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     straight = run_teacher(tmp_path / "a", images=20, checkpoint_every=100)
 
@@ -187,7 +162,17 @@ def test_a_signal_leaves_a_checkpoint_to_resume(
 
         return images
 
-    monkeypatch.setattr(training, "image_source", interrupting)
+    sample = training.RunFolder.sample
+
+    def interrupted(folder: object) -> None:
+        if folder.state.step == 2:
+            os.kill(os.getpid(), number)
+        sample(folder)
+
+    if moment == "in step 3":
+        monkeypatch.setattr(training, "image_source", interrupting)
+    else:
+        monkeypatch.setattr(training.RunFolder, "sample", interrupted)
     with pytest.raises(KeyboardInterrupt, match="stopped at step 3"):
         run_teacher(tmp_path / "b", images=20, checkpoint_every=100)
     monkeypatch.undo()
@@ -213,17 +198,15 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     assert all(p.isfinite().all() for p in saved.parameters())
 
 
-def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
+def test_another_run_neither_overwrites_nor_resumes(tmp_path: Path) -> None:
     run_teacher(tmp_path, images=4)
     with pytest.raises(ValueError, match="holds a run already"):
         run_teacher(tmp_path, images=8)
-
-
-@pytest.mark.parametrize("change", [{"seed": 1}, {"batch_size": 8}, {"r1_gamma": 1.0}])
-def test_other_settings_do_not_resume(tmp_path: Path, change: dict) -> None:
-    run_teacher(tmp_path, images=4)
-    with pytest.raises(ValueError, match=f"training {next(iter(change))} is"):
-        run_teacher(tmp_path, resume=True, **change)
+    for name, value in {"seed": 1, "batch_size": 8, "r1_gamma": 1.0}.items():
+        with pytest.raises(ValueError, match=f"training {name} is"):
+            run_teacher(tmp_path, resume=True, **{name: value})
+    with pytest.raises(ValueError, match="channels is"):
+        train_teacher(config(), STUDENT, tmp_path, resume=True, progress=False)
 
 
 def test_a_run_whose_rates_decay_keeps_its_length(tmp_path: Path) -> None:
@@ -234,36 +217,14 @@ def test_a_run_whose_rates_decay_keeps_its_length(tmp_path: Path) -> None:
         run_teacher(tmp_path, resume=True, images=12, lr_decay="linear")
     assert (tmp_path / "config.json").read_bytes() == before
     # what else may change still may
-    assert run_teacher(
-        tmp_path, resume=True, images=8, lr_decay="linear", log_every=2
-    ).images == 8
-
-
-def test_another_network_does_not_resume(tmp_path: Path) -> None:
-    run_teacher(tmp_path, images=4)
-    with pytest.raises(ValueError, match="channels is"):
-        train_teacher(config(), STUDENT, tmp_path, resume=True, progress=False)
+    state = run_teacher(tmp_path, resume=True, images=8, lr_decay="linear", log_every=2)
+    assert state.images == 8
 
 
 def test_a_student_with_other_channels_kept_does_not_resume(tmp_path: Path) -> None:
     run_student(tmp_path, images=8)
-    other = student()
-    other.lineage = Lineage(
-        tuple(torch.arange(1, 5) for _ in range(6)), TEACHER.channels, "abc"
-    )
     with pytest.raises(ValueError, match=r"^resume: kept channels is '.*', but the run was"):
-        train_student(
-            config(), PIXELS, other, teacher(), tmp_path, content=everything, resume=True,
-            progress=False,
-        )
-
-
-def test_a_run_from_before_kept_channels_were_noted_resumes(tmp_path: Path) -> None:
-    run_student(tmp_path, images=8)
-    told = json.loads((tmp_path / "config.json").read_text())
-    assert told.pop("kept")["channels"]
-    (tmp_path / "config.json").write_text(json.dumps(told))
-    assert run_student(tmp_path, resume=True, images=16).images == 16
+        train_student(config(), PIXELS, student(first=1), teacher(), tmp_path, resume=True)
 
 
 def test_settings_younger_than_the_run_have_their_defaults(tmp_path: Path) -> None:
@@ -279,12 +240,15 @@ def test_settings_younger_than_the_run_have_their_defaults(tmp_path: Path) -> No
         run_teacher(tmp_path, resume=True, images=12)
 
 
-def test_a_run_from_before_sngan_resumes_to_the_bit(tmp_path: Path) -> None:
+def test_a_resumed_student_is_the_same_to_the_bit(tmp_path: Path) -> None:
     straight = run_student(tmp_path / "a", images=16)
     old = tmp_path / "b"
-    run_student(old, images=8)
+    run_student(old, images=4)
+    run_student(old, resume=True, images=8)
+    # what is left was made before SN-GAN, and before kept channels were noted
     told = json.loads((old / "config.json").read_text())
     state = load_training_state(old / "state.pt")
+    assert told.pop("kept")["channels"]
     for name in ("loss", "adam_beta2", "lr_decay", "d_steps", "sparsity", "gains_lr"):
         del told["training"][name], state["config"][name]
     (old / "config.json").write_text(json.dumps(told))
@@ -295,23 +259,13 @@ def test_a_run_from_before_sngan_resumes_to_the_bit(tmp_path: Path) -> None:
     (old / "log.csv").write_text("".join(line.rpartition(",")[0] + "\r\n" for line in lines))
     resumed = run_student(old, resume=True, images=16)
     assert_same(straight.state_dict(), resumed.state_dict())
-    with (old / "log.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["step"], row["sparsity"]) for row in rows] == [(str(n), "") for n in range(1, 5)]
-
-
-def test_a_damaged_state_is_one_line(tmp_path: Path) -> None:
-    run_teacher(tmp_path, images=4)
-    whole = (tmp_path / "state.pt").read_bytes()
-    (tmp_path / "state.pt").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"state\.pt") as caught:
-        run_teacher(tmp_path, resume=True)
-    assert "\n" not in str(caught.value)
+    rows = [(row["step"], row["sparsity"]) for row in log(old)]
+    assert rows == [(str(n), "") for n in range(1, 5)]
 
 
 def trained_state() -> dict:
     """The state after one adversarial step, as `state_dict` gives it."""
-    steps = adversarial_steps()
+    steps = adversarial_steps(teacher())
     steps()
     return copy.deepcopy(steps.state.state_dict())
 
@@ -325,14 +279,14 @@ def trained_state() -> dict:
         (lambda s: s.update(step="three"), "invalid literal"),
         (lambda s: s["generator"].popitem(), "RuntimeError: Error(s) in"),
         (lambda s: s["generator"].update({"\x1b\n": torch.ones(1)}), "Unexpected key(s) in "),
-        (lambda s: s.update(g_optimiser=None), "NoneType"),
+        (lambda s: s.update(g_optimiser=None), "'NoneType' object"),
         (lambda s: s["d_optimiser"]["param_groups"].clear(), "ValueError: loaded state dict"),
     ],
 )
 def test_a_damaged_state_is_told_in_one_line(
     damage: Callable[[dict], object], words: str
 ) -> None:
-    state, fresh = trained_state(), adversarial_steps().state
+    state, fresh = trained_state(), adversarial_steps(teacher()).state
     damage(state)
     with pytest.raises(ValueError, match=r"^training state: not of this run, or dam") as caught:
         fresh.load_state_dict(state)
@@ -345,9 +299,13 @@ def test_a_file_with_another_state_leaves_the_run_as_it_is(tmp_path: Path) -> No
     whole = load_training_state(tmp_path / "state.pt")
     files = [tmp_path / name for name in ("config.json", "log.csv")]
     before = [file.read_bytes() for file in files]
-    for state in ([1, 2], {"kind": whole["kind"]}, {**whole, "generator": whole["discriminator"]}):
+    half = (tmp_path / "state.pt").read_bytes()[:5_000]
+    other = {**whole, "generator": whole["discriminator"]}
+    for state in ([1, 2], {"kind": whole["kind"]}, other, half):
         torch.save(state, tmp_path / "state.pt")
-        with pytest.raises(ValueError, match=r"^training state: ") as caught:
+        if state is half:
+            (tmp_path / "state.pt").write_bytes(half)
+        with pytest.raises(ValueError, match=r"^training state: |state\.pt") as caught:
             run_teacher(tmp_path, resume=True, images=8)
         assert "\n" not in str(caught.value)
         assert [file.read_bytes() for file in files] == before
@@ -358,8 +316,7 @@ def test_warm_start_learns_the_portraits(tmp_path: Path) -> None:
         tmp_path, images=0, warm_start=60, batch_size=16, log_every=10, sample_every=60,
         checkpoint_every=60, warm_start_lr=0.01, warm_start_perceptual=0.0,
     )
-    with (tmp_path / "log.csv").open() as file:
-        losses = [float(row["l1"]) for row in csv.DictReader(file)]
+    losses = [float(row["l1"]) for row in log(tmp_path)]
     assert losses[-1] < 0.6 * losses[0]
     assert state.images == 0
     # the noise was left out, and the adversarial phase starts from the average
@@ -373,16 +330,13 @@ def test_warm_start_has_a_batch_of_its_own(tmp_path: Path) -> None:
 
 
 def test_warm_start_can_leave_the_background_out(tmp_path: Path) -> None:
-    shapes = GeneratorConfig(32, (4,) * 8, z_dim=128, w_dim=8, mapping_layers=1)
     z = torch.randn(4, 128, generator=torch.Generator().manual_seed(0))
     portraits = render_parameters(parameters_from_latents(z), 32)
     person = (portraits.parsing > 0)[:, None]
     disturbed = torch.where(person, portraits.images, -portraits.images)
     losses = []
     for weight in (0.0, 0.5, 1.0):
-        settings = config(warm_start=1, warm_start_background=weight)
-        d = Discriminator(matching_discriminator(shapes))
-        steps = Steps(TrainState(Generator(shapes), d, settings), image_source("portraits", 32))
+        steps = warm_steps(warm_start=1, warm_start_background=weight)
         # full resolution alone keeps the two regions apart
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("cagc_lib.training.warm_start.WARM_START_SCALES", 1)
@@ -391,10 +345,8 @@ def test_warm_start_can_leave_the_background_out(tmp_path: Path) -> None:
 
 
 def warm_steps(**changes: object) -> Steps:
-    shapes = GeneratorConfig(32, (4,) * 8, z_dim=128, w_dim=8, mapping_layers=1)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        networks = Generator(shapes), Discriminator(matching_discriminator(shapes))
+    torch.manual_seed(0)
+    networks = Generator(FINE), Discriminator(matching_discriminator(FINE))
     state = TrainState(*networks, config(warm_start_batch=2, **changes))
     return Steps(state, image_source("portraits", 32))
 
@@ -429,15 +381,9 @@ def test_a_warm_start_resumes_anywhere_to_the_bit() -> None:
     assert_same(straight.state.state_dict(), first.state.state_dict())
 
 
-def test_a_coarse_warm_start_is_a_part_of_it() -> None:
-    with pytest.raises(ValueError, match=r"warm_start_coarse: got 3, expected at most .* 2"):
-        config(warm_start=2, warm_start_coarse=3)
-
-
 def test_the_anchor_fades(tmp_path: Path) -> None:
     run_teacher(tmp_path, images=16, style_mixing=0.0, anchor=1.0, anchor_images=8)
-    with (tmp_path / "log.csv").open() as file:
-        assert [bool(row["l1"]) for row in csv.DictReader(file)] == [True, True, False, False]
+    assert [bool(row["l1"]) for row in log(tmp_path)] == [True, True, False, False]
 
 
 def test_the_perceptual_loss_needs_its_network(tmp_path: Path) -> None:
@@ -448,14 +394,10 @@ def test_the_perceptual_loss_needs_its_network(tmp_path: Path) -> None:
 
 
 def test_warm_start_takes_the_perceptual_loss(tmp_path: Path) -> None:
-    shapes = GeneratorConfig(32, (4,) * 8, z_dim=128, w_dim=8, mapping_layers=1)
-    train_teacher(
-        config(images=0, warm_start=2, warm_start_perceptual=0.5), shapes, tmp_path,
-        features=small_features(), progress=False,
-    )
-    assert "perceptual" in (tmp_path / "log.csv").read_text().splitlines()[0]
-    with (tmp_path / "log.csv").open() as file:
-        assert all(float(row["perceptual"]) > 0 for row in csv.DictReader(file))
+    features = FeatureNetwork({"a": [0.0, 1.0]}, (4, 4, 6, 6, 6)).eval().requires_grad_(False)
+    settings = config(images=0, warm_start=2, warm_start_perceptual=0.5)
+    train_teacher(settings, FINE, tmp_path, features=features, progress=False)
+    assert all(float(row["perceptual"]) > 0 for row in log(tmp_path))
 
 
 def test_distillation_pulls_the_student_to_its_teacher(tmp_path: Path) -> None:
@@ -470,18 +412,15 @@ def test_distillation_pulls_the_student_to_its_teacher(tmp_path: Path) -> None:
                path_interval=0, sample_every=100, checkpoint_every=100),
         settings, disturbed, g, tmp_path, progress=False,
     )
-    with (tmp_path / "log.csv").open() as file:
-        losses = [float(row["l1"]) for row in csv.DictReader(file)]
+    losses = [float(row["l1"]) for row in log(tmp_path)]
     assert losses[-1] < 0.8 * losses[0]
 
 
 @pytest.mark.parametrize(("noise", "equal"), [("shared", True), ("independent", False)])
 def test_teacher_and_student_see_the_same_latents(noise: str, equal: bool) -> None:
     # a student that is its teacher: with the same z, mixing layer and noise it has nothing to learn
-    g = teacher()
-    state = TrainState(g, Discriminator(matching_discriminator(TEACHER)), config(style_mixing=1.0))
-    settings = DistillationConfig(perceptual=0, rgb=1.0, noise=noise)
-    losses = Steps(state, image_source("portraits", 16), Lesson(g, settings))()
+    g, settings = teacher(), DistillationConfig(perceptual=0, rgb=1.0, noise=noise)
+    losses = adversarial_steps(g, Lesson(g, settings), style_mixing=1.0)()
     # memory layouts differ, so equal means up to rounding
     assert (losses["l1"] < 1e-5) == (losses["rgb"] < 1e-5) == equal
 
@@ -493,11 +432,8 @@ def test_masks_come_from_the_teachers_image() -> None:
         seen.append(images)
         return torch.zeros_like(images[:, :1], dtype=torch.bool)
 
-    g = teacher()
-    state = TrainState(
-        student(), Discriminator(matching_discriminator(TEACHER)), config(autocast="bfloat16")
-    )
-    losses = Steps(state, image_source("portraits", 16), Lesson(g, PIXELS, content))()
+    lesson = Lesson(teacher(), PIXELS, content)
+    losses = adversarial_steps(student(), lesson, autocast="bfloat16")()
     assert losses["l1"] == losses["rgb"] == 0
     assert seen[0].dtype == torch.float32
     assert seen[0].shape == (4, 3, 16, 16)
@@ -516,29 +452,20 @@ def test_fresh_students_start_from_new_weights(tmp_path: Path) -> None:
     assert torch.equal(inherited.mapping.fc0.weight, source.mapping.fc0.weight)
 
 
-def adversarial_steps(**changes: object) -> Steps:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        d = Discriminator(matching_discriminator(TEACHER))
-    state = TrainState(teacher(), d, config(**changes))
-    return Steps(state, image_source("portraits", 16, pool=8))
+def adversarial_steps(g: Generator, lesson: Lesson | None = None, **changes: object) -> Steps:
+    state = TrainState(g, new_discriminator(), config(**changes))
+    return Steps(state, image_source("portraits", 16, pool=8), lesson)
 
 
 def test_the_discriminator_may_have_a_head_start() -> None:
-    steps = adversarial_steps(d_head_start=2)
+    steps = adversarial_steps(teacher(), d_head_start=2)
+    networks = [steps.state.generator.synthesis, steps.state.discriminator]
     changed = []
     for _ in range(3):
-        networks = steps.state.generator, steps.state.discriminator
-        before = copy.deepcopy(networks)
+        before = [next(network.parameters()).clone() for network in networks]
         steps()
-        pairs = zip(before, networks, strict=True)
-        changed.append([
-            any(
-                not torch.equal(x, y)
-                for x, y in zip(a.parameters(), b.parameters(), strict=True)
-            )
-            for a, b in pairs
-        ])
+        after = [next(network.parameters()) for network in networks]
+        changed.append([not torch.equal(a, b) for a, b in zip(before, after, strict=True)])
     assert changed == [[False, True], [False, True], [True, True]]
 
 
@@ -556,8 +483,7 @@ def test_a_run_trains_the_generator_or_is_refused(
     with pytest.raises(ValueError, match=rf"^{words}adversarial step {first}, of 4 images$"):
         config(images=least - 1, **changes)
     run_teacher(tmp_path, images=least, **changes)
-    with (tmp_path / "log.csv").open() as file:
-        trained = [bool(row["g"]) for row in csv.DictReader(file)]
+    trained = [bool(row["g"]) for row in log(tmp_path)]
     assert trained == [False] * (first - 1) + [True]
 
 
@@ -584,8 +510,7 @@ def test_compiled_steps_are_the_same_steps(
     run_teacher(tmp_path / "b", images=4)
     # equal up to rounding only: compiled graphs take the filter in another form, and the first
     # step of Adam turns a weight's gradient into its sign, so losses are compared, not weights
-    logs = [(tmp_path / run / "log.csv").read_text().splitlines() for run in "ab"]
-    rows = [list(csv.DictReader(log))[-1] for log in logs]
+    rows = [log(tmp_path / run)[-1] for run in "ab"]
     for loss in ("d", "g", "r1", "path"):
         assert float(rows[0][loss]) == pytest.approx(float(rows[1][loss]), rel=1e-4), loss
 
@@ -594,8 +519,7 @@ def test_bfloat16_stays_close_to_float32(tmp_path: Path) -> None:
     rows = []
     for autocast in ("off", "bfloat16"):
         run_student(tmp_path / autocast, images=4, autocast=autocast)
-        with (tmp_path / autocast / "log.csv").open() as file:
-            rows.append(next(csv.DictReader(file)))
+        rows += log(tmp_path / autocast)
     for name in ("d", "g", "l1", "rgb"):
         assert float(rows[1][name]) == pytest.approx(float(rows[0][name]), rel=0.02), name
     # R1 is computed in float32; only D's one step before it was not
@@ -641,6 +565,7 @@ def test_config_round_trip() -> None:
         ({"autocast": "float16"}, ("autocast", "float16", "bfloat16")),
         ({"style_mixing": 1.5}, ("style_mixing", "1.5", "0 to 1")),
         ({"epochs": 3}, ("epochs", "images")),
+        ({"warm_start": 2, "warm_start_coarse": 3}, ("warm_start_coarse: got 3", "warm_start, 2")),
     ],
 )
 def test_config_refuses(values: dict, words: tuple[str, ...]) -> None:
@@ -653,12 +578,13 @@ def test_networks_that_do_not_fit_together(tmp_path: Path) -> None:
     other = Generator(GeneratorConfig(8, (4,) * 4, z_dim=128))
     with pytest.raises(ValueError, match="teacher: got resolution 8"):
         train_student(config(), PIXELS, student(), other, tmp_path, progress=False)
-    with pytest.raises(ValueError, match="warm_start: got 1, expected 0"):
-        train_student(config(warm_start=1), PIXELS, student(), teacher(), tmp_path)
-    with pytest.raises(ValueError, match=r"anchor: got 1\.0, expected 0 for a student"):
-        train_student(config(anchor=1.0), PIXELS, student(), teacher(), tmp_path)
-    with pytest.raises(ValueError, match="batch_size: got 6, expected a multiple of 4"):
-        train_student(config(batch_size=6), PIXELS, student(), teacher(), tmp_path)
+    for changes, words in (
+        ({"warm_start": 1}, "warm_start: got 1, expected 0 for a student"),
+        ({"anchor": 1.0}, r"anchor: got 1\.0, expected 0 for a student"),
+        ({"batch_size": 6}, "batch_size: got 6, expected a multiple of 4"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            train_student(config(**changes), PIXELS, student(), teacher(), tmp_path)
     d = Discriminator(matching_discriminator(other.config))
     with pytest.raises(ValueError, match="discriminator: got resolution 8, expected 16"):
         train_student(config(), PIXELS, student(), teacher(), tmp_path, d)
