@@ -4,6 +4,8 @@ A kernel runs on a GPU, or on a CPU in Triton's interpreter, which is slow and m
 for chapter 4: TRITON_INTERPRET=1 in the environment before triton is imported switches it on.
 """
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -26,6 +28,24 @@ def operand(dtype: torch.dtype) -> tl.dtype:
 def precision() -> str:
     """How float32 factors are multiplied: exactly, unless torch is told that TF32 will do."""
     return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee"
+
+
+def arithmetic(dtype: torch.dtype) -> dict[str, Any]:
+    """The compile-time arguments of a kernel that multiplies matrices of this type."""
+    return {"ACC": accumulator(dtype), "KIND": operand(dtype), "PRECISION": precision()}
+
+
+def tail_arguments(
+    x: torch.Tensor, bias: torch.Tensor | None, noise: torch.Tensor | None, slope: float,
+    gain: float, clamp: float | None,
+) -> dict[str, Any]:
+    """A kernel's arguments for a layer's tail; x stands for the tensors that are not there."""
+    return {
+        "bias": x if bias is None else bias.contiguous(), "noise": x if noise is None else noise,
+        "noise_n": 0 if noise is None or len(noise) == 1 else noise.stride(0),
+        "GAIN": gain, "SLOPE": slope, "CLAMP": clamp, "HAS_BIAS": bias is not None,
+        "HAS_NOISE": noise is not None,
+    }
 
 
 def block(size: int, largest: int) -> int:
