@@ -12,10 +12,8 @@ import torch.nn.functional as F
 
 from .dispatch import register, run
 
-RESAMPLE_FILTER = (1.0, 3.0, 3.0, 1.0)
 
-
-def setup_filter(taps: tuple[float, ...] = RESAMPLE_FILTER) -> torch.Tensor:
+def setup_filter(taps: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0)) -> torch.Tensor:
     """Return the taps as a [k] float32 tensor that sums to one (a separable filter's one axis)."""
     f = torch.tensor(taps, dtype=torch.float32)
     return f / f.sum()
@@ -116,8 +114,8 @@ class _UpFirDn(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: torch.autograd.function.FunctionCtx, x: torch.Tensor, kernel: torch.Tensor,
-        up: int, down: int, pads: tuple[int, int, int, int],
+        ctx, x: torch.Tensor, kernel: torch.Tensor, up: int, down: int,
+        pads: tuple[int, int, int, int],
     ) -> torch.Tensor:
         y = _correlate(x, kernel, up, down, pads)
         ctx.save_for_backward(kernel)
@@ -125,9 +123,7 @@ class _UpFirDn(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(
-        ctx: torch.autograd.function.FunctionCtx, grad: torch.Tensor
-    ) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (kernel,) = ctx.saved_tensors
         up, down, (left, _, top, _), (h, w), (out_h, out_w) = ctx.geometry
         taps_h, taps_w = kernel.shape

@@ -13,7 +13,7 @@ import triton.language as tl
 
 from ..bias_act import SLOPE
 from .convolve import _tail
-from .tools import INTERPRETED, accumulator, block, empty_like, strides, tail_arguments
+from .tools import INTERPRETED, accumulator, block, empty_like, strides, tail_arguments, wide
 
 PIXELS, CHANNELS = (4096, 256) if INTERPRETED else (64, 32)
 SLOPES = {"lrelu": SLOPE, "linear": 1.0}
@@ -132,7 +132,7 @@ def tail_gradient(
     pixels = y_.shape[2]
     bp, bc = block(pixels, PIXELS), block(channels, CHANNELS)
     tiles = triton.cdiv(pixels, bp)
-    kind = torch.promote_types(y.dtype, torch.float32)
+    kind = wide(y.dtype)
     bias_sums = y.new_empty(n, tiles, channels, dtype=kind)
     sums = y.new_empty(bias_sums.shape if dots else (0, 0, 0), dtype=kind)
     noise_sums = y.new_empty(n, 1, *y.shape[2:], dtype=kind)
@@ -149,7 +149,7 @@ def tail_gradient(
 
 @tail_gradient.register_fake
 def _(g, y, bias, noise, slope, gain, clamp, dots):
-    kind = torch.promote_types(y.dtype, torch.float32)
+    kind = wide(y.dtype)
     shapes = (y.shape[1],), (len(y), 1, *y.shape[2:]), y.shape[:2] if dots else (0, 0)
     return empty_like(y, *y.shape), *(y.new_empty(shape, dtype=kind) for shape in shapes)
 

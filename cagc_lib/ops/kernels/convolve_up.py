@@ -13,6 +13,35 @@ from .convolve import _add_tap, _coefficients, _scaled_block, _tail
 
 
 @triton.jit
+def _add_phases(
+    ee, eo, oe, oo, x, s, weight, row, col, height, width, i, channels, readable, o, rows, columns,
+    x_c, x_h, x_w, weight_t, PADDED: tl.constexpr, ACC: tl.constexpr, KIND: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """Add some channels' part to the phases: tap (a, b) reads x[row - a // 2, col - b // 2]."""
+    for up in tl.static_range(2):
+        for left in tl.static_range(2):
+            r, c = row - up, col - left
+            inside = (r >= 0) & (r < height) & (c >= 0) & (c < width)
+            v = _scaled_block(
+                x, s, r * x_h + c * x_w, inside, i, channels, readable, x_c, PADDED, ACC, KIND
+            )
+            tap = 6 * up + 2 * left
+            w = weight + tap * weight_t
+            ee = _add_tap(ee, v, w, columns, 1, i, rows, o, columns, ACC, KIND, PRECISION)
+            if left == 0:
+                w = weight + (tap + 1) * weight_t
+                eo = _add_tap(eo, v, w, columns, 1, i, rows, o, columns, ACC, KIND, PRECISION)
+            if up == 0:
+                w = weight + (tap + 3) * weight_t
+                oe = _add_tap(oe, v, w, columns, 1, i, rows, o, columns, ACC, KIND, PRECISION)
+            if up + left == 0:
+                w = weight + (tap + 4) * weight_t
+                oo = _add_tap(oo, v, w, columns, 1, i, rows, o, columns, ACC, KIND, PRECISION)
+    return ee, eo, oe, oo
+
+
+@triton.jit
 def _shifted(values, offset, BM: tl.constexpr, BN: tl.constexpr):
     """Row m of the result is row m + offset of values [BM, BN], wrapping round."""
     index = (tl.arange(0, BM) + offset + BM) % BM
@@ -64,26 +93,10 @@ def _convolve_up(
     ee, eo, oe, oo = zero, zero, zero, zero
     for block in range(BLOCKS):
         i = block * BK + tl.arange(0, BK)
-        # tap (a, b) reads x[row - a // 2, col - b // 2]
-        for up in tl.static_range(2):
-            for left in tl.static_range(2):
-                r, c = row - up, col - left
-                inside = (r >= 0) & (r < height) & (c >= 0) & (c < width)
-                v = _scaled_block(
-                    x, s, r * x_h + c * x_w, inside, i, channels, readable, x_c, PADDED, ACC, KIND
-                )
-                tap = 6 * up + 2 * left
-                w = weight + tap * weight_t
-                ee = _add_tap(ee, v, w, columns, 1, i, rows, o, columns, ACC, KIND, PRECISION)
-                if left == 0:
-                    w = weight + (tap + 1) * weight_t
-                    eo = _add_tap(eo, v, w, columns, 1, i, rows, o, columns, ACC, KIND, PRECISION)
-                if up == 0:
-                    w = weight + (tap + 3) * weight_t
-                    oe = _add_tap(oe, v, w, columns, 1, i, rows, o, columns, ACC, KIND, PRECISION)
-                if up + left == 0:
-                    w = weight + 4 * weight_t
-                    oo = _add_tap(oo, v, w, columns, 1, i, rows, o, columns, ACC, KIND, PRECISION)
+        ee, eo, oe, oo = _add_phases(
+            ee, eo, oe, oo, x, s, weight, row, col, height, width, i, channels, readable, o, rows,
+            columns, x_c, x_h, x_w, weight_t, PADDED, ACC, KIND, PRECISION,
+        )
     scale = _coefficients(
         d, s, n, o, channels, filters, epsilon, DEMODULATE, BLOCKS, ACC, BK, BN
     )[None, :]

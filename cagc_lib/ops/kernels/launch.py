@@ -9,7 +9,7 @@ from ..upfirdn2d import setup_filter
 from .convolve import _convolve, _demodulate, _weight_gradient
 from .convolve_up import _convolve_up
 from .tiles import tiles
-from .tools import accumulator, arithmetic, block, strides, tail_arguments
+from .tools import accumulator, arithmetic, block, strides, tail_arguments, wide
 from .upfirdn2d import upfirdn
 
 # bias, noise, slope, gain, clamp of a layer without a tail
@@ -75,11 +75,6 @@ def _check_size(x: torch.Tensor) -> None:
         )
 
 
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    """The type of sums."""
-    return torch.promote_types(dtype, torch.float32)
-
-
 def convolved(
     x: torch.Tensor, weight: torch.Tensor, s: torch.Tensor, d: torch.Tensor | None, turned: bool,
     stride: int, pad: int, tail: tuple = NO_TAIL, other: torch.Tensor | None = None,
@@ -92,15 +87,12 @@ def convolved(
     """
     _check_size(x)
     s, noise = s.contiguous(), tail[1]
-    side, w = weight.shape[2], _packed(weight, x.dtype)
+    side, filters = weight.shape[2], weight.shape[1 if turned else 0]
+    w = _packed(weight, x.dtype)
+    w = w.transpose(1, 2) if turned else w
     n, channels, height, width = x.shape
-    filters = weight.shape[1 if turned else 0]
-    rows, columns = w.shape[1:]
-    weight_t, weight_i, weight_o = w.stride()
-    if turned:
-        rows, columns, weight_i, weight_o = columns, rows, weight_o, weight_i
     demodulated = d is None and write
-    d = _energies(weight, _wide(s.dtype)) if demodulated else s if d is None else d.contiguous()
+    d = _energies(weight, wide(s.dtype)) if demodulated else s if d is None else d.contiguous()
     out_height, out_width = ((size + 2 * pad - side) // stride + 1 for size in (height, width))
     pixels, readable = out_height * out_width, readable_channels(x)
     t = tiles("convolve", x, pixels, filters, channels)
@@ -108,17 +100,14 @@ def convolved(
     if out is None:
         out = padded_like(x, n, filters, out_height, out_width) if write else x
     _check_size(out)
-    sums = x
-    if other is not None:
-        sums = x.new_empty(n, count, filters, dtype=_wide(x.dtype))
+    sums = x if other is None else x.new_empty(n, count, filters, dtype=wide(x.dtype))
     _convolve[(n * count, triton.cdiv(filters, t.filters))](
         x=x, weight=w, s=s, d=d, other=x if other is None else other, out=out, sums=sums,
         height=height, width=width, out_height=out_height, out_width=out_width,
-        channels=channels, readable=readable, filters=filters, rows=rows, columns=columns,
-        writable=readable_channels(out) if write else 0,
-        **strides("x", x), **strides("out", out), **strides("other", other),
-        weight_t=weight_t, weight_i=weight_i, weight_o=weight_o, **tail_arguments(x, *tail),
-        noise_h=0 if noise is None else noise.stride(2),
+        channels=channels, readable=readable, filters=filters, rows=w.shape[1], columns=w.shape[2],
+        writable=readable_channels(out) if write else 0, **strides("x", x),
+        **strides("out", out), **strides("other", other), **strides("weight", w, "tio"),
+        **tail_arguments(x, *tail), noise_h=0 if noise is None else noise.stride(2),
         noise_w=0 if noise is None else noise.stride(3), tiles=count, epsilon=EPSILON,
         SIDE=side, STRIDE=stride, PAD=pad, BLOCKS=triton.cdiv(channels, t.channels), WRITE=write,
         REDUCE=other is not None, DEMODULATE=demodulated, FLIP=turned and stride == 1,
@@ -136,7 +125,7 @@ def convolved_up(
     bias, noise, *settings = tail
     s, noise = s.contiguous(), None if noise is None else noise.contiguous()
     demodulated = d is None
-    d = _energies(weight, _wide(s.dtype)) if demodulated else d.contiguous()
+    d = _energies(weight, wide(s.dtype)) if demodulated else d.contiguous()
     w, readable = _packed(weight, x.dtype), readable_channels(x)
     n, channels, height, width = x.shape
     filters = len(weight)
@@ -183,16 +172,16 @@ def weight_gradient(
     steps = triton.cdiv(n * chunks, min(SPLITS, n * chunks))
     splits = triton.cdiv(n * chunks, steps)
     readable = readable_channels(large), readable_channels(small)
-    out = large.new_empty(splits, side * side, channels, filters, dtype=_wide(large.dtype))
+    out = large.new_empty(splits, side * side, channels, filters, dtype=wide(large.dtype))
     blocks = triton.cdiv(channels, t.pixels) * triton.cdiv(filters, t.filters)
     _weight_gradient[(splits, side * side, blocks)](
         large=large, small=small, s_large=s_large.contiguous(), s_small=s_small.contiguous(),
-        out=out, height=height, width=width, small_height=rows, small_width=columns, channels=channels,
-        filters=filters, c_readable=readable[0], f_readable=readable[1], samples=n,
-        **strides("large", large), **strides("small", small), chunks=chunks,
-        SIDE=side, STRIDE=stride, PAD=pad, STEPS=steps, PADDED=readable != (channels, filters),
-        **arithmetic(large.dtype), BC=t.pixels, BF=t.filters, BP=t.channels,
-        num_warps=t.warps, num_stages=t.stages,
+        out=out, height=height, width=width, small_height=rows, small_width=columns,
+        channels=channels, filters=filters, c_readable=readable[0], f_readable=readable[1],
+        samples=n, **strides("large", large), **strides("small", small), chunks=chunks, SIDE=side,
+        STRIDE=stride, PAD=pad, STEPS=steps, PADDED=readable != (channels, filters),
+        **arithmetic(large.dtype), BC=t.pixels, BF=t.filters, BP=t.channels, num_warps=t.warps,
+        num_stages=t.stages,
     )
     return out.sum(0).unflatten(0, (side, side))
 
@@ -200,7 +189,7 @@ def weight_gradient(
 def demodulation(weight: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
     """d [N, O] = rsqrt(sum over i, taps of (s * weight)^2 + 1e-8), at least float32."""
     n, channels = s.shape
-    kind = _wide(torch.promote_types(s.dtype, weight.dtype))
+    kind = wide(torch.promote_types(s.dtype, weight.dtype))
     w = _packed(weight, weight.dtype)
     out = torch.empty(n, len(weight), dtype=kind, device=s.device)
     bn, bo, bi = block(n, 64), block(len(weight), 64), block(channels, 64)

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 
 from .bias_act import SLOPES, reduced, tail_gradient
 from .launch import convolved, convolved_up, demodulation, padded_like, spread, weight_gradient
+from .tools import wide
 
 PLACES = ("x", "weight", "s", "d", "g")
 
@@ -72,11 +73,9 @@ def convolve_d(
 ) -> torch.Tensor:
     """dF/dd [N, O]."""
     if up == 2:
-        ones = s.new_ones(g.shape[:2])
-        kind = torch.promote_types(x.dtype, torch.float32)
-        return (convolved_up(x, weight, s, ones) * g).sum((2, 3), dtype=kind).to(s.dtype)
-    sums = convolved(x, weight, s, None, False, 1, side // 2, other=g, write=False)[1]
-    return sums.to(s.dtype)
+        y = convolved_up(x, weight, s, s.new_ones(g.shape[:2]))
+        return (y * g).sum((2, 3), dtype=wide(x.dtype)).to(s.dtype)
+    return convolved(x, weight, s, None, False, 1, side // 2, other=g, write=False)[1].to(s.dtype)
 
 
 OPERATORS = {
@@ -173,9 +172,8 @@ def _(x, weight, s, d, bias, noise, up, slope, gain, clamp):
 
 
 def _save_layer(ctx, inputs: tuple, output: torch.Tensor) -> None:
-    *tensors, ctx.up, _, _, _ = inputs
-    ctx.tail = inputs[-3:]
-    ctx.save_for_backward(*tensors, output)
+    ctx.up, *ctx.tail = inputs[6:]
+    ctx.save_for_backward(*inputs[:6], output)
 
 
 def _layer_backward(ctx, g: torch.Tensor) -> tuple:
@@ -205,7 +203,7 @@ demodulate = torch.library.custom_op("cagc::demodulate", demodulation, mutates_a
 
 @demodulate.register_fake
 def _(weight, s):
-    kind = torch.promote_types(torch.promote_types(s.dtype, weight.dtype), torch.float32)
+    kind = wide(torch.promote_types(s.dtype, weight.dtype))
     return s.new_empty(len(s), len(weight), dtype=kind)
 
 
@@ -217,10 +215,10 @@ def _demodulate_backward(ctx, g: torch.Tensor) -> tuple:
     weight, s = ctx.saved_tensors
     # a few small products; through the operator itself, so that they have gradients in turn
     share = -0.5 * g * demodulate(weight, s).pow(3)
-    wide = s.to(share.dtype)
+    s_wide = s.to(share.dtype)
     energy = weight.to(share.dtype).square().sum((2, 3))
-    grad_s = 2 * wide * (share @ energy)
-    grad_weight = 2 * weight.to(share.dtype) * (share.t() @ wide.square())[:, :, None, None]
+    grad_s = 2 * s_wide * (share @ energy)
+    grad_weight = 2 * weight.to(share.dtype) * (share.t() @ s_wide.square())[:, :, None, None]
     return grad_weight.to(weight.dtype), grad_s.to(s.dtype)
 
 

@@ -13,6 +13,11 @@ import triton.language as tl
 INTERPRETED = triton.knobs.runtime.interpret
 
 
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """The type of sums in memory: at least float32."""
+    return torch.promote_types(dtype, torch.float32)
+
+
 def accumulator(dtype: torch.dtype) -> tl.dtype:
     """Sums are kept in float32, those of float64 (for gradient checks) in float64."""
     return tl.float64 if dtype == torch.float64 else tl.float32
@@ -55,9 +60,8 @@ def block(size: int, largest: int) -> int:
 
 def empty_like(x: torch.Tensor, *shape: int, dtype: torch.dtype | None = None) -> torch.Tensor:
     """An uninitialised [N, C, H, W] with the memory order of x."""
-    order = torch.contiguous_format
-    if x.ndim == 4 and x.stride(1) == 1 and x.shape[1] > 1:
-        order = torch.channels_last
+    last = x.ndim == 4 and x.stride(1) == 1 and x.shape[1] > 1
+    order = torch.channels_last if last else torch.contiguous_format
     return torch.empty(shape, dtype=dtype or x.dtype, device=x.device, memory_format=order)
 
 
