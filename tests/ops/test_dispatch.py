@@ -21,10 +21,6 @@ CALLS = {
 }
 
 
-def call(op: str, x: torch.Tensor, impl: str) -> torch.Tensor:
-    return CALLS[op](x, impl=impl)
-
-
 @pytest.fixture
 def fresh() -> Iterator[None]:
     """Forget what was tried before and after."""
@@ -41,7 +37,7 @@ def test_on_a_cpu_auto_takes_the_reference_and_says_why(op: str) -> None:
     chosen, reason = explain(op, X)
     assert chosen == "reference" and "x is on the CPU" in reason
     assert explain(op, X, "reference") == ("reference", "asked for by name")
-    assert torch.equal(call(op, X, "auto"), call(op, X, "reference"))
+    assert torch.equal(CALLS[op](X, impl="auto"), CALLS[op](X, impl="reference"))
 
 
 @every
@@ -50,13 +46,13 @@ def test_without_the_interpreter_an_explicit_request_raises(
 ) -> None:
     monkeypatch.delenv("TRITON_INTERPRET")
     with pytest.raises(ValueError, match='"triton" was asked for, but x is on the CPU: set TRITON'):
-        call(op, X, "triton")
+        CALLS[op](X, impl="triton")
 
 
 @every
 def test_with_it_an_explicit_request_runs_the_kernel(op: str) -> None:
     assert explain(op, X, "triton") == ("triton", "the kernel agrees with the reference on cpu")
-    torch.testing.assert_close(call(op, X, "triton"), call(op, X, "reference"))
+    torch.testing.assert_close(CALLS[op](X, impl="triton"), CALLS[op](X, impl="reference"))
 
 
 @every
@@ -73,7 +69,7 @@ def test_a_kernel_that_fails_or_is_wrong_is_not_used(
     right = dispatch.triton_function(op)
     monkeypatch.setattr(dispatch, "triton_function", lambda op: lambda *rest: spoil(right(*rest)))
     with pytest.raises(ValueError, match=f"its kernel {problem}"):
-        call(op, X, "triton")
+        CALLS[op](X, impl="triton")
 
 
 @every
@@ -90,7 +86,7 @@ def test_other_types_and_devices(op: str) -> None:
 @every
 def test_unknown_implementation(op: str) -> None:
     with pytest.raises(ValueError, match="impl: got 'cuda', expected one of auto, reference"):
-        call(op, X, "cuda")
+        CALLS[op](X, impl="cuda")
 
 
 def test_unknown_operator() -> None:
