@@ -20,10 +20,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
-from cagc_lib.ops.kernels import bias_act as bias_act_triton
-from cagc_lib.ops.kernels import convolve, convolve_up
-from cagc_lib.ops.kernels import to_rgb as to_rgb_triton
-from cagc_lib.ops.kernels import upfirdn2d as upfirdn2d_triton
+from cagc_lib.ops.kernels import bias_act, convolve, convolve_up, to_rgb, upfirdn2d
 from cagc_lib.ops.kernels.launch import up_tile
 from cagc_lib.ops.kernels.tiles import by_rule
 
@@ -39,39 +36,35 @@ PADDED = {
 SIDE_BY_SIDE = {"x_c", "out_c", "other_c", "weight_o", "large_c", "small_c", "g_c", "y_c"}
 
 
-def constants(dtype: str) -> dict[str, dict]:
-    """Compile-time arguments of each kernel."""
-    kind = {"bf16": tl.bfloat16, "fp16": tl.float16, "fp32": tl.float32}[dtype]
-    dot = {"ACC": tl.float32, "KIND": kind, "PRECISION": "ieee"}
-    dtype = getattr(torch, {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}[dtype])
-    t = by_rule("convolve", dtype, 4096, 154, 154)
-    convolve = TAIL | dot | {
-        "SIDE": 3, "STRIDE": 1, "PAD": 1, "BLOCKS": 5, "FLIP": False, "PADDED": True,
-        "DEMODULATE": True, "BM": t.pixels, "BN": t.filters, "BK": t.channels,
+def tiled(kernel: str, dtype: torch.dtype, sizes: tuple[int, int, int], names: str) -> dict:
+    """The rule's tiles for a product, by the names of the kernel's three axes."""
+    t = by_rule(kernel, dtype, *sizes)
+    return dict(zip(names.split(), t, strict=False)) | {
         "num_warps": t.warps, "num_stages": t.stages,
     }
-    up = by_rule("convolve_up", dtype, 4096, 154, 154)
-    th, tw = up_tile(up.pixels, 64, 64)
-    weight = by_rule("weight_gradient", dtype, 154, 154, 4096)
+
+
+def constants(dtype: str) -> dict[str, dict]:
+    """Compile-time arguments of each kernel."""
+    name = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}[dtype]
+    dot = {"ACC": tl.float32, "KIND": getattr(tl, name), "PRECISION": "ieee", "PADDED": True}
+    dtype, layer = getattr(torch, name), (4096, 154, 154)
+    square = {"SIDE": 3, "STRIDE": 1, "PAD": 1}
+    both = TAIL | dot | square | tiled("convolve", dtype, layer, "BM BN BK") | {
+        "BLOCKS": 5, "FLIP": False, "DEMODULATE": True, "WRITE": True,
+    }
+    up = tiled("convolve_up", dtype, layer, "BM BN BK")
+    up["TH"], up["TW"] = up_tile(up.pop("BM"), 64, 64)
     return {
-        "_convolve": convolve | {"WRITE": True, "REDUCE": False},
-        "_convolve:reduce": convolve | {"WRITE": True, "REDUCE": True},
-        "_convolve_up": TAIL | dot | {
-            "BLOCKS": 5, "PADDED": True, "DEMODULATE": True, "TH": th, "TW": tw,
-            "BN": up.filters, "BK": up.channels, "num_warps": up.warps, "num_stages": up.stages,
-        },
-        "_weight_gradient": dot | {
-            "SIDE": 3, "STRIDE": 1, "PAD": 1, "STEPS": 8, "PADDED": True, "BC": weight.pixels,
-            "BF": weight.filters, "BP": weight.channels, "num_warps": weight.warps,
-            "num_stages": weight.stages,
-        },
-        "_demodulate": {
-            "TAPS": 9, "BLOCKS": 3, "ACC": tl.float32, "BN": 16, "BO": 64, "BI": 64,
-        },
+        "_convolve": both | {"REDUCE": False},
+        "_convolve:reduce": both | {"REDUCE": True},
+        "_convolve_up": TAIL | dot | up | {"BLOCKS": 5, "DEMODULATE": True},
+        "_weight_gradient": dot | square | {"STEPS": 8}
+        | tiled("weight_gradient", dtype, layer[::-1], "BC BF BP"),
+        "_demodulate": {"TAPS": 9, "BLOCKS": 3, "ACC": tl.float32, "BN": 16, "BO": 64, "BI": 64},
         "_bias_act": TAIL | {"ACC": tl.float32, "BP": 64, "BC": 32},
-        "_tail_gradient": {
-            "GAIN": 1.4, "SLOPE": 0.2, "CLAMP": None, "HAS_BIAS": True, "HAS_NOISE": True,
-            "DOTS": True, "ACC": tl.float32, "BLOCKS": 3, "BP": 64, "BC": 32,
+        "_tail_gradient": TAIL | {
+            "CLAMP": None, "DOTS": True, "ACC": tl.float32, "BLOCKS": 3, "BP": 64, "BC": 32,
         },
         "_upfirdn": {
             "GAIN": 4.0, "UP": 2, "DOWN": 1, "TAPS": 4, "TURNED": False, "ACC": tl.float32,
@@ -119,7 +112,7 @@ def resources(assembler: str, arch: str) -> dict[str, int]:
 
 def main(arch: str, dtype: str) -> None:
     """Compile and print."""
-    files = (bias_act_triton, convolve, convolve_up, to_rgb_triton, upfirdn2d_triton)
+    files = (bias_act, convolve, convolve_up, to_rgb, upfirdn2d)
     for name, values in constants(dtype).items():
         stem = name.split(":")[0]
         kernel = next(getattr(file, stem) for file in files if hasattr(file, stem))

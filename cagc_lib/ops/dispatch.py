@@ -12,7 +12,6 @@ import importlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -22,16 +21,12 @@ IMPLEMENTATIONS = ("auto", "reference", "triton")
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 # largest relative error of a twin's trial in float32, and where torch allows TF32's shorter factors
 TRIAL_ERROR, TRIAL_ERROR_TF32 = 1e-5, 5e-3
-@dataclass(frozen=True)
-class Samples:
+
+
+class Samples(NamedTuple):
     """What an operator's twin is tried on: more than one tile along every axis.
 
-    Attributes:
-        x: [2, 70, 12, 20].
-        weight: [131, 70, 3, 3].
-        bias: [70].
-        styles: [2, 70].
-        f: [4], the resampling filter.
+    x [2, 70, 12, 20], weight [131, 70, 3, 3], bias [70], styles [2, 70], the resampling filter [4].
     """
 
     x: torch.Tensor
@@ -41,12 +36,8 @@ class Samples:
     f: torch.Tensor
 
 
-class _Operator(NamedTuple):
-    reference: Callable[..., torch.Tensor]
-    trial: Callable[[Samples], tuple]
-
-
-_operators: dict[str, _Operator] = {}
+# an operator's reference, and what makes the arguments of its twin's trial
+_operators: dict[str, tuple[Callable[..., torch.Tensor], Callable[[Samples], tuple]]] = {}
 # what "auto" stands for; see `implementation`
 _default = "auto"
 
@@ -55,11 +46,7 @@ _default = "auto"
 def implementation(impl: str) -> Iterator[None]:
     """Let "auto" mean another implementation, for whole networks.
 
-    Args:
-        impl: "auto", "reference" or "triton"; the last raises where a twin cannot run.
-
-    Raises:
-        ValueError: unknown `impl`.
+    "triton" then raises where a twin cannot run; an unknown `impl` is a ValueError.
     """
     global _default
     _check_impl(impl)
@@ -73,20 +60,17 @@ def implementation(impl: str) -> Iterator[None]:
 def register(
     op: str, reference: Callable[..., torch.Tensor], trial: Callable[[Samples], tuple]
 ) -> None:
-    """Make an operator known.
+    """Make an operator known by the name of its twin's file.
 
-    Args:
-        op: its name, that of its twin's file.
-        reference: its PyTorch implementation; takes the same arguments as the twin.
-        trial: the arguments to try the twin with, the operator's input first.
+    The reference takes the same arguments as the twin; `trial` makes those to try the twin with.
     """
-    _operators[op] = _Operator(reference, trial)
+    _operators[op] = reference, trial
 
 
 def run(op: str, impl: str, x: torch.Tensor, *arguments: Any) -> torch.Tensor:
     """Run the implementation that `explain` names on x and the operator's other arguments."""
     chosen, _ = explain(op, x, impl)
-    function = triton_function(op) if chosen == "triton" else _operators[op].reference
+    function = triton_function(op) if chosen == "triton" else _operators[op][0]
     return function(x, *arguments)
 
 
@@ -110,7 +94,7 @@ def explain(op: str, x: torch.Tensor, impl: str = "auto") -> tuple[str, str]:
         ValueError: unknown `op` or `impl`, or `impl="triton"` where the twin cannot run.
     """
     if op not in _operators:
-        raise ValueError(f"op: got {op!r}, expected one of {', '.join(sorted(_operators))}")
+        raise ValueError(f"op: got {op!r}, expected one of {', '.join(operators())}")
     _check_impl(impl)
     impl = _default if impl == "auto" else impl
     if impl == "reference":

@@ -86,14 +86,6 @@ def _reference(
     bias: torch.Tensor | None, noise: torch.Tensor | None, act: str, gain: float,
     clamp: float | None,
 ) -> torch.Tensor:
-    y = _modulated(x, weight, styles, demodulate, up, gain)
-    return bias_act_(y, bias, act, gain, clamp, noise)
-
-
-def _modulated(
-    x: torch.Tensor, weight: torch.Tensor, styles: torch.Tensor, demodulate: bool, up: int,
-    gain: float,
-) -> torch.Tensor:
     scale = torch.full_like(styles[:, :1], gain)  # [N, 1], or [N, O] with demodulation
     if demodulate:
         scale = demodulation_coefficients(weight, styles) * gain
@@ -103,12 +95,15 @@ def _modulated(
         kernels = weight * styles[:, None, :, None, None] * scale[:, :, None, None, None]
         kernels = kernels.to(x.dtype)  # [N, O, I, k, k]
         if len(x) == 1:
-            return _convolve(x, kernels[0], up)
-        return (kernels[..., 0, 0] @ x.flatten(2)).unflatten(2, x.shape[2:])
-    y = _convolve(x * styles.to(x.dtype)[:, :, None, None], weight.to(x.dtype), up)
-    scale = scale.to(y.dtype)[:, :, None, None]
-    # autograd needs y to find the gradient of the scale; without it, y can be overwritten
-    return y * scale if torch.is_grad_enabled() else y.mul_(scale)
+            y = _convolve(x, kernels[0], up)
+        else:
+            y = (kernels[..., 0, 0] @ x.flatten(2)).unflatten(2, x.shape[2:])
+    else:
+        y = _convolve(x * styles.to(x.dtype)[:, :, None, None], weight.to(x.dtype), up)
+        scale = scale.to(y.dtype)[:, :, None, None]
+        # autograd needs y to find the gradient of the scale; without it, y can be overwritten
+        y = y * scale if torch.is_grad_enabled() else y.mul_(scale)
+    return bias_act_(y, bias, act, gain, clamp, noise)
 
 
 def _convolve(x: torch.Tensor, weight: torch.Tensor, up: int) -> torch.Tensor:

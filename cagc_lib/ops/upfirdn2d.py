@@ -12,10 +12,8 @@ import torch.nn.functional as F
 
 from .dispatch import register, run
 
-RESAMPLE_FILTER = (1.0, 3.0, 3.0, 1.0)
 
-
-def setup_filter(taps: tuple[float, ...] = RESAMPLE_FILTER) -> torch.Tensor:
+def setup_filter(taps: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0)) -> torch.Tensor:
     """Return the taps as a [k] float32 tensor that sums to one (a separable filter's one axis)."""
     f = torch.tensor(taps, dtype=torch.float32)
     return f / f.sum()
@@ -73,10 +71,8 @@ def _reference(
     kernel = kernel.flip(0, 1)  # conv2d correlates, the definition convolves
     # the zeros behind the last sample are not inserted: they are part of the padding
     before, after = padding[0], padding[1] + up - 1
-    pads = before, after, before, after
-    if torch.compiler.is_compiling():
-        return _correlate(_insert_zeros(x, up), kernel, down, pads)
-    return _UpFirDn.apply(x, kernel, up, down, pads)
+    correlate = _correlate if torch.compiler.is_compiling() else _UpFirDn.apply
+    return correlate(x, kernel, up, down, (before, after, before, after))
 
 
 def _shift_and_add(
@@ -87,31 +83,25 @@ def _shift_and_add(
     Eager, every term is a pass over memory; a compiler fuses them with the element-wise operations
     that follow, which it could not do with a library's convolution.
     """
-    for dim in (3, 2):
-        x = _filter_axis(x, f.to(x.dtype), up, down, padding, dim)
-    return x
-
-
-def _filter_axis(
-    x: torch.Tensor, f: torch.Tensor, up: int, down: int, padding: tuple[int, int], dim: int
-) -> torch.Tensor:
-    taps, (before, after) = len(f), padding
-    outputs = x.shape[dim] * up + before + after - taps + 1
-    length = -(-outputs // up)
+    f, taps, before = f.to(x.dtype), len(f), padding[0]
     # pad by whole samples; output 0 then begins at `start` on the grid with the zeros inserted
     lead = -(-before // up)
     start = lead * up - before
-    trail = (start + up - 1 + taps - 1) // up + length - lead - x.shape[dim]
-    x = F.pad(x, (lead, trail) if dim == 3 else (0, 0, lead, trail))
-    phases = []
-    for first in range(start, start + up):
-        # tap j of every up-th output lies on sample (first + j) / up, or on an inserted zero
-        total = torch.zeros_like(x.narrow(dim, 0, length))
-        for j in range(-first % up, taps, up):
-            total = total + f[taps - 1 - j] * x.narrow(dim, (first + j) // up, length)
-        phases.append(total)
-    y = torch.stack(phases, dim + 1).flatten(dim, dim + 1).narrow(dim, 0, outputs)
-    return y[:, :, :, ::down] if dim == 3 else y[:, :, ::down]
+    for dim in (3, 2):
+        outputs = x.shape[dim] * up + sum(padding) - taps + 1
+        length = -(-outputs // up)
+        trail = (start + up - 1 + taps - 1) // up + length - lead - x.shape[dim]
+        x = F.pad(x, (lead, trail) if dim == 3 else (0, 0, lead, trail))
+        phases = []
+        for first in range(start, start + up):
+            # tap j of every up-th output lies on sample (first + j) / up, or on an inserted zero
+            total = torch.zeros_like(x.narrow(dim, 0, length))
+            for j in range(-first % up, taps, up):
+                total = total + f[taps - 1 - j] * x.narrow(dim, (first + j) // up, length)
+            phases.append(total)
+        y = torch.stack(phases, dim + 1).flatten(dim, dim + 1).narrow(dim, 0, outputs)
+        x = y[:, :, :, ::down] if dim == 3 else y[:, :, ::down]
+    return x
 
 
 class _UpFirDn(torch.autograd.Function):
@@ -124,18 +114,16 @@ class _UpFirDn(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: torch.autograd.function.FunctionCtx, x: torch.Tensor, kernel: torch.Tensor,
-        up: int, down: int, pads: tuple[int, int, int, int],
+        ctx, x: torch.Tensor, kernel: torch.Tensor, up: int, down: int,
+        pads: tuple[int, int, int, int],
     ) -> torch.Tensor:
-        y = _correlate(_insert_zeros(x, up), kernel, down, pads)
+        y = _correlate(x, kernel, up, down, pads)
         ctx.save_for_backward(kernel)
         ctx.geometry = up, down, pads, x.shape[2:], y.shape[2:]
         return y
 
     @staticmethod
-    def backward(
-        ctx: torch.autograd.function.FunctionCtx, grad: torch.Tensor
-    ) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (kernel,) = ctx.saved_tensors
         up, down, (left, _, top, _), (h, w), (out_h, out_w) = ctx.geometry
         taps_h, taps_w = kernel.shape
@@ -146,29 +134,23 @@ class _UpFirDn(torch.autograd.Function):
         return _UpFirDn.apply(grad, kernel.flip(0, 1), down, up, pads), None, None, None, None
 
 
-def _insert_zeros(x: torch.Tensor, up: int) -> torch.Tensor:
-    if up == 1:
-        return x
-    n, c, h, w = x.shape
-    y = torch.empty(
-        n, c, (h - 1) * up + 1, (w - 1) * up + 1, dtype=x.dtype, device=x.device,
-        memory_format=torch.channels_last,
-    ).zero_()
-    y[:, :, ::up, ::up] = x
-    return y
-
-
 def _correlate(
-    x: torch.Tensor, kernel: torch.Tensor, stride: int, pads: tuple[int, int, int, int]
+    x: torch.Tensor, kernel: torch.Tensor, up: int, down: int, pads: tuple[int, int, int, int]
 ) -> torch.Tensor:
-    c = x.shape[1]
+    n, c, h, w = x.shape
+    if up > 1:
+        samples, size = x, (n, c, (h - 1) * up + 1, (w - 1) * up + 1)
+        x = torch.empty(
+            size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last
+        ).zero_()
+        x[:, :, ::up, ::up] = samples
     left, right, top, bottom = pads
     padding = (top, left)
     if left != right or top != bottom or min(pads) < 0:
         x, padding = F.pad(x, pads), (0, 0)
     # a filter is cheap: autocast must not change the type, else the sum of RGBs would lose digits
     with torch.autocast(x.device.type, enabled=False):
-        return F.conv2d(x, kernel.expand(c, 1, -1, -1), stride=stride, padding=padding, groups=c)
+        return F.conv2d(x, kernel.expand(c, 1, -1, -1), stride=down, padding=padding, groups=c)
 
 
 register("upfirdn2d", _reference, lambda t: (t.x, t.f, 2, 1, (2, 1), 4.0))

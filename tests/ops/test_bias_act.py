@@ -48,9 +48,7 @@ def test_without_bias_and_noise_it_is_the_activation() -> None:
 @pytest.mark.parametrize("clamp", [None, 0.9])
 @pytest.mark.parametrize("act", ["lrelu", "linear"])
 def test_gradients(act: str, clamp: float | None) -> None:
-    def function(
-        x: torch.Tensor, bias: torch.Tensor, noise: torch.Tensor
-    ) -> torch.Tensor:
+    def function(x: torch.Tensor, bias: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         return bias_act(x, bias, act=act, clamp=clamp, noise=noise)
 
     inputs = double(2, 3, 2, 3), double(3), double(1, 1, 2, 3)

@@ -1,32 +1,24 @@
 """Which implementation runs: the choice, its reason, and what an explicit request may not do."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 
-from cagc_lib.ops import (
-    bias_act,
-    dispatch,
-    explain,
-    implementation,
-    modulated_conv2d,
-    setup_filter,
-    to_rgb,
-    upfirdn2d,
-)
+from cagc_lib import ops
+from cagc_lib.ops import dispatch, explain, implementation
 
 X = torch.ones(2, 3, 4, 5)
 
 
-def call(op: str, x: torch.Tensor, impl: str) -> torch.Tensor:
-    if op == "bias_act":
-        return bias_act(x, impl=impl)
-    if op == "upfirdn2d":
-        return upfirdn2d(x, setup_filter(), padding=(2, 1), impl=impl)
-    if op == "to_rgb":
-        return to_rgb(x, torch.ones(3, 3, 1, 1), torch.ones(2, 3), torch.ones(3), impl=impl)
-    return modulated_conv2d(x, torch.ones(2, 3, 3, 3), torch.ones(2, 3), impl=impl)
+# of ToRGB and of the layer
+COLOURS, WEIGHT, STYLES = torch.ones(3, 3, 1, 1), torch.ones(2, 3, 3, 3), torch.ones(2, 3)
+CALLS = {
+    "bias_act": ops.bias_act,
+    "modulated_conv2d": lambda x, impl: ops.modulated_conv2d(x, WEIGHT, STYLES, impl=impl),
+    "to_rgb": lambda x, impl: ops.to_rgb(x, COLOURS, STYLES, torch.ones(3), impl=impl),
+    "upfirdn2d": lambda x, impl: ops.upfirdn2d(x, ops.setup_filter(), padding=(2, 1), impl=impl),
+}
 
 
 @pytest.fixture
@@ -45,7 +37,7 @@ def test_on_a_cpu_auto_takes_the_reference_and_says_why(op: str) -> None:
     chosen, reason = explain(op, X)
     assert chosen == "reference" and "x is on the CPU" in reason
     assert explain(op, X, "reference") == ("reference", "asked for by name")
-    assert torch.equal(call(op, X, "auto"), call(op, X, "reference"))
+    assert torch.equal(CALLS[op](X, impl="auto"), CALLS[op](X, impl="reference"))
 
 
 @every
@@ -54,32 +46,30 @@ def test_without_the_interpreter_an_explicit_request_raises(
 ) -> None:
     monkeypatch.delenv("TRITON_INTERPRET")
     with pytest.raises(ValueError, match='"triton" was asked for, but x is on the CPU: set TRITON'):
-        call(op, X, "triton")
+        CALLS[op](X, impl="triton")
 
 
 @every
 def test_with_it_an_explicit_request_runs_the_kernel(op: str) -> None:
     assert explain(op, X, "triton") == ("triton", "the kernel agrees with the reference on cpu")
-    torch.testing.assert_close(call(op, X, "triton"), call(op, X, "reference"))
+    torch.testing.assert_close(CALLS[op](X, impl="triton"), CALLS[op](X, impl="reference"))
 
 
 @every
-def test_a_kernel_that_fails_its_trial_is_not_used(
-    op: str, fresh: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(dispatch, "triton_function", lambda op: lambda *rest: 1 / 0)
-    with pytest.raises(ValueError, match=r"its kernel failed on cpu \(division by zero\)"):
-        call(op, X, "triton")
-
-
-@every
-def test_a_kernel_that_is_wrong_is_not_used(
-    op: str, fresh: None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda y: 1 / 0, r"failed on cpu \(division by zero\)"),
+        (lambda y: 1.01 * y, r"differs from the reference by 1\.0e-02"),
+    ],
+)
+def test_a_kernel_that_fails_or_is_wrong_is_not_used(
+    op: str, spoil: Callable, problem: str, fresh: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = dispatch.triton_function(op)
-    monkeypatch.setattr(dispatch, "triton_function", lambda op: lambda *rest: 1.01 * right(*rest))
-    with pytest.raises(ValueError, match=r"its kernel differs from the reference by 1\.0e-02"):
-        call(op, X, "triton")
+    monkeypatch.setattr(dispatch, "triton_function", lambda op: lambda *rest: spoil(right(*rest)))
+    with pytest.raises(ValueError, match=f"its kernel {problem}"):
+        CALLS[op](X, impl="triton")
 
 
 @every
@@ -96,7 +86,7 @@ def test_other_types_and_devices(op: str) -> None:
 @every
 def test_unknown_implementation(op: str) -> None:
     with pytest.raises(ValueError, match="impl: got 'cuda', expected one of auto, reference"):
-        call(op, X, "cuda")
+        CALLS[op](X, impl="cuda")
 
 
 def test_unknown_operator() -> None:

@@ -9,35 +9,16 @@ import itertools
 import pytest
 import torch
 
-from cagc_lib.networks import (
-    Discriminator,
-    DiscriminatorConfig,
-    Generator,
-    GeneratorConfig,
-    r1_penalty,
-)
-from cagc_lib.ops import (
-    bias_act,
-    explain,
-    frozen_weights,
-    implementation,
-    modulated_conv2d,
-    setup_filter,
-    upfirdn2d,
-)
-from cagc_lib.ops import demodulation_coefficients as coefficients
+from cagc_lib import networks, ops
+from cagc_lib.ops import bias_act, implementation, modulated_conv2d
+from cagc_lib.ops.kernels import launch
+from cagc_lib.ops.kernels import modulated_conv2d as twin
+from cagc_lib.ops.kernels.bias_act import tail
+from cagc_lib.ops.kernels.tiles import Tiles, using
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # the interpreter neither multiplies nor rounds bfloat16
 HALVES = [torch.float16, torch.bfloat16] if DEVICE == "cuda" else [torch.float16]
-
-
-@pytest.fixture(scope="module")
-def triton_ops():
-    """The twins' module, imported after TRITON_INTERPRET was set."""
-    from cagc_lib.ops.kernels import modulated_conv2d as modulated_conv2d_triton
-
-    return modulated_conv2d_triton
 
 
 def error(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -68,6 +49,12 @@ def run(impl: str, tensors: list[torch.Tensor], up: int = 1, demodulate: bool = 
         x, weight, styles, demodulate, up, impl, bias=bias, noise=noise,
         **{"act": "lrelu", "gain": 1.3, "clamp": 2.0} | tail,
     )
+
+
+def differentiated(impl: str, tensors: list, up: int, g: torch.Tensor | None = None) -> list:
+    """The result and its gradients, those of its sum without g."""
+    y = run(impl, tensors, up)
+    return [y, *torch.autograd.grad(y, tensors, torch.ones_like(y) if g is None else g)]
 
 
 every_form = pytest.mark.parametrize(
@@ -120,30 +107,21 @@ def test_half_precision_is_no_worse_than_twice_torchs(dtype: torch.dtype, up: in
     tensors = operands(2, 16, 8, 3, (6, 5), up)
     half = [t.detach().to(dtype).requires_grad_() for t in tensors]
     exact = [t.detach().double().requires_grad_() for t in half]
-    expected = run("reference", exact, up)
-    g = randn(*expected.shape, dtype=dtype)
-    wanted = [expected, *torch.autograd.grad(expected, exact, g.double())]
-    errors = []
+    g = randn(2, 8, 6 * up, 5 * up, dtype=dtype)
+    wanted, errors = differentiated("reference", exact, up, g.double()), []
     for impl in ("triton", "reference"):
-        y = run(impl, half, up)
-        assert y.dtype == dtype
-        got = [y, *torch.autograd.grad(y, half, g)]
+        got = differentiated(impl, half, up, g)
+        assert got[0].dtype == dtype
         errors.append([error(a, b) for a, b in zip(got, wanted, strict=True)])
     assert all(ours <= 2 * theirs for ours, theirs in zip(*errors, strict=True))
 
 
-def test_many_ragged_tiles(triton_ops, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cagc_lib.ops.kernels import launch
-    from cagc_lib.ops.kernels.tiles import Tiles, using
-
+def test_many_ragged_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "SPLITS", 3)
     for up in (1, 2):
         tensors = operands(2, 17, 19, 3, (5, 4), up)
-        results = []
-        for impl in ("triton", "reference"):
-            with using(Tiles(16, 16, 16)):
-                y = run(impl, tensors, up)
-                results.append([y, *torch.autograd.grad(y, tensors, torch.ones_like(y))])
+        with using(Tiles(16, 16, 16)):
+            results = [differentiated(impl, tensors, up) for impl in ("triton", "reference")]
         assert all(error(a, b) < 1e-12 for a, b in zip(*results, strict=True))
 
 
@@ -167,16 +145,14 @@ def test_inference_demodulates_inside_and_pads_its_channels(
         assert all(y.stride()[1] == 1 and y.stride()[3] == 32 for y in results[0])
 
 
-def test_frozen_weights_are_packed_once(triton_ops, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frozen_weights_are_packed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     x, weight, styles, _, _ = (t.detach() for t in operands(2, 5, 3, 3, (4, 3), 1))
     parameter = torch.nn.Parameter(weight)
     squares, square = [], torch.Tensor.square
-    monkeypatch.setattr(
-        torch.Tensor, "square", lambda t: squares.append(t.shape) or square(t)
-    )
+    monkeypatch.setattr(torch.Tensor, "square", lambda t: squares.append(t.shape) or square(t))
     for impl in ("triton", "reference"):
         squares.clear()
-        with torch.no_grad(), frozen_weights():
+        with torch.no_grad(), ops.frozen_weights():
             first = modulated_conv2d(x, parameter, styles, impl=impl)
             again = modulated_conv2d(x, parameter, styles, impl=impl)
             assert squares.count(weight.shape) == 1 and torch.equal(first, again)
@@ -187,82 +163,73 @@ def test_frozen_weights_are_packed_once(triton_ops, monkeypatch: pytest.MonkeyPa
             parameter.div_(2)
         assert error(modulated_conv2d(x, parameter, styles, impl=impl), first) < 1e-12
     # nothing is kept where gradients are wanted
-    with frozen_weights():
+    with ops.frozen_weights():
         y = modulated_conv2d(x, parameter, styles, impl="reference")
         assert torch.autograd.grad(y.sum(), parameter)[0].any()
 
 
 @pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
-def test_nothing_is_read_outside(triton_ops, order: torch.memory_format) -> None:
+def test_nothing_is_read_outside(order: torch.memory_format) -> None:
     """Views into memory full of NaN; results are allocated by torch as NaN, see conftest."""
     for up in (1, 2):
         tensors = operands(2, 3, 5, 3, (4, 3), up)
         poisoned = []
         for t in tensors:
             # wide enough for channels to be read up to a multiple of 16
-            room = torch.full([size + 16 for size in t.shape], torch.nan, dtype=t.dtype,
-                              device=t.device)
+            room = t.new_full([size + 16 for size in t.shape], torch.nan)
             if t.ndim == 4:
                 room = room.contiguous(memory_format=order)
             view = room[tuple(slice(1, 1 + size) for size in t.shape)]
             poisoned.append(view.copy_(t.detach()).requires_grad_())
-        results = []
-        for impl, given in (("triton", poisoned), ("reference", tensors)):
-            y = run(impl, given, up)
-            results.append([y, *torch.autograd.grad(y, given, torch.ones_like(y))])
-        assert all(error(a, b) < 1e-12 for a, b in zip(*results, strict=True))
+        ours = differentiated("triton", poisoned, up)
+        theirs = differentiated("reference", tensors, up)
+        assert all(error(a, b) < 1e-12 for a, b in zip(ours, theirs, strict=True))
 
 
 def test_noise_shared_by_the_batch_and_tails_left_out() -> None:
     for up, (noise, bias) in itertools.product((1, 2), itertools.product((True, False), repeat=2)):
         x, weight, styles, b, n = operands(2, 3, 4, 3, (4, 4), up)
         tensors = [x, weight, styles, b if bias else None, n[:1] if noise else None]
-        ys = [run(impl, tensors, up, act="linear", gain=None, clamp=None)
-              for impl in ("triton", "reference")]
-        given = [t for t in (x, weight, b if bias else None, n if noise else None)
-                 if t is not None]
+        plain = {"act": "linear", "gain": None, "clamp": None}
+        ys = [run(impl, tensors, up, **plain) for impl in ("triton", "reference")]
+        given = [t for t in (x, weight, b if bias else None, n if noise else None) if t is not None]
         grads = [torch.autograd.grad(y, given, torch.ones_like(y)) for y in ys]
         assert error(*ys) < 1e-12
         assert all(error(p, q) < 1e-12 for p, q in zip(*grads, strict=True) if q.any())
 
 
-def test_demodulation_and_its_gradients(triton_ops) -> None:
+def test_demodulation_and_its_gradients() -> None:
     weight, styles = randn(2, 3, 3, 3).requires_grad_(), randn(2, 3).requires_grad_()
-    assert error(triton_ops.demodulate(weight, styles), coefficients(weight, styles)) < 1e-12
-    assert torch.autograd.gradcheck(triton_ops.demodulate, (weight, styles), fast_mode=True)
-    assert torch.autograd.gradgradcheck(
-        triton_ops.demodulate, (weight, styles), fast_mode=True
-    )
+    expected = ops.demodulation_coefficients(weight, styles)
+    assert error(twin.demodulate(weight, styles), expected) < 1e-12
+    assert torch.autograd.gradcheck(twin.demodulate, (weight, styles), fast_mode=True)
+    assert torch.autograd.gradgradcheck(twin.demodulate, (weight, styles), fast_mode=True)
 
 
 @pytest.mark.parametrize("place", ["x", "weight", "s", "d", "g"])
 @pytest.mark.parametrize("up", [1, 2])
-def test_each_derivative_of_the_form_has_right_gradients(
-    triton_ops, place: str, up: int
-) -> None:
+def test_each_derivative_of_the_form_has_right_gradients(place: str, up: int) -> None:
     values = {
         "x": randn(1, 2, 3, 2), "weight": randn(2, 2, 3, 3), "s": randn(1, 2), "d": randn(1, 2),
         "g": randn(1, 2, 3 * up, 2 * up),
     }
-    names = [name for name in triton_ops.PLACES if name != place]
+    names = [name for name in twin.PLACES if name != place]
 
     def function(*tensors: torch.Tensor) -> torch.Tensor:
-        return triton_ops.derivative(place, dict(zip(names, tensors, strict=True)), 3, up)
+        return twin.derivative(place, dict(zip(names, tensors, strict=True)), 3, up)
 
     tensors = tuple(values[name].requires_grad_() for name in names)
     assert torch.autograd.gradcheck(function, tensors, fast_mode=True)
 
 
-def test_compilers_accept_the_operators(triton_ops) -> None:
+def test_compilers_accept_the_operators() -> None:
     x, weight, styles, bias, noise = (
         t.detach().float().requires_grad_() for t in operands(1, 3, 4, 3, (4, 4), 1)
     )
-    d = triton_ops.demodulate(weight, styles).detach().requires_grad_()
-    torch.library.opcheck(
-        triton_ops.layer, (x, weight, styles, d, bias, noise, 1, 0.2, 1.4, None)
-    )
-    torch.library.opcheck(triton_ops.demodulate, (weight, styles))
-    torch.library.opcheck(triton_ops.convolve, (x, weight, styles, d, 3, 2))
+    d = twin.demodulate(weight, styles).detach().requires_grad_()
+    torch.library.opcheck(twin.layer, (x, weight, styles, d, bias, noise, 1, 0.2, 1.4, None))
+    torch.library.opcheck(twin.demodulate, (weight, styles))
+    torch.library.opcheck(twin.convolve, (x, weight, styles, d, 3, 2))
 
 
 @pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
@@ -283,26 +250,21 @@ def test_bias_act_and_its_gradients(order: torch.memory_format) -> None:
     assert error(other, bias_act(x, bias, noise=wide)) < 1e-12
 
 
-def test_bias_acts_gradient_has_right_gradients(triton_ops) -> None:
-    from cagc_lib.ops.kernels.bias_act import tail
-
-    tensors = [randn(2, 3, 2, 2), randn(3), randn(1, 1, 2, 2)]
-    tensors = tuple(t.requires_grad_() for t in tensors)
-    assert torch.autograd.gradgradcheck(
-        lambda *t: tail(*t, 0.2, 1.3, 0.9), tensors, fast_mode=True
-    )
+def test_bias_acts_gradient_has_right_gradients() -> None:
+    tensors = tuple(randn(*s).requires_grad_() for s in ((2, 3, 2, 2), (3,), (1, 1, 2, 2)))
+    assert torch.autograd.gradgradcheck(lambda *t: tail(*t, 0.2, 1.3, 0.9), tensors, fast_mode=True)
 
 
 @pytest.mark.parametrize(
     ("up", "down", "padding"), [(1, 1, (1, 1)), (2, 1, (2, 1)), (1, 2, (1, 1)), (2, 2, (3, 0))]
 )
 def test_upfirdn2d_and_its_gradients(up: int, down: int, padding: tuple[int, int]) -> None:
-    f = setup_filter().to(DEVICE, torch.float64)
+    f = ops.setup_filter().to(DEVICE, torch.float64)
     for kernel in (f, randn(3, 3)):
         x = randn(2, 17, 6, 5).requires_grad_()
         results = []
         for impl in ("triton", "reference"):
-            y = upfirdn2d(x, kernel, up, down, padding, 1.7, impl)
+            y = ops.upfirdn2d(x, kernel, up, down, padding, 1.7, impl)
             torch.manual_seed(3)
             g = randn(*y.shape).requires_grad_()
             (first,) = torch.autograd.grad(y, x, g, create_graph=True)
@@ -320,14 +282,14 @@ def test_kernels_larger_than_3x3_do_not_up_sample() -> None:
 def test_a_generators_losses_and_gradients() -> None:
     """What training asks of a network: its image, path lengths, and the gradients of both."""
     torch.manual_seed(1)
-    g = Generator(GeneratorConfig(8, (5, 4, 3, 2), z_dim=4, w_dim=4, mapping_layers=1))
-    g = g.double().to(DEVICE)
+    config = networks.GeneratorConfig(8, (5, 4, 3, 2), z_dim=4, w_dim=4, mapping_layers=1)
+    g = networks.Generator(config).double().to(DEVICE)
     for conv in g.synthesis.convs:
         conv.noise_strength.data.fill_(0.1)
     w, results = randn(2, g.config.num_ws, 4).requires_grad_(), []
     for impl in ("triton", "reference"):
         with implementation(impl):
-            assert explain("to_rgb", w, "auto")[0] == impl
+            assert ops.explain("to_rgb", w, "auto")[0] == impl
             image = g.synthesis(w)
             torch.manual_seed(2)
             direction = randn(*image.shape)
@@ -342,23 +304,23 @@ def test_a_generators_losses_and_gradients() -> None:
 def test_a_discriminators_r1_and_its_gradients() -> None:
     """What the other half of training asks: filters, tails and their second derivatives."""
     torch.manual_seed(1)
-    d = Discriminator(DiscriminatorConfig(8, (4, 6))).double().to(DEVICE)
+    d = networks.Discriminator(networks.DiscriminatorConfig(8, (4, 6))).double().to(DEVICE)
     images, results = randn(2, 3, 8, 8).requires_grad_(), []
     for impl in ("triton", "reference"):
         with implementation(impl):
             logits = d(images)
-            penalty = r1_penalty(logits, images).mean()
+            penalty = networks.r1_penalty(logits, images).mean()
             loss = torch.nn.functional.softplus(-logits).mean() + penalty
             results.append([logits, penalty, *torch.autograd.grad(loss, list(d.parameters()))])
     pairs = [(a, b) for a, b in zip(*results, strict=True) if b.any()]
     assert len(pairs) > 10 and all(error(a, b) < 1e-10 for a, b in pairs)
 
 
-def test_a_compiled_graph_holds_the_kernels(triton_ops) -> None:
+def test_a_compiled_graph_holds_the_kernels() -> None:
     x, weight, styles, bias, noise = (t.detach() for t in operands(1, 3, 4, 3, (4, 4), 1))
 
     def layer(x: torch.Tensor) -> torch.Tensor:
-        y = triton_ops.modulated_conv2d_triton(
+        y = twin.modulated_conv2d_triton(
             x, weight, styles, True, 1, bias, noise, "lrelu", 1.3, None
         )
         return y + 1
@@ -367,9 +329,7 @@ def test_a_compiled_graph_holds_the_kernels(triton_ops) -> None:
     assert error(compiled(x), layer(x)) < 1e-12
 
 
-def test_samples_beyond_32_bits_are_refused(triton_ops) -> None:
-    from cagc_lib.ops.kernels.launch import convolved
-
+def test_samples_beyond_32_bits_are_refused() -> None:
     x = torch.empty(1, 2, 2**15, 2**16, device="meta")
     with pytest.raises(ValueError, match=r"x: got samples of \[2, 32768, 65536\] that reach over"):
-        convolved(x, randn(2, 2, 3, 3), randn(1, 2), None, False, 1, 1)
+        launch.convolved(x, randn(2, 2, 3, 3), randn(1, 2), None, False, 1, 1)

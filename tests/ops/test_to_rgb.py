@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cagc_lib.ops import modulated_conv2d, setup_filter, to_rgb, upsample2d
+from cagc_lib.ops import setup_filter, to_rgb, upsample2d
 
 
 def operands(n: int, channels: int, height: int, width: int) -> list[torch.Tensor]:
@@ -60,13 +60,3 @@ def test_what_does_not_fit_is_refused() -> None:
     x, weight, styles, bias, rgb = operands(1, 3, 4, 4)
     with pytest.raises(ValueError, match=r"rgb: got \[1, 3, 2, 2\], expected half the size of x"):
         to_rgb(x[:, :, :2], weight, styles, bias, rgb)
-    with pytest.raises(ValueError, match="impl: got 'cuda'"):
-        to_rgb(x, weight, styles, bias, impl="cuda")
-
-
-def test_it_is_the_modulated_convolution() -> None:
-    x, weight, styles, bias, _ = operands(2, 3, 4, 4)
-    assert torch.equal(
-        to_rgb(x, weight, styles, bias),
-        modulated_conv2d(x, weight, styles, demodulate=False, bias=bias),
-    )

@@ -12,7 +12,8 @@ import triton
 import triton.language as tl
 
 from ..bias_act import SLOPE
-from .tools import INTERPRETED, accumulator, block, empty_like, strides
+from .convolve import _tail
+from .tools import INTERPRETED, accumulator, block, empty_like, strides, tail_arguments, wide
 
 PIXELS, CHANNELS = (4096, 256) if INTERPRETED else (64, 32)
 SLOPES = {"lrelu": SLOPE, "linear": 1.0}
@@ -31,14 +32,10 @@ def _bias_act(
     inside = (p < pixels)[:, None] & (c < channels)[None, :]
     place = n * x_n + (p * x_p)[:, None] + (c * x_c)[None, :]
     value = tl.load(x + place, mask=inside, other=0.0).to(ACC)
-    if HAS_NOISE:
-        value += tl.load(noise + n * noise_n + p, mask=p < pixels, other=0.0).to(ACC)[:, None]
-    if HAS_BIAS:
-        value += tl.load(bias + c, mask=c < channels, other=0.0).to(ACC)[None, :]
-    value = tl.where(value > 0, value, value * SLOPE) * GAIN
-    if CLAMP is not None:
-        limit = tl.full((BP, BC), CLAMP, ACC)
-        value = tl.minimum(tl.maximum(value, -limit), limit)
+    value = _tail(
+        value, c, n * noise_n + p, c < channels, p < pixels, bias, noise, GAIN, SLOPE, CLAMP,
+        HAS_BIAS, HAS_NOISE,
+    )
     place = n * out_n + (p * out_p)[:, None] + (c * out_c)[None, :]
     tl.store(out + place, value.to(out.dtype.element_ty), mask=inside)
 
@@ -90,12 +87,7 @@ def _tail_gradient(
 
 def _flat(x: torch.Tensor) -> torch.Tensor:
     """[N, C, ...] as [N, C, P], without a copy where the pixels lie evenly."""
-    if x.ndim == 2:
-        return x.unsqueeze(2)
-    try:
-        return x.view(*x.shape[:2], -1)
-    except RuntimeError:
-        return x.contiguous().view(*x.shape[:2], -1)
+    return x.reshape(*x.shape[:2], -1)
 
 
 @torch.library.custom_op("cagc::bias_act", mutates_args=())
@@ -106,18 +98,14 @@ def tail(
     """clamp(gain * lrelu(x + noise + bias)); noise [1 or N, 1, ...]."""
     n, channels = x.shape[:2]
     out = empty_like(x, *x.shape)
-    x_, out_ = _flat(x), _flat(out)
+    x_, out_, noise = _flat(x), _flat(out), None if noise is None else noise.contiguous()
     pixels = x_.shape[2]
     bp, bc = block(pixels, PIXELS), block(channels, CHANNELS)
     tiles = triton.cdiv(pixels, bp)
-    noise_ = x if noise is None else noise.contiguous()
-    bias = None if bias is None else bias.contiguous()
     _bias_act[(n * tiles, triton.cdiv(channels, bc))](
-        x=x_, bias=x if bias is None else bias, noise=noise_, out=out_, channels=channels,
-        pixels=pixels, **strides("x", x_, "ncp"), **strides("out", out_, "ncp"),
-        noise_n=0 if len(noise_) == 1 else pixels, tiles=tiles, GAIN=gain, SLOPE=slope,
-        CLAMP=clamp, HAS_BIAS=bias is not None, HAS_NOISE=noise is not None,
-        ACC=accumulator(x.dtype), BP=bp, BC=bc,
+        x=x_, out=out_, channels=channels, pixels=pixels, **strides("x", x_, "ncp"),
+        **strides("out", out_, "ncp"), **tail_arguments(x, bias, noise, slope, gain, clamp),
+        tiles=tiles, ACC=accumulator(x.dtype), BP=bp, BC=bc,
     )
     return out
 
@@ -127,108 +115,74 @@ def _(x, bias, noise, slope, gain, clamp):
     return empty_like(x, *x.shape)
 
 
-def _launch_gradient(
+@torch.library.custom_op("cagc::tail_gradient", mutates_args=())
+def tail_gradient(
     g: torch.Tensor, y: torch.Tensor, bias: torch.Tensor | None, noise: torch.Tensor | None,
     slope: float, gain: float, clamp: float | None, dots: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Launch `_tail_gradient`; return the gradient and its sums, the last unset without `dots`."""
+    """Gradients of the tail's input, bias [C] and noise [N, 1, ...] from that of its output y.
+
+    With `dots`, which alone reads bias and noise, also sums over pixels [N, C] of the first times
+    the tail's input less noise and bias: the gradient of a scale of the input, times the scale.
+    They are not differentiable, and empty without `dots`.
+    """
     n, channels = y.shape[:2]
     out = empty_like(y, *y.shape)
     g_, y_, out_ = _flat(g), _flat(y), _flat(out)
     pixels = y_.shape[2]
     bp, bc = block(pixels, PIXELS), block(channels, CHANNELS)
     tiles = triton.cdiv(pixels, bp)
-    kind = torch.promote_types(y.dtype, torch.float32)
+    kind = wide(y.dtype)
     bias_sums = y.new_empty(n, tiles, channels, dtype=kind)
-    sums = torch.empty_like(bias_sums) if dots else bias_sums
+    sums = y.new_empty(bias_sums.shape if dots else (0, 0, 0), dtype=kind)
     noise_sums = y.new_empty(n, 1, *y.shape[2:], dtype=kind)
-    bias, noise = (None if t is None else t.contiguous() for t in (bias, noise))
+    noise = None if noise is None else noise.contiguous()
     _tail_gradient[(n * tiles,)](
-        g=g_, y=y_, out=out_, bias_sums=bias_sums, noise_sums=noise_sums,
-        bias=y if bias is None else bias, noise=y if noise is None else noise, dots=sums,
+        g=g_, y=y_, out=out_, bias_sums=bias_sums, noise_sums=noise_sums, dots=sums,
         channels=channels, pixels=pixels, **strides("g", g_, "ncp"), **strides("y", y_, "ncp"),
-        **strides("out", out_, "ncp"),
-        noise_n=0 if noise is None or len(noise) == 1 else pixels, tiles=tiles, GAIN=gain,
-        SLOPE=slope, CLAMP=clamp, HAS_BIAS=bias is not None, HAS_NOISE=noise is not None,
-        DOTS=dots, ACC=accumulator(y.dtype), BLOCKS=triton.cdiv(channels, bc), BP=bp, BC=bc,
+        **strides("out", out_, "ncp"), **tail_arguments(y, bias, noise, slope, gain, clamp),
+        tiles=tiles, DOTS=dots, ACC=accumulator(y.dtype), BLOCKS=triton.cdiv(channels, bc), BP=bp,
+        BC=bc,
     )
     return out, bias_sums.sum((0, 1)), noise_sums, sums.sum(1)
 
 
-@torch.library.custom_op("cagc::tail_gradient", mutates_args=())
-def tail_gradient(
-    g: torch.Tensor, y: torch.Tensor, slope: float, gain: float, clamp: float | None
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gradients of the tail's input, bias [C] and noise [N, 1, ...] from that of its output y."""
-    return _launch_gradient(g, y, None, None, slope, gain, clamp, False)[:3]
-
-
 @tail_gradient.register_fake
-def _(g, y, slope, gain, clamp):
-    kind = torch.promote_types(y.dtype, torch.float32)
-    return empty_like(y, *y.shape), y.new_empty(y.shape[1], dtype=kind), y.new_empty(
-        y.shape[0], 1, *y.shape[2:], dtype=kind
-    )
-
-
-@torch.library.custom_op("cagc::tail_gradients", mutates_args=())
-def tail_gradients(
-    g: torch.Tensor, y: torch.Tensor, bias: torch.Tensor | None, noise: torch.Tensor | None,
-    slope: float, gain: float, clamp: float | None,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """`tail_gradient` and sums over pixels [N, C] of it times the tail's input less noise and bias.
-
-    Those are the gradient of a scale of the input, times the scale. Not differentiable.
-    """
-    return _launch_gradient(g, y, bias, noise, slope, gain, clamp, True)
-
-
-@tail_gradients.register_fake
-def _(g, y, bias, noise, slope, gain, clamp):
-    kind = torch.promote_types(y.dtype, torch.float32)
-    return (
-        empty_like(y, *y.shape), y.new_empty(y.shape[1], dtype=kind),
-        y.new_empty(y.shape[0], 1, *y.shape[2:], dtype=kind),
-        y.new_empty(y.shape[:2], dtype=kind),
-    )
+def _(g, y, bias, noise, slope, gain, clamp, dots):
+    kind = wide(y.dtype)
+    shapes = (y.shape[1],), (len(y), 1, *y.shape[2:]), y.shape[:2] if dots else (0, 0)
+    return empty_like(y, *y.shape), *(y.new_empty(shape, dtype=kind) for shape in shapes)
 
 
 def _save_tail(ctx, inputs: tuple, output: torch.Tensor) -> None:
-    """Keep the output and the tail's settings."""
-    _, bias, noise, *settings = inputs
-    ctx.settings = settings
+    _, bias, noise, *ctx.settings = inputs
     ctx.kinds = [None if t is None else (t.shape, t.dtype) for t in (bias, noise)]
     ctx.save_for_backward(output)
 
 
 def _tail_backward(ctx, g: torch.Tensor) -> tuple:
     (y,) = ctx.saved_tensors
-    grad, bias, noise = tail_gradient(g, y, *ctx.settings)
-    bias, noise = reduced(bias, ctx.kinds[0]), reduced(noise, ctx.kinds[1])
-    return grad, bias, noise, None, None, None
+    grad, bias, noise, _ = tail_gradient(g, y, None, None, *ctx.settings, False)
+    return grad, *map(reduced, (bias, noise), ctx.kinds), None, None, None
 
 
 def reduced(sums: torch.Tensor, kind: tuple[torch.Size, torch.dtype] | None) -> torch.Tensor | None:
     """Sums over what the parameter was broadcast along, in its shape and type."""
-    if kind is None:
-        return None
-    shape, dtype = kind
-    return sums.sum_to_size(shape).to(dtype)
+    return None if kind is None else sums.sum_to_size(kind[0]).to(kind[1])
 
 
 def _save_gradient(ctx, inputs: tuple, output: tuple) -> None:
-    _, y, *settings = inputs
-    ctx.settings = settings
+    _, y, _, _, *ctx.settings, _ = inputs
+    ctx.mark_non_differentiable(output[3])
     ctx.save_for_backward(y)
 
 
-def _gradient_backward(
-    ctx, g: torch.Tensor, bias: torch.Tensor, noise: torch.Tensor
-) -> tuple:
+def _gradient_backward(ctx, g: torch.Tensor, bias: torch.Tensor, noise: torch.Tensor, _) -> tuple:
     (y,) = ctx.saved_tensors
     # the operator is linear in g; y only chooses between two slopes
     total = g + bias.view(-1, *[1] * (y.ndim - 2)) + noise
-    return tail_gradient(total.to(y.dtype), y, *ctx.settings)[0], None, None, None, None
+    grad = tail_gradient(total.to(y.dtype), y, None, None, *ctx.settings, False)[0]
+    return grad, *[None] * 7
 
 
 tail.register_autograd(_tail_backward, setup_context=_save_tail)

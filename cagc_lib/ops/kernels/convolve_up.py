@@ -13,48 +13,31 @@ from .convolve import _add_tap, _coefficients, _scaled_block, _tail
 
 
 @triton.jit
-def _shifted_input(
-    x, s, row, col, height, width, i, channels, readable, x_c, x_h, x_w, PADDED: tl.constexpr,
-    ACC: tl.constexpr, KIND: tl.constexpr,
-):
-    """s * x at (row, col), zero outside the image."""
-    inside = (row >= 0) & (row < height) & (col >= 0) & (col < width)
-    return _scaled_block(
-        x, s, row * x_h + col * x_w, inside, i, channels, readable, x_c, PADDED, ACC, KIND
-    )
-
-
-@triton.jit
 def _add_phases(
     ee, eo, oe, oo, x, s, weight, row, col, height, width, i, channels, readable, o, rows, columns,
     x_c, x_h, x_w, weight_t, PADDED: tl.constexpr, ACC: tl.constexpr, KIND: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Add some channels' part to the four phases: tap (a, b) reads x[i - a // 2, j - b // 2]."""
-    v = _shifted_input(x, s, row, col, height, width, i, channels, readable, x_c, x_h, x_w,
-                       PADDED, ACC, KIND)
-    ee = _add_tap(ee, v, weight, columns, 1, i, rows, o, columns, ACC, KIND, PRECISION)
-    eo = _add_tap(eo, v, weight + weight_t, columns, 1, i, rows, o, columns, ACC, KIND, PRECISION)
-    oe = _add_tap(oe, v, weight + 3 * weight_t, columns, 1, i, rows, o, columns, ACC, KIND,
-                 PRECISION)
-    oo = _add_tap(oo, v, weight + 4 * weight_t, columns, 1, i, rows, o, columns, ACC, KIND,
-                 PRECISION)
-    v = _shifted_input(x, s, row, col - 1, height, width, i, channels, readable, x_c, x_h, x_w,
-                       PADDED, ACC, KIND)
-    ee = _add_tap(ee, v, weight + 2 * weight_t, columns, 1, i, rows, o, columns, ACC, KIND,
-                 PRECISION)
-    oe = _add_tap(oe, v, weight + 5 * weight_t, columns, 1, i, rows, o, columns, ACC, KIND,
-                 PRECISION)
-    v = _shifted_input(x, s, row - 1, col, height, width, i, channels, readable, x_c, x_h, x_w,
-                       PADDED, ACC, KIND)
-    ee = _add_tap(ee, v, weight + 6 * weight_t, columns, 1, i, rows, o, columns, ACC, KIND,
-                 PRECISION)
-    eo = _add_tap(eo, v, weight + 7 * weight_t, columns, 1, i, rows, o, columns, ACC, KIND,
-                 PRECISION)
-    v = _shifted_input(x, s, row - 1, col - 1, height, width, i, channels, readable, x_c, x_h, x_w,
-                       PADDED, ACC, KIND)
-    ee = _add_tap(ee, v, weight + 8 * weight_t, columns, 1, i, rows, o, columns, ACC, KIND,
-                 PRECISION)
+    """Add some channels' part to the phases: tap (a, b) reads x[row - a // 2, col - b // 2]."""
+    for up in tl.static_range(2):
+        for left in tl.static_range(2):
+            r, c = row - up, col - left
+            inside = (r >= 0) & (r < height) & (c >= 0) & (c < width)
+            v = _scaled_block(
+                x, s, r * x_h + c * x_w, inside, i, channels, readable, x_c, PADDED, ACC, KIND
+            )
+            tap = 6 * up + 2 * left
+            w = weight + tap * weight_t
+            ee = _add_tap(ee, v, w, columns, 1, i, rows, o, columns, ACC, KIND, PRECISION)
+            if left == 0:
+                w = weight + (tap + 1) * weight_t
+                eo = _add_tap(eo, v, w, columns, 1, i, rows, o, columns, ACC, KIND, PRECISION)
+            if up == 0:
+                w = weight + (tap + 3) * weight_t
+                oe = _add_tap(oe, v, w, columns, 1, i, rows, o, columns, ACC, KIND, PRECISION)
+            if up + left == 0:
+                w = weight + (tap + 4) * weight_t
+                oo = _add_tap(oo, v, w, columns, 1, i, rows, o, columns, ACC, KIND, PRECISION)
     return ee, eo, oe, oo
 
 
@@ -77,24 +60,6 @@ def _filtered(even, odd, step: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr)
     first = 0.25 * (before + next_even) + 0.75 * (even + odd)
     second = 0.25 * (even + after) + 0.75 * (odd + next_even)
     return first, second
-
-
-@triton.jit
-def _store_phase(
-    acc, out, bias, noise, n, row, col, o, keep, filters, writable,
-    height, width, out_n, out_c, out_h, out_w, noise_n,
-    GAIN: tl.constexpr, SLOPE: tl.constexpr, CLAMP: tl.constexpr, HAS_BIAS: tl.constexpr,
-    HAS_NOISE: tl.constexpr,
-):
-    """Finish and write the outputs at (row, col) of the large image."""
-    keep = keep & (row >= 0) & (row < height) & (col >= 0) & (col < width)
-    acc = _tail(
-        acc, o, n * noise_n + row * width + col, o < filters, keep, bias, noise, GAIN, SLOPE,
-        CLAMP, HAS_BIAS, HAS_NOISE,
-    )
-    place = n * out_n + (row * out_h + col * out_w)[:, None] + (o * out_c)[None, :]
-    inside = keep[:, None] & (o < writable)[None, :]
-    tl.store(out + place, acc.to(out.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -142,13 +107,14 @@ def _convolve_up(
     eo, oo = _filtered(eo, oo, TW, BM, BN)
     # the border of the tile belongs to its neighbours
     keep = (m // TW > 0) & (m // TW < TH - 1) & (m % TW > 0) & (m % TW < TW - 1)
-    height, width, row, col = 2 * height, 2 * width, 2 * row, 2 * col
-    _store_phase(ee, out, bias, noise, n, row, col, o, keep, filters, writable, height, width,
-                 out_n, out_c, out_h, out_w, noise_n, GAIN, SLOPE, CLAMP, HAS_BIAS, HAS_NOISE)
-    _store_phase(eo, out, bias, noise, n, row, col + 1, o, keep, filters, writable, height, width,
-                 out_n, out_c, out_h, out_w, noise_n, GAIN, SLOPE, CLAMP, HAS_BIAS, HAS_NOISE)
-    _store_phase(oe, out, bias, noise, n, row + 1, col, o, keep, filters, writable, height, width,
-                 out_n, out_c, out_h, out_w, noise_n, GAIN, SLOPE, CLAMP, HAS_BIAS, HAS_NOISE)
-    _store_phase(oo, out, bias, noise, n, row + 1, col + 1, o, keep, filters, writable, height,
-                 width, out_n, out_c, out_h, out_w, noise_n, GAIN, SLOPE, CLAMP, HAS_BIAS,
-                 HAS_NOISE)
+    for phase in tl.static_range(4):
+        acc = (ee, eo, oe, oo)[phase]
+        r, c = 2 * row + phase // 2, 2 * col + phase % 2
+        inside = keep & (r >= 0) & (r < 2 * height) & (c >= 0) & (c < 2 * width)
+        acc = _tail(
+            acc, o, n * noise_n + r * (2 * width) + c, o < filters, inside, bias, noise, GAIN,
+            SLOPE, CLAMP, HAS_BIAS, HAS_NOISE,
+        )
+        place = n * out_n + (r * out_h + c * out_w)[:, None] + (o * out_c)[None, :]
+        inside = inside[:, None] & (o < writable)[None, :]
+        tl.store(out + place, acc.to(out.dtype.element_ty), mask=inside)

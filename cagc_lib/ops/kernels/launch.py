@@ -9,7 +9,7 @@ from ..upfirdn2d import setup_filter
 from .convolve import _convolve, _demodulate, _weight_gradient
 from .convolve_up import _convolve_up
 from .tiles import tiles
-from .tools import accumulator, block, operand, precision, strides
+from .tools import accumulator, arithmetic, block, strides, tail_arguments, wide
 from .upfirdn2d import upfirdn
 
 # bias, noise, slope, gain, clamp of a layer without a tail
@@ -51,9 +51,7 @@ def _packed(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     filters, channels, side, _ = weight.shape
 
     def pack(weight: torch.Tensor) -> torch.Tensor:
-        padded = weight.new_zeros(
-            side * side, _aligned(channels), _aligned(filters), dtype=dtype
-        )
+        padded = weight.new_zeros(side * side, _aligned(channels), _aligned(filters), dtype=dtype)
         padded[:, :channels, :filters] = weight.permute(2, 3, 1, 0).flatten(0, 1)
         return padded
 
@@ -77,16 +75,6 @@ def _check_size(x: torch.Tensor) -> None:
         )
 
 
-def _dense(*small: torch.Tensor | None) -> list[torch.Tensor | None]:
-    """The small operands, whose strides the kernels take for granted."""
-    return [None if t is None else t.contiguous() for t in small]
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    """The type of sums."""
-    return torch.promote_types(dtype, torch.float32)
-
-
 def convolved(
     x: torch.Tensor, weight: torch.Tensor, s: torch.Tensor, d: torch.Tensor | None, turned: bool,
     stride: int, pad: int, tail: tuple = NO_TAIL, other: torch.Tensor | None = None,
@@ -98,17 +86,13 @@ def convolved(
     None; see the kernel.
     """
     _check_size(x)
-    bias, noise, slope, gain, clamp = tail
-    s, bias = _dense(s, bias)
-    side, w = weight.shape[2], _packed(weight, x.dtype)
+    s, noise = s.contiguous(), tail[1]
+    side, filters = weight.shape[2], weight.shape[1 if turned else 0]
+    w = _packed(weight, x.dtype)
+    w = w.transpose(1, 2) if turned else w
     n, channels, height, width = x.shape
-    filters = weight.shape[1 if turned else 0]
-    rows, columns = w.shape[1:]
-    weight_t, weight_i, weight_o = w.stride()
-    if turned:
-        rows, columns, weight_i, weight_o = columns, rows, weight_o, weight_i
     demodulated = d is None and write
-    d = _energies(weight, _wide(s.dtype)) if demodulated else s if d is None else d.contiguous()
+    d = _energies(weight, wide(s.dtype)) if demodulated else s if d is None else d.contiguous()
     out_height, out_width = ((size + 2 * pad - side) // stride + 1 for size in (height, width))
     pixels, readable = out_height * out_width, readable_channels(x)
     t = tiles("convolve", x, pixels, filters, channels)
@@ -116,34 +100,21 @@ def convolved(
     if out is None:
         out = padded_like(x, n, filters, out_height, out_width) if write else x
     _check_size(out)
-    sums = x
-    if other is not None:
-        sums = x.new_empty(n, count, filters, dtype=_wide(x.dtype))
-    noise_n, noise_h, noise_w = _noise_strides(noise)
+    sums = x if other is None else x.new_empty(n, count, filters, dtype=wide(x.dtype))
     _convolve[(n * count, triton.cdiv(filters, t.filters))](
-        x=x, weight=w, s=s, d=d, other=x if other is None else other,
-        bias=x if bias is None else bias, noise=x if noise is None else noise, out=out, sums=sums,
+        x=x, weight=w, s=s, d=d, other=x if other is None else other, out=out, sums=sums,
         height=height, width=width, out_height=out_height, out_width=out_width,
-        channels=channels, readable=readable, filters=filters, rows=rows, columns=columns,
-        writable=readable_channels(out) if write else 0,
-        **strides("x", x), **strides("out", out), **strides("other", other),
-        weight_t=weight_t, weight_i=weight_i, weight_o=weight_o,
-        noise_n=noise_n, noise_h=noise_h, noise_w=noise_w, tiles=count, epsilon=EPSILON,
-        GAIN=gain, SLOPE=slope, CLAMP=clamp, SIDE=side, STRIDE=stride, PAD=pad,
-        BLOCKS=triton.cdiv(channels, t.channels), HAS_BIAS=bias is not None,
-        HAS_NOISE=noise is not None, WRITE=write, REDUCE=other is not None, DEMODULATE=demodulated,
-        FLIP=turned and stride == 1, PADDED=readable > channels, ACC=accumulator(x.dtype),
-        KIND=operand(x.dtype), PRECISION=precision(), BM=t.pixels, BN=t.filters, BK=t.channels,
-        num_warps=t.warps, num_stages=t.stages,
+        channels=channels, readable=readable, filters=filters, rows=w.shape[1], columns=w.shape[2],
+        writable=readable_channels(out) if write else 0, **strides("x", x),
+        **strides("out", out), **strides("other", other), **strides("weight", w, "tio"),
+        **tail_arguments(x, *tail), noise_h=0 if noise is None else noise.stride(2),
+        noise_w=0 if noise is None else noise.stride(3), tiles=count, epsilon=EPSILON,
+        SIDE=side, STRIDE=stride, PAD=pad, BLOCKS=triton.cdiv(channels, t.channels), WRITE=write,
+        REDUCE=other is not None, DEMODULATE=demodulated, FLIP=turned and stride == 1,
+        PADDED=readable > channels, **arithmetic(x.dtype), BM=t.pixels, BN=t.filters,
+        BK=t.channels, num_warps=t.warps, num_stages=t.stages,
     )
     return out if write else None, None if other is None else sums.sum(1)
-
-
-def _noise_strides(noise: torch.Tensor | None) -> tuple[int, int, int]:
-    """Strides between samples, rows and columns of the noise maps."""
-    if noise is None:
-        return 0, 0, 0
-    return 0 if len(noise) == 1 else noise.stride(0), noise.stride(2), noise.stride(3)
 
 
 def convolved_up(
@@ -151,10 +122,10 @@ def convolved_up(
     tail: tuple = NO_TAIL,
 ) -> torch.Tensor:
     """Launch `_convolve_up`; without d the result is demodulated."""
-    bias, noise, slope, gain, clamp = tail
-    s, bias, noise = _dense(s, bias, noise)
+    bias, noise, *settings = tail
+    s, noise = s.contiguous(), None if noise is None else noise.contiguous()
     demodulated = d is None
-    d = _energies(weight, _wide(s.dtype)) if demodulated else d.contiguous()
+    d = _energies(weight, wide(s.dtype)) if demodulated else d.contiguous()
     w, readable = _packed(weight, x.dtype), readable_channels(x)
     n, channels, height, width = x.shape
     filters = len(weight)
@@ -165,15 +136,12 @@ def convolved_up(
     th, tw = up_tile(t.pixels, height, width)
     down, across = triton.cdiv(height, th - 2), triton.cdiv(width, tw - 2)
     _convolve_up[(n * down * across, triton.cdiv(filters, t.filters))](
-        x=x, weight=w, s=s, d=d, bias=x if bias is None else bias,
-        noise=x if noise is None else noise, out=out, height=height, width=width,
-        channels=channels, readable=readable, filters=filters, rows=w.shape[1], columns=w.shape[2],
+        x=x, weight=w, s=s, d=d, out=out, height=height, width=width, channels=channels,
+        readable=readable, filters=filters, rows=w.shape[1], columns=w.shape[2],
         writable=readable_channels(out), **strides("x", x), **strides("out", out),
-        weight_t=w.stride(0), noise_n=_noise_strides(noise)[0], tiles_down=down,
-        tiles_across=across, epsilon=EPSILON, GAIN=gain, SLOPE=slope, CLAMP=clamp,
-        BLOCKS=triton.cdiv(channels, t.channels), HAS_BIAS=bias is not None,
-        HAS_NOISE=noise is not None, DEMODULATE=demodulated, PADDED=readable > channels,
-        ACC=accumulator(x.dtype), KIND=operand(x.dtype), PRECISION=precision(),
+        weight_t=w.stride(0), **tail_arguments(x, bias, noise, *settings), tiles_down=down,
+        tiles_across=across, epsilon=EPSILON, BLOCKS=triton.cdiv(channels, t.channels),
+        DEMODULATE=demodulated, PADDED=readable > channels, **arithmetic(x.dtype),
         TH=th, TW=tw, BN=t.filters, BK=t.channels, num_warps=t.warps, num_stages=t.stages,
     )
     return out
@@ -197,7 +165,6 @@ def weight_gradient(
     side: int, stride: int, pad: int,
 ) -> torch.Tensor:
     """Launch `_weight_gradient`; return [k, k, channels of large, channels of small]."""
-    s_large, s_small = _dense(s_large, s_small)
     n, channels, height, width = large.shape
     filters, rows, columns = small.shape[1:]
     t = tiles("weight_gradient", large, channels, filters, rows * columns)
@@ -205,29 +172,29 @@ def weight_gradient(
     steps = triton.cdiv(n * chunks, min(SPLITS, n * chunks))
     splits = triton.cdiv(n * chunks, steps)
     readable = readable_channels(large), readable_channels(small)
-    out = large.new_empty(splits, side * side, channels, filters, dtype=_wide(large.dtype))
+    out = large.new_empty(splits, side * side, channels, filters, dtype=wide(large.dtype))
     blocks = triton.cdiv(channels, t.pixels) * triton.cdiv(filters, t.filters)
     _weight_gradient[(splits, side * side, blocks)](
-        large=large, small=small, s_large=s_large, s_small=s_small, out=out,
-        height=height, width=width, small_height=rows, small_width=columns, channels=channels,
-        filters=filters, c_readable=readable[0], f_readable=readable[1], samples=n,
-        **strides("large", large), **strides("small", small), chunks=chunks,
-        SIDE=side, STRIDE=stride, PAD=pad, STEPS=steps, PADDED=readable != (channels, filters),
-        ACC=accumulator(large.dtype), KIND=operand(large.dtype), PRECISION=precision(),
-        BC=t.pixels, BF=t.filters, BP=t.channels, num_warps=t.warps, num_stages=t.stages,
+        large=large, small=small, s_large=s_large.contiguous(), s_small=s_small.contiguous(),
+        out=out, height=height, width=width, small_height=rows, small_width=columns,
+        channels=channels, filters=filters, c_readable=readable[0], f_readable=readable[1],
+        samples=n, **strides("large", large), **strides("small", small), chunks=chunks, SIDE=side,
+        STRIDE=stride, PAD=pad, STEPS=steps, PADDED=readable != (channels, filters),
+        **arithmetic(large.dtype), BC=t.pixels, BF=t.filters, BP=t.channels, num_warps=t.warps,
+        num_stages=t.stages,
     )
     return out.sum(0).unflatten(0, (side, side))
 
 
 def demodulation(weight: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
-    """Launch `_demodulate`; return [N, O], at least float32."""
+    """d [N, O] = rsqrt(sum over i, taps of (s * weight)^2 + 1e-8), at least float32."""
     n, channels = s.shape
-    kind = _wide(torch.promote_types(s.dtype, weight.dtype))
-    w, (s,) = _packed(weight, weight.dtype), _dense(s)
+    kind = wide(torch.promote_types(s.dtype, weight.dtype))
+    w = _packed(weight, weight.dtype)
     out = torch.empty(n, len(weight), dtype=kind, device=s.device)
     bn, bo, bi = block(n, 64), block(len(weight), 64), block(channels, 64)
     _demodulate[(triton.cdiv(n, bn), triton.cdiv(len(weight), bo))](
-        weight=w, s=s, out=out, samples=n, channels=channels, filters=len(weight),
+        weight=w, s=s.contiguous(), out=out, samples=n, channels=channels, filters=len(weight),
         rows=w.shape[1], columns=w.shape[2], epsilon=EPSILON, TAPS=len(w),
         BLOCKS=triton.cdiv(channels, bi), ACC=accumulator(kind), BN=bn, BO=bo, BI=bi,
     )

@@ -10,13 +10,21 @@ styles by `demodulate`. The up-sampling layer is such an F too. Launches: `launc
 Chapter 4.
 """
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 
-from .bias_act import SLOPES, reduced, tail_gradient, tail_gradients
+from .bias_act import SLOPES, reduced, tail_gradient
 from .launch import convolved, convolved_up, demodulation, padded_like, spread, weight_gradient
+from .tools import wide
 
 PLACES = ("x", "weight", "s", "d", "g")
+
+
+def _transposed(g: torch.Tensor, side: int, up: int) -> tuple[torch.Tensor, int, int]:
+    """What the layer's transposed convolution reads, its stride and its padding."""
+    return (spread(g), 2, 0) if up == 2 else (g, 1, side // 2)
 
 
 @torch.library.custom_op("cagc::convolve", mutates_args=())
@@ -34,9 +42,8 @@ def convolve_x(
     weight: torch.Tensor, s: torch.Tensor, d: torch.Tensor, g: torch.Tensor, side: int, up: int
 ) -> torch.Tensor:
     """dF/dx [N, I, H, W]."""
-    if up == 2:
-        return convolved(spread(g), weight, d, s, True, 2, 0)[0]
-    return convolved(g, weight, d, s, True, 1, side // 2)[0]
+    g, stride, pad = _transposed(g, side, up)
+    return convolved(g, weight, d, s, True, stride, pad)[0]
 
 
 @torch.library.custom_op("cagc::convolve_weight", mutates_args=())
@@ -56,8 +63,8 @@ def convolve_s(
     x: torch.Tensor, weight: torch.Tensor, d: torch.Tensor, g: torch.Tensor, side: int, up: int
 ) -> torch.Tensor:
     """dF/ds [N, I]."""
-    g, step, pad = (spread(g), 2, 0) if up == 2 else (g, 1, side // 2)
-    return convolved(g, weight, d, None, True, step, pad, other=x, write=False)[1].to(d.dtype)
+    g, stride, pad = _transposed(g, side, up)
+    return convolved(g, weight, d, None, True, stride, pad, other=x, write=False)[1].to(d.dtype)
 
 
 @torch.library.custom_op("cagc::convolve_d", mutates_args=())
@@ -66,11 +73,9 @@ def convolve_d(
 ) -> torch.Tensor:
     """dF/dd [N, O]."""
     if up == 2:
-        ones = s.new_ones(g.shape[:2])
-        kind = torch.promote_types(x.dtype, torch.float32)
-        return (convolved_up(x, weight, s, ones) * g).sum((2, 3), dtype=kind).to(s.dtype)
-    sums = convolved(x, weight, s, None, False, 1, side // 2, other=g, write=False)[1]
-    return sums.to(s.dtype)
+        y = convolved_up(x, weight, s, s.new_ones(g.shape[:2]))
+        return (y * g).sum((2, 3), dtype=wide(x.dtype)).to(s.dtype)
+    return convolved(x, weight, s, None, False, 1, side // 2, other=g, write=False)[1].to(s.dtype)
 
 
 OPERATORS = {
@@ -84,6 +89,21 @@ def derivative(place: str, values: dict[str, torch.Tensor], side: int, up: int) 
     return OPERATORS[place](*given, side, up)
 
 
+def derivatives(
+    places: Iterable[str], values: dict[str, torch.Tensor], needed: Iterable[bool], side: int,
+    up: int,
+) -> list[torch.Tensor | None]:
+    """`derivative` in each of the places that need one, None in the others."""
+    return [
+        derivative(place, values, side, up) if wanted else None
+        for place, wanted in zip(places, needed, strict=False)
+    ]
+
+
+def _layer_output(x: torch.Tensor, weight: torch.Tensor, up: int) -> torch.Tensor:
+    return padded_like(x, len(x), len(weight), *(up * side for side in x.shape[2:]))
+
+
 def _differentiable(place: str) -> None:
     """Register fake and gradient of one of the five operators."""
     given = [name for name in PLACES if name != place]
@@ -92,11 +112,10 @@ def _differentiable(place: str) -> None:
         *tensors, side, up = inputs
         v = dict(zip(given, tensors, strict=True))
         if place == "g":
-            height, width = (up * size for size in v["x"].shape[2:])
-            return padded_like(v["x"], len(v["x"]), len(v["weight"]), height, width)
+            return _layer_output(v["x"], v["weight"], up)
         if place == "x":
-            height, width = (size // up for size in v["g"].shape[2:])
-            return padded_like(v["g"], len(v["g"]), v["weight"].shape[1], height, width)
+            size = [side // up for side in v["g"].shape[2:]]
+            return padded_like(v["g"], len(v["g"]), v["weight"].shape[1], *size)
         if place == "weight":
             return v["s"].new_empty(v["g"].shape[1], v["x"].shape[1], side, side)
         source, other = ("x", "d") if place == "s" else ("g", "s")
@@ -108,11 +127,7 @@ def _differentiable(place: str) -> None:
 
     def backward(ctx, cotangent: torch.Tensor) -> tuple:
         values = dict(zip(given, ctx.saved_tensors, strict=True)) | {place: cotangent}
-        grads = [
-            derivative(name, values, ctx.side, ctx.up) if needed else None
-            for name, needed in zip(given, ctx.needs_input_grad, strict=False)
-        ]
-        return *grads, None, None
+        return *derivatives(given, values, ctx.needs_input_grad, ctx.side, ctx.up), None, None
 
     OPERATORS[place].register_fake(fake)
     OPERATORS[place].register_autograd(backward, setup_context=save)
@@ -128,8 +143,8 @@ def convolve_x_s(
     up: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """dF/dx and dF/ds in one pass; not differentiable."""
-    g, step, pad = (spread(g), 2, 0) if up == 2 else (g, 1, weight.shape[2] // 2)
-    by_x, by_s = convolved(g, weight, d, s, True, step, pad, other=x)
+    g, stride, pad = _transposed(g, weight.shape[2], up)
+    by_x, by_s = convolved(g, weight, d, s, True, stride, pad, other=x)
     return by_x, by_s.to(s.dtype)
 
 
@@ -153,51 +168,42 @@ def layer(
 
 @layer.register_fake
 def _(x, weight, s, d, bias, noise, up, slope, gain, clamp):
-    height, width = (up * size for size in x.shape[2:])
-    return padded_like(x, len(x), len(weight), height, width)
+    return _layer_output(x, weight, up)
 
 
 def _save_layer(ctx, inputs: tuple, output: torch.Tensor) -> None:
-    *tensors, ctx.up, slope, gain, clamp = inputs
-    ctx.tail = slope, gain, clamp
-    ctx.save_for_backward(*tensors, output)
+    ctx.up, *ctx.tail = inputs[6:]
+    ctx.save_for_backward(*inputs[:6], output)
 
 
 def _layer_backward(ctx, g: torch.Tensor) -> tuple:
     x, weight, s, d, bias, noise, y = ctx.saved_tensors
-    kinds = [None if t is None else (t.shape, t.dtype) for t in (bias, noise)]
     if torch.is_grad_enabled():
         # these gradients will be differentiated in turn
-        g, by_bias, by_noise = tail_gradient(g, y, *ctx.tail)
+        g, by_bias, by_noise, _ = tail_gradient(g, y, None, None, *ctx.tail, False)
         values = dict(zip(PLACES, (x, weight, s, d, g), strict=True))
-        grads = [
-            derivative(name, values, weight.shape[2], ctx.up) if needed else None
-            for name, needed in zip(PLACES[:4], ctx.needs_input_grad, strict=False)
-        ]
+        grads = derivatives(PLACES[:4], values, ctx.needs_input_grad, weight.shape[2], ctx.up)
     else:
-        g, by_bias, by_noise, by_scaled = tail_gradients(g, y, bias, noise, *ctx.tail)
+        g, by_bias, by_noise, by_scaled = tail_gradient(g, y, bias, noise, *ctx.tail, True)
         by_x, by_s = convolve_x_s(x, weight, s, d, g, ctx.up)
         by_weight = None
         if ctx.needs_input_grad[1]:
             by_weight = convolve_weight(x, s, d, g, weight.shape[2], ctx.up)
         # F is linear in d, which is never 0: dF/dd = sum of g * y / d
         grads = by_x, by_weight, by_s, by_scaled.to(d.dtype) / d
-    tails = reduced(by_bias, kinds[0]), reduced(by_noise, kinds[1])
-    return *grads, *tails, None, None, None, None
+    kinds = [None if t is None else (t.shape, t.dtype) for t in (bias, noise)]
+    return *grads, *map(reduced, (by_bias, by_noise), kinds), None, None, None, None
 
 
 layer.register_autograd(_layer_backward, setup_context=_save_layer)
 
 
-@torch.library.custom_op("cagc::demodulate", mutates_args=())
-def demodulate(weight: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
-    """d [N, O] = rsqrt(sum over i, taps of (s * weight)^2 + 1e-8)."""
-    return demodulation(weight, s)
+demodulate = torch.library.custom_op("cagc::demodulate", demodulation, mutates_args=())
 
 
 @demodulate.register_fake
 def _(weight, s):
-    kind = torch.promote_types(torch.promote_types(s.dtype, weight.dtype), torch.float32)
+    kind = wide(torch.promote_types(s.dtype, weight.dtype))
     return s.new_empty(len(s), len(weight), dtype=kind)
 
 
@@ -209,10 +215,10 @@ def _demodulate_backward(ctx, g: torch.Tensor) -> tuple:
     weight, s = ctx.saved_tensors
     # a few small products; through the operator itself, so that they have gradients in turn
     share = -0.5 * g * demodulate(weight, s).pow(3)
-    wide = s.to(share.dtype)
+    s_wide = s.to(share.dtype)
     energy = weight.to(share.dtype).square().sum((2, 3))
-    grad_s = 2 * wide * (share @ energy)
-    grad_weight = 2 * weight.to(share.dtype) * (share.t() @ wide.square())[:, :, None, None]
+    grad_s = 2 * s_wide * (share @ energy)
+    grad_weight = 2 * weight.to(share.dtype) * (share.t() @ s_wide.square())[:, :, None, None]
     return grad_weight.to(weight.dtype), grad_s.to(s.dtype)
 
 
@@ -228,8 +234,7 @@ def modulated_conv2d_triton(
     if torch.is_autocast_enabled(x.device.type):
         x = x.to(torch.get_autocast_dtype(x.device.type))
     if up == 2 and weight.shape[2] == 1:
-        # the middle tap of a 3x3 kernel
-        weight = F.pad(weight, (1, 1, 1, 1))
+        weight = F.pad(weight, (1, 1, 1, 1))  # the middle tap of a 3x3 kernel
     if up == 2 and weight.shape[2] != 3:
         side = weight.shape[2]
         raise ValueError(f"weight: got a {side}x{side} kernel, expected 3x3 or 1x1 where up is 2")

@@ -46,15 +46,10 @@ def using(forced: Tiles) -> Iterator[None]:
         _forced = before
 
 
-def tiles(
-    kernel: str, x: torch.Tensor, pixels: int, filters: int, channels: int
-) -> Tiles:
-    """Return the tiles for a product of these sizes.
+def tiles(kernel: str, x: torch.Tensor, pixels: int, filters: int, channels: int) -> Tiles:
+    """Return the tiles for a product of these sizes, in the type and on the device of x.
 
-    Args:
-        kernel: "convolve", "convolve_up" or "weight_gradient".
-        x: the tensor that sets type and device.
-        pixels, filters, channels: the sizes of the three axes that are cut.
+    The kernel is "convolve", "convolve_up" or "weight_gradient".
     """
     if _forced is not None:
         return _forced
@@ -74,17 +69,13 @@ def key(kernel: str, dtype: torch.dtype, pixels: int, filters: int, channels: in
     return f"{kernel} {kind} {pixels}x{filters}x{channels}"
 
 
-def by_rule(
-    kernel: str, dtype: torch.dtype, pixels: int, filters: int, channels: int
-) -> Tiles:
+def by_rule(kernel: str, dtype: torch.dtype, pixels: int, filters: int, channels: int) -> Tiles:
     """Tiles where nothing was measured: large ones, with little of them hanging over the edge."""
     wide = dtype in (torch.float32, torch.float64)
     if kernel == "convolve_up":
         # four phases are summed side by side: what registers hold
-        return Tiles(
-            block(pixels, 128), _fitting(filters, 16 if wide else 32),
-            _fitting(channels, 16 if wide else 32), 8, 2,
-        )
+        most = 16 if wide else 32
+        return Tiles(block(pixels, 128), _fitting(filters, most), _fitting(channels, most), 8, 2)
     most = 64 if wide else 128
     bm, bn = block(pixels, most), _fitting(filters, most)
     return Tiles(bm, bn, _fitting(channels, most // 2), 8 if bm * bn > 64 * 64 else 4, 3)

@@ -11,7 +11,7 @@ import triton.language as tl
 
 from .convolve import _scaled_block
 from .launch import readable_channels
-from .modulated_conv2d import derivative
+from .modulated_conv2d import derivatives
 from .tools import INTERPRETED, accumulator, block, empty_like, strides
 from .upfirdn2d import upfirdn
 
@@ -83,11 +83,11 @@ def _to_rgb(
 
 
 @torch.library.custom_op("cagc::to_rgb", mutates_args=())
-def colours(
+def to_rgb_triton(
     x: torch.Tensor, weight: torch.Tensor, s: torch.Tensor, bias: torch.Tensor,
     rgb: torch.Tensor | None, f: torch.Tensor | None,
 ) -> torch.Tensor:
-    """up(rgb) + weight (s x) + bias, in bias's type."""
+    """Run the operator, up(rgb) + weight (s x) + bias, in bias's type."""
     n, channels, height, width = x.shape
     weight, s, bias = (t.contiguous() for t in (weight, s, bias))
     out = empty_like(x, n, 3, height, width, dtype=bias.dtype)
@@ -104,7 +104,7 @@ def colours(
     return out
 
 
-@colours.register_fake
+@to_rgb_triton.register_fake
 def _(x, weight, s, bias, rgb, f):
     return empty_like(x, len(x), 3, *x.shape[2:], dtype=bias.dtype)
 
@@ -118,8 +118,7 @@ def _save(ctx, inputs: tuple, output: torch.Tensor) -> None:
 def _backward(ctx, g: torch.Tensor) -> tuple:
     x, weight, s, f = ctx.saved_tensors
     values = {"x": x, "weight": weight, "s": s, "d": s.new_ones(len(s), 3), "g": g.to(x.dtype)}
-    needed = zip(("x", "weight", "s"), ctx.needs_input_grad, strict=False)
-    grads = [derivative(name, values, 1, 1) if need else None for name, need in needed]
+    grads = derivatives(("x", "weight", "s"), values, ctx.needs_input_grad, 1, 1)
     small = None
     if ctx.size is not None:
         # the transposed up-sampling is a down-sampling with the same filter, four times as strong
@@ -127,12 +126,4 @@ def _backward(ctx, g: torch.Tensor) -> tuple:
     return *grads, g.sum((0, 2, 3)), small, None
 
 
-colours.register_autograd(_backward, setup_context=_save)
-
-
-def to_rgb_triton(
-    x: torch.Tensor, weight: torch.Tensor, styles: torch.Tensor, bias: torch.Tensor,
-    rgb: torch.Tensor | None, f: torch.Tensor | None,
-) -> torch.Tensor:
-    """Run the operator, with the arguments of the reference."""
-    return colours(x, weight, styles, bias, rgb, f)
+to_rgb_triton.register_autograd(_backward, setup_context=_save)

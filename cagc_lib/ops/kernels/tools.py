@@ -4,11 +4,18 @@ A kernel runs on a GPU, or on a CPU in Triton's interpreter, which is slow and m
 for chapter 4: TRITON_INTERPRET=1 in the environment before triton is imported switches it on.
 """
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
 
 INTERPRETED = triton.knobs.runtime.interpret
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """The type of sums in memory: at least float32."""
+    return torch.promote_types(dtype, torch.float32)
 
 
 def accumulator(dtype: torch.dtype) -> tl.dtype:
@@ -28,6 +35,24 @@ def precision() -> str:
     return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee"
 
 
+def arithmetic(dtype: torch.dtype) -> dict[str, Any]:
+    """The compile-time arguments of a kernel that multiplies matrices of this type."""
+    return {"ACC": accumulator(dtype), "KIND": operand(dtype), "PRECISION": precision()}
+
+
+def tail_arguments(
+    x: torch.Tensor, bias: torch.Tensor | None, noise: torch.Tensor | None, slope: float,
+    gain: float, clamp: float | None,
+) -> dict[str, Any]:
+    """A kernel's arguments for a layer's tail; x stands for the tensors that are not there."""
+    return {
+        "bias": x if bias is None else bias.contiguous(), "noise": x if noise is None else noise,
+        "noise_n": 0 if noise is None or len(noise) == 1 else noise.stride(0),
+        "GAIN": gain, "SLOPE": slope, "CLAMP": clamp, "HAS_BIAS": bias is not None,
+        "HAS_NOISE": noise is not None,
+    }
+
+
 def block(size: int, largest: int) -> int:
     """The power of two that holds `size`, from 16, the least that tl.dot takes, to `largest`."""
     return max(16, min(largest, triton.next_power_of_2(size)))
@@ -35,9 +60,8 @@ def block(size: int, largest: int) -> int:
 
 def empty_like(x: torch.Tensor, *shape: int, dtype: torch.dtype | None = None) -> torch.Tensor:
     """An uninitialised [N, C, H, W] with the memory order of x."""
-    order = torch.contiguous_format
-    if x.ndim == 4 and x.stride(1) == 1 and x.shape[1] > 1:
-        order = torch.channels_last
+    last = x.ndim == 4 and x.stride(1) == 1 and x.shape[1] > 1
+    order = torch.channels_last if last else torch.contiguous_format
     return torch.empty(shape, dtype=dtype or x.dtype, device=x.device, memory_format=order)
 
 
