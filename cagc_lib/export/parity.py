@@ -87,9 +87,7 @@ def compare(before: Checkpoint, after: Checkpoint, progress: bool) -> Conversion
             logits.append(_pair(d(image), other_d(image)))
     meta = before.meta
     made_up = tuple(f"{what} ({meta[key]})" for key, what in DRAWN.items() if key in meta)
-    return Conversion(
-        after.sha256, _largest(images), _largest(logits) if logits else None, made_up
-    )
+    return Conversion(after.sha256, _largest(images), _largest(logits) if logits else None, made_up)
 
 
 def _pair(before: Tensor, after: Tensor) -> list[Tensor]:
