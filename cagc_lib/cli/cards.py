@@ -12,12 +12,11 @@ from itertools import groupby
 from ..checkpoints import Checkpoint
 from ..export import DRAWN
 from ..metrics import latency, macs, parameters
-from ..networks import KINDS, GeneratorConfig, PrunableGenerator, Shapes, kind_of
+from ..networks import KINDS, GeneratorConfig, PrunableGenerator, kind_of
 
 TURNS = 9
 _FORMATS = {
-    "safetensors": "safetensors of this project",
-    "rosinality": "rosinality/CAGC .pt",
+    "safetensors": "safetensors of this project", "rosinality": "rosinality/CAGC .pt",
     "nvidia": "NVIDIA .pkl",
 }
 
@@ -26,10 +25,15 @@ def card(checkpoint: Checkpoint, name: str) -> str:
     """Describe a checkpoint that is called so, one line a fact."""
     g, d, meta = checkpoint.generator, checkpoint.discriminator, checkpoint.meta
     config, lineage = g.config, g.lineage
+    own = [("latents", f"z {config.z_dim}, used as it is")]
+    if isinstance(config, GeneratorConfig):
+        sizes = f"z {config.z_dim}, w {config.w_dim}, {config.mapping_layers} mapping layers"
+        clamp = "no clamp" if config.conv_clamp is None else f"clamp {config.conv_clamp:g}"
+        own = [("latents", sizes), ("activations", clamp)]
     rows = [
         ("file", name), ("format", _FORMATS[checkpoint.format]), ("SHA-256", checkpoint.sha256),
         ("network", KINDS[kind_of(config)].title), ("resolution", f"{config.resolution} px"),
-        ("widths", short_widths(config.channels)), *_own_rows(config),
+        ("widths", short_widths(config.channels)), *own,
         ("parameters", f"{parameters(g):,}"), ("MACs", f"{macs(g):,}"),
     ]
     if d is not None:
@@ -56,15 +60,6 @@ def card(checkpoint: Checkpoint, name: str) -> str:
         rows.append(("not read", "".join(c if c.isprintable() else " " for c in text)))
     wide = max(len(what) for what, _ in rows)
     return "\n".join(f"{what:<{wide}}  {fact}" for what, fact in rows)
-
-
-def _own_rows(config: Shapes) -> list[tuple[str, str]]:
-    """What only one kind of network has."""
-    if not isinstance(config, GeneratorConfig):
-        return [("latents", f"z {config.z_dim}, used as it is")]
-    clamp = "no clamp" if config.conv_clamp is None else f"clamp {config.conv_clamp:g}"
-    sizes = f"z {config.z_dim}, w {config.w_dim}, {config.mapping_layers} mapping layers"
-    return [("latents", sizes), ("activations", clamp)]
 
 
 def comparison(teacher: PrunableGenerator, student: PrunableGenerator) -> str:

@@ -20,10 +20,9 @@ def draws_portraits(checkpoint: Checkpoint) -> bool:
 
 
 def or_portraits(option: str, given: str | None, portraits: bool, expected: str) -> str:
-    """Return what an option (named without dashes) was given, or "portraits" where it was not.
+    """Return what an option was given, or "portraits" for a network that draws portraits.
 
-    Where nothing was given for a network that draws something else, a ValueError asks for what is
-    expected.
+    For another, a ValueError names the option and asks for what is expected.
     """
     if given is None and not portraits:
         raise ValueError(

@@ -20,7 +20,6 @@ from ..checkpoints import (
     Checkpoint,
     atomic_write,
     check_target,
-    file_sha256,
     load_checkpoint,
     load_features,
     load_generator,
@@ -135,10 +134,9 @@ def run_compress(parsed: argparse.Namespace) -> None:
       prune only, a minute:
         %(prog)s portraits --ratio 0.7 --out student.safetensors
       a network of your own, without a parser, distilled with pictures of your own; --resume goes
-      on where it stopped; without the last line, pruned only:
+      on where it stopped; without --perceptual, --data and --distil-images it is pruned only:
         %(prog)s mine.pkl --ratio 0.7 --content everything --rgb-gain preserved \\
-            --out student.safetensors \\
-            --perceptual 0 --data photos/ --distil-images 20000
+            --perceptual 0 --data photos/ --distil-images 20000 --out student.safetensors
       the paper's recipe, hours; stop it when you like and continue with --resume:
         %(prog)s portraits --ratio 0.7 --rgb-gain preserved --round-to 8 \\
             --distil-images 200000 --run runs/student --out student.safetensors
@@ -345,9 +343,9 @@ def _registered(parsed: argparse.Namespace) -> Path | None:
 
 
 def _register(path: Path | None, g: PrunableGenerator, d: nn.Module | None, how: str) -> None:
-    """Write an artefact in half precision, with the command that made it."""
+    """Write an artefact, if one is asked for, in half precision, with the command that made it."""
     if path is None:
         return
     save_checkpoint(g.cpu(), None if d is None else d.cpu(), path, half=True)
-    write_manifest_entry(path, how)
-    print(f"{path}: {path.stat().st_size:,} bytes, SHA-256 {file_sha256(path)[:16]}...")
+    entry = write_manifest_entry(path, how)
+    print(f"{path}: {entry['bytes']:,} bytes, SHA-256 {entry['sha256'][:16]}...")

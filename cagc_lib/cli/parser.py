@@ -33,16 +33,15 @@ shipped portraits and portraits-11x, or a model of others such as ffhq-256, down
 first asked for. COMMAND --help says more.
 """
 _TRAIN = """examples:
-  python -m cagc_lib train teacher --warm-start 12000 --images 200000 --out runs/teacher
-  python -m cagc_lib train teacher --data photos/ --resolution 128 --channels 256x8,128x2,64x2 \\
+  %(prog)s teacher --warm-start 12000 --images 200000 --out runs/teacher
+  %(prog)s teacher --data photos/ --resolution 128 --channels 256x8,128x2,64x2 \\
       --out runs/photos --resume
-  python -m cagc_lib train student pruned.safetensors --teacher portraits --out runs/student
-  python -m cagc_lib train student pruned.safetensors --teacher mine.pkl --content everything \\
+  %(prog)s student pruned.safetensors --teacher portraits --out runs/student
+  %(prog)s student pruned.safetensors --teacher mine.pkl --content everything \\
       --data photos/ --perceptual 0 --out runs/mine
-  python -m cagc_lib train teacher --network sngan --data cifar10/train --out runs/sngan
-  python -m cagc_lib train parser --out parser.safetensors
-  python -m cagc_lib train classifier --data cifar10/train --test cifar10/test \\
-      --out classifier.safetensors
+  %(prog)s teacher --network sngan --data cifar10/train --out runs/sngan
+  %(prog)s parser --out parser.safetensors
+  %(prog)s classifier --data cifar10/train --test cifar10/test --out c.safetensors
 """
 
 
@@ -70,22 +69,17 @@ OPTIONS = {
     "--num-samples": _option("images to score with", int, 400),
     "--score-batch": _option("images per backward pass of the scores", int, 10),
     "--noise-prob": _option("share of the content's pixels replaced", number, 0.05),
-    "--per-sample": _option(
-        "take |gradient| per image, not per batch as the official code does", bool
-    ),
+    "--per-sample": _option("|gradient| per image, not per batch as the official code's", bool),
     "--rgb-gain": _option(
-        "a kept channel's strength in the image: preserved, or recomputed, which is larger, as in "
-        "the official code", RGB_GAINS, "recomputed",
+        "a kept channel's strength in the image: preserved, or recomputed, larger, as in the "
+        "official code", RGB_GAINS, "recomputed",
     ),
     "--round-to": _option("round kept widths up to multiples of N", int, metavar="N"),
     "--sparse-images": _option(
-        "with --method slimming: real images to show beforehand, while all gains are driven "
-        "toward zero", int, 0, metavar="N",
+        "real images for slimming's first half, which drives gains toward zero", int, 0, metavar="N"
     ),
     "--sparsity": _option("weight of the gains' L1 norm there", number, 1e-3),
-    "--distil-images": _option(
-        "real images to show in distillation; 0 prunes only", int, 0, metavar="N"
-    ),
+    "--distil-images": _option("real images to distil with; 0 prunes only", int, 0, metavar="N"),
     "--run": _option("run folder of the distillation (beside --out, ending in .run)", Path),
     "--content": _option(
         "portraits, or classes such as hair,hat: for rendered portraits only; bisenet, "
@@ -105,9 +99,7 @@ OPTIONS = {
     "--rgb": _option("weight of the pixel loss on smaller RGB sums", number, 0.0),
     "--adversarial": _option("weight of the adversarial loss", number, 1.0),
     "--no-mask": _option("distil everywhere, not only inside the content", bool),
-    "--teacher-noise": _option(
-        "the teacher's noise maps", ("independent", "shared"), "independent"
-    ),
+    "--teacher-noise": _option("teacher's noise maps", ("independent", "shared"), "independent"),
     "--init": _option("the student's first weights", ("inherited", "fresh"), "inherited"),
     "--resume": _option("continue the run where it stopped", bool),
     "--data": _option(
@@ -115,20 +107,13 @@ OPTIONS = {
         f".bmp, also in folders inside), cut to their central square and resized {SHIPPED}"
     ),
     "--batch-size": _option("images a step (16; SN-GAN 64)", int),
-    "--autocast": _option(
-        "arithmetic of the networks in training", ("off", "bfloat16"), "bfloat16"
-    ),
+    "--autocast": _option("networks' arithmetic in training", ("off", "bfloat16"), "bfloat16"),
     "--set": _option(
         "any other field of TrainConfig, such as r1_gamma=1 or pool=20000", setting, [],
         action="append", metavar="NAME=VALUE",
     ),
-    "--register": _option(
-        "also write it to data/ and the manifest, in half precision", metavar="NAME"
-    ),
-    "--reference": _option(
-        "real images: portraits (rendered), or a folder of pictures, as --data of compress "
-        + SHIPPED
-    ),
+    "--register": _option("also write it to data/ and its manifest, in float16", metavar="NAME"),
+    "--reference": _option(f"real images, as --data of compress {SHIPPED}"),
     "--features": _option(
         "what measures: portraits; standard, Inception and VGG as in published figures; or a "
         f"classifier's file or name {SHIPPED}"
@@ -137,9 +122,7 @@ OPTIONS = {
     "--json": _option("write the report there", Path, metavar="FILE"),
     "--csv": _option("append it as a row there", Path, metavar="FILE"),
     "--seeds": _option("one image a seed", seeds, "0-15", metavar="0-15,20"),
-    "--noise": _option(
-        "noise maps: the stored ones, new ones, or none", ("const", "random", "none"), "const"
-    ),
+    "--noise": _option("noise maps: stored, new, or none", ("const", "random", "none"), "const"),
     "--columns": _option("images in a row", int, 8),
     "--generator-only": _option("leave the discriminator out", bool),
     "--half": _option("store float16, half the size; .safetensors only", bool),
@@ -149,15 +132,11 @@ OPTIONS = {
     ),
     "--network": _option("what kind of network", tuple(KINDS), "stylegan2"),
     "--resolution": _option("side in pixels (64; SN-GAN 32)", int),
-    "--channels": _option(
-        "widths from 4x4 up, WIDTHxCOUNT (160x6,80x2,40x2; SN-GAN 256x7)", channels
-    ),
+    "--channels": _option("WIDTHxCOUNT from 4x4 up (160x6,80x2,40x2; SN-GAN 256x7)", channels),
     "--z-dim": _option("size of z (128)", int),
     "--w-dim": _option("size of w (128; SN-GAN has none)", int),
     "--mapping-layers": _option("from z to w (4; SN-GAN has none)", int),
-    "--warm-start": _option(
-        "regression onto portraits before the adversarial phase", int, 0, metavar="STEPS"
-    ),
+    "--warm-start": _option("regression onto portraits beforehand", int, 0, metavar="STEPS"),
     "--images": _option("real images to show", int, 200_000),
     "--steps": _option("optimiser steps", int),
     "--test": _option("the same, held out, for the accuracy", Path),

@@ -21,7 +21,7 @@ GRID_COLOUR = "rgba(128,128,128,0.25)"
 
 
 def _round(values: Any) -> list[float]:
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    array = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
     return [float(f"{float(v):.5g}") for v in array.ravel()]
 
 

@@ -99,11 +99,12 @@ def static_slider(
         raise ValueError("frames: got none, expected at least one")
     if not 0 <= start < len(frames):
         raise ValueError(f"start: got {start}, expected 0..{len(frames) - 1}")
-    entries = [
-        {"label": label, "alt": f"{title}: {label}", "src": _data_uri(picture, quality),
-         "readouts": dict(readouts)}
-        for label, picture, readouts in frames
-    ]
+    entries = []
+    for label, picture, readouts in frames:
+        webp = encoded(picture, "WEBP", quality=quality, method=6)
+        source = "data:image/webp;base64," + base64.b64encode(webp).decode()
+        entry = {"label": label, "alt": f"{title}: {label}", "src": source}
+        entries.append(entry | {"readouts": dict(readouts)})
     # "</" inside a label would end the script early
     payload = json.dumps(entries, separators=(",", ":")).replace("</", "<\\/")
     # derived from the content, so that a re-run stores the same text
@@ -121,8 +122,3 @@ def static_slider(
         f"<script>{SCRIPT.replace('ID', name, 1).replace('FRAMES', payload, 1)}</script></figure>"
     )
     return StaticSlider(body)
-
-
-def _data_uri(picture: Image.Image | np.ndarray, quality: int) -> str:
-    data = encoded(picture, "WEBP", quality=quality, method=6)
-    return "data:image/webp;base64," + base64.b64encode(data).decode()

@@ -110,9 +110,8 @@ def layer_table(g: PrunableGenerator | Shapes, convention: str = "paper") -> lis
             f"convention: got {convention!r}, expected one of {', '.join(CONVENTIONS)}"
         )
     config = getattr(g, "config", g)
-    if isinstance(config, SNGANConfig):
-        return _sngan_rows(config, convention)
-    return stylegan2_rows(config, convention)
+    rows = _sngan_rows if isinstance(config, SNGANConfig) else stylegan2_rows
+    return rows(config, convention)
 
 
 def stylegan2_rows(config: GeneratorConfig, convention: str) -> list[LayerCost]:

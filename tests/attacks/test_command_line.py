@@ -219,7 +219,7 @@ def test_wrong_seeds(place: Path, capsys, seeds: str) -> None:
 def test_wrong_outputs_of_the_other_commands(place: Path, capsys) -> None:
     generate = ["generate", "good.safetensors", "--out"]
     refuses(place, capsys, [*generate, "sheet.jpg"], ".png")
-    refuses(place, capsys, [*generate, "sheet.png", "--psi=nan"], "--psi: got 'nan', expected a fin")
+    refuses(place, capsys, [*generate, "sheet.png", "--psi=nan"], "--psi: got 'nan', expected a")
     evaluate = ["evaluate", "good.safetensors", "--content", "none", "--reference", "portraits"]
     evaluate += ["--features", "portraits"]
     refuses(place, capsys, [*evaluate, "--json", "nowhere/r.json"], "nowhere")
