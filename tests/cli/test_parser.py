@@ -315,7 +315,7 @@ def test_help_reads_well(command: str, capsys, monkeypatch: pytest.MonkeyPatch) 
     words = {
         "": ("train", "compress", "evaluate", "generate", "convert", "inspect", "--ratio 0.7"),
         "compress": ("images to score with (400)", "depends on least.", "compress portraits --rat"),
-        "evaluate": ("images to measure (2000)", "little.\n\npositional", "One line a measure"),
+        "evaluate": ("images to measure (2000)", "mean little.", "One line a measure"),
     }
     for word in words.get(command, ()):
         assert word in printed

@@ -57,14 +57,19 @@ def test_frechet_is_symmetric_and_zero_for_equal_gaussians(rank):
     assert 0 <= frechet_distance(m1, s1, m1, s1) < 1e-6 * s1.trace().item()
 
 
-def test_frechet_rejects_shapes_and_values():
+def test_shapes_and_values_are_checked():
     m, s = gaussian(0)
+    x = torch.zeros(4, 2)
     with pytest.raises(ValueError, match=r"\[D\], \[D, D\]"):
         frechet_distance(m, s[:5], m, s)
     with pytest.raises(ValueError, match="finite"):
         frechet_distance(m * torch.nan, s, m, s)
     with pytest.raises(ValueError, match="N >= 2"):
         feature_statistics(torch.zeros(1, 4))
+    with pytest.raises(ValueError, match=r"k must be in \[1, 3\]"):
+        precision_recall(x, x, k=4)
+    with pytest.raises(ValueError, match="expected"):
+        precision_recall(x, torch.zeros(4, 3))
 
 
 def test_precision_and_recall_of_equal_and_disjoint_sets():
@@ -109,14 +114,6 @@ def test_compare_features_gathers_the_three_measures():
     assert compare_features(real, fake) == {
         "frechet": distance, "precision": precision, "recall": recall,
     }
-
-
-def test_precision_recall_rejects_bad_input():
-    x = torch.zeros(4, 2)
-    with pytest.raises(ValueError, match=r"k must be in \[1, 3\]"):
-        precision_recall(x, x, k=4)
-    with pytest.raises(ValueError, match="expected"):
-        precision_recall(x, torch.zeros(4, 3))
 
 
 def test_psnr_conventions_differ_by_the_area():
