@@ -76,7 +76,7 @@ OPTIONS = {
     ),
     "--round-to": _option("round kept widths up to multiples of N", int, metavar="N"),
     "--sparse-images": _option(
-        "real images for slimming's first half, which drives gains toward zero", int, 0, metavar="N"
+        "real images on which --method slimming first drives gains to zero", int, 0, metavar="N"
     ),
     "--sparsity": _option("weight of the gains' L1 norm there", number, 1e-3),
     "--distil-images": _option("real images to distil with; 0 prunes only", int, 0, metavar="N"),
