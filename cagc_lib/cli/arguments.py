@@ -10,7 +10,7 @@ def number(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number") from None
+        value = math.nan
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"got {text!r}, expected a finite number")
     return value

@@ -7,36 +7,33 @@ Chapters 1 and 12.
 """
 
 import statistics
+from itertools import groupby
 
 from ..checkpoints import Checkpoint
 from ..export import DRAWN
 from ..metrics import latency, macs, parameters
-from ..networks import KINDS, GeneratorConfig, PrunableGenerator, Shapes, kind_of
+from ..networks import KINDS, GeneratorConfig, PrunableGenerator, kind_of
 
 TURNS = 9
 _FORMATS = {
-    "safetensors": "safetensors of this project",
-    "rosinality": "rosinality/CAGC .pt",
+    "safetensors": "safetensors of this project", "rosinality": "rosinality/CAGC .pt",
     "nvidia": "NVIDIA .pkl",
 }
 
 
 def card(checkpoint: Checkpoint, name: str) -> str:
-    """Describe a checkpoint.
-
-    Args:
-        checkpoint: what was loaded.
-        name: what to call it.
-
-    Returns:
-        One line a fact: what, then the fact.
-    """
+    """Describe a checkpoint that is called so, one line a fact."""
     g, d, meta = checkpoint.generator, checkpoint.discriminator, checkpoint.meta
     config, lineage = g.config, g.lineage
+    own = [("latents", f"z {config.z_dim}, used as it is")]
+    if isinstance(config, GeneratorConfig):
+        sizes = f"z {config.z_dim}, w {config.w_dim}, {config.mapping_layers} mapping layers"
+        clamp = "no clamp" if config.conv_clamp is None else f"clamp {config.conv_clamp:g}"
+        own = [("latents", sizes), ("activations", clamp)]
     rows = [
         ("file", name), ("format", _FORMATS[checkpoint.format]), ("SHA-256", checkpoint.sha256),
         ("network", KINDS[kind_of(config)].title), ("resolution", f"{config.resolution} px"),
-        ("widths", short_widths(config.channels)), *_own_rows(config),
+        ("widths", short_widths(config.channels)), *own,
         ("parameters", f"{parameters(g):,}"), ("MACs", f"{macs(g):,}"),
     ]
     if d is not None:
@@ -51,40 +48,24 @@ def card(checkpoint: Checkpoint, name: str) -> str:
         ]
     if "source_code_sha256" in meta:
         rows.append(("source text", f"SHA-256 {meta['source_code_sha256']}, not run"))
-    rows += [("missing", fact) for fact in _missing(checkpoint)] or [("missing", "nothing")]
+    missing = [f"{what}: {meta[key]}" for key, what in DRAWN.items() if key in meta]
+    if d is None:
+        missing.append("discriminator")
+    if lineage is None:
+        missing.append("kept indices and teacher's hash (if it was pruned, none are stored)")
+    rows += [("missing", fact) for fact in missing or ["nothing"]]
     if "not_read" in meta:
-        rows.append(("not read", ", ".join(_printable(key) for key in meta["not_read"])))
+        # names out of a file may hold line ends or control characters
+        text = ", ".join(meta["not_read"])
+        rows.append(("not read", "".join(c if c.isprintable() else " " for c in text)))
     wide = max(len(what) for what, _ in rows)
     return "\n".join(f"{what:<{wide}}  {fact}" for what, fact in rows)
 
 
-def _own_rows(config: Shapes) -> list[tuple[str, str]]:
-    """What only one kind of network has."""
-    if not isinstance(config, GeneratorConfig):
-        return [("latents", f"z {config.z_dim}, used as it is")]
-    clamp = "no clamp" if config.conv_clamp is None else f"clamp {config.conv_clamp:g}"
-    sizes = f"z {config.z_dim}, w {config.w_dim}, {config.mapping_layers} mapping layers"
-    return [("latents", sizes), ("activations", clamp)]
-
-
-def _missing(checkpoint: Checkpoint) -> list[str]:
-    meta = checkpoint.meta
-    facts = [f"{what}: {meta[key]}" for key, what in DRAWN.items() if key in meta]
-    if checkpoint.discriminator is None:
-        facts.append("discriminator")
-    if checkpoint.generator.lineage is None:
-        facts.append("kept indices and teacher's hash (if it was pruned, none are stored)")
-    return facts
-
-
 def comparison(teacher: PrunableGenerator, student: PrunableGenerator) -> str:
-    """Describe a teacher and its student in a table; latencies are measured here and now.
+    """Describe a teacher and its student, moved to the CPU, one line a fact, with their ratio.
 
-    Args:
-        teacher, student: generators of one kind; they are moved to the CPU.
-
-    Returns:
-        One line a fact, with the ratio of the two.
+    Latencies are measured here and now.
     """
     pair = (teacher.cpu(), student.cpu())
     work = [macs(g) for g in pair]
@@ -99,24 +80,15 @@ def comparison(teacher: PrunableGenerator, student: PrunableGenerator) -> str:
         ("MACs", *(f"{n:,}" for n in work), f"{work[0] / work[1]:.2f}x fewer"),
         ("latency", *(f"{1e3 * t:.1f} ms" for t in times), f"{times[0] / times[1]:.2f}x the speed"),
     ]
-    wide = [max(len(row[i]) for row in rows) for i in range(4)]
+    wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
-        "  ".join([row[0].ljust(wide[0]), *(row[i].rjust(wide[i]) for i in (1, 2, 3))]).rstrip()
-        for row in rows
+        "  ".join([name.ljust(wide[0]), *map(str.rjust, cells, wide[1:])]).rstrip()
+        for name, *cells in rows
     ]
     return "\n".join(lines)
 
 
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)
-
-
 def short_widths(channels: tuple[int, ...]) -> str:
     """Write widths 160, 160, 160, 80 as 160x3,80."""
-    runs: list[list[int]] = []
-    for width in channels:
-        if runs and runs[-1][0] == width:
-            runs[-1][1] += 1
-        else:
-            runs.append([width, 1])
+    runs = [(width, len(list(run))) for width, run in groupby(channels)]
     return ",".join(f"{width}x{count}" if count > 1 else str(width) for width, count in runs)

@@ -1,4 +1,4 @@
-"""What a command works with where nothing is said: portraits, feature networks, a device.
+"""What a command works with where nothing is said: portraits, a device.
 
 The shipped generators draw portraits, and so do students pruned from them. To take a stranger's
 network for one would score, train and measure it by the wrong pictures, without a word. So it is
@@ -7,51 +7,28 @@ asked for them. Chapter 12.
 
 import torch
 
-from ..checkpoints import (
-    Checkpoint,
-    load_classifier,
-    load_standard_features,
-    manifest,
-)
-from ..networks import ImageFeatures
+from ..checkpoints import Checkpoint, manifest
 
 PORTRAITS = "portraits"
 
 
 def draws_portraits(checkpoint: Checkpoint) -> bool:
     """Whether a network is one of the shipped generators, or was pruned from one."""
-    entries = manifest().items()
-    shipped = {entry["sha256"] for name, entry in entries if name.startswith(PORTRAITS)}
+    shipped = {e["sha256"] for name, e in manifest().items() if name.startswith(PORTRAITS)}
     lineage = checkpoint.generator.lineage
-    return checkpoint.sha256 in shipped or (
-        lineage is not None and lineage.source_sha256 in shipped
-    )
+    return checkpoint.sha256 in shipped or bool(lineage and lineage.source_sha256 in shipped)
 
 
 def or_portraits(option: str, given: str | None, portraits: bool, expected: str) -> str:
-    """Return what an option was given, or "portraits" where it was not.
+    """Return what an option was given, or "portraits" for a network that draws portraits.
 
-    Args:
-        option: its name, without the dashes.
-        given: what the command line says; None for nothing.
-        portraits: whether the network at hand draws portraits.
-        expected: what to ask for if it does not.
-
-    Raises:
-        ValueError: nothing was given for a network that draws something else.
+    For another, a ValueError names the option and asks for what is expected.
     """
     if given is None and not portraits:
         raise ValueError(
             f"{option}: got nothing, expected {expected} (portraits are for the shipped teacher)"
         )
     return PORTRAITS if given is None else given
-
-
-def measuring_network(name: str) -> ImageFeatures | None:
-    """Find the network that measures: None for the portraits', else standard or a classifier."""
-    if name == "standard":
-        return load_standard_features()
-    return None if name == PORTRAITS else load_classifier(name)
 
 
 def find_device(name: str | None) -> torch.device:

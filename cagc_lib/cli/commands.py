@@ -1,4 +1,4 @@
-"""What each command of the command line does, given its parsed arguments.
+"""What each command of the command line does, given its parsed arguments; its docstring is help.
 
 Every function checks what it can before the long part starts, calls the library, writes its result
 whole and prints a few lines. Chapter 1 uses `compress`; chapters 5, 8, 9 and 12 the others.
@@ -9,6 +9,7 @@ import csv
 import dataclasses
 import io
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ from ..checkpoints import (
     Checkpoint,
     atomic_write,
     check_target,
-    file_sha256,
     load_checkpoint,
     load_features,
     load_generator,
     new_artefact_path,
+    reason_of,
     save_checkpoint,
     write_manifest_entry,
 )
@@ -43,12 +44,7 @@ from ..training import (
     train_teacher,
 )
 from .cards import card, comparison
-from .choices import (
-    draws_portraits,
-    find_device,
-    measuring_network,
-    or_portraits,
-)
+from .choices import draws_portraits, find_device, or_portraits
 
 # what `train teacher` makes where nothing else is asked for, and how a kind of network is trained
 SHAPES: dict[str, dict[str, Any]] = {
@@ -68,13 +64,11 @@ EVALUATED = {
 
 
 def run_train_teacher(parsed: argparse.Namespace) -> None:
-    """`train teacher`: a full-size generator from new weights, in a run folder."""
-    config = _train_config(
-        parsed, parsed.network, images=parsed.images, warm_start=parsed.warm_start
-    )
-    names = SHAPES["stylegan2"]
+    """Train a full-size generator and its discriminator from new weights, in a run folder."""
+    kind, names = parsed.network, SHAPES["stylegan2"]
+    config = _train_config(parsed, kind, images=parsed.images, warm_start=parsed.warm_start)
     given = {n: getattr(parsed, n) for n in names if getattr(parsed, n) is not None}
-    generator = KINDS[parsed.network].generator_config.from_dict(SHAPES[parsed.network] | given)
+    generator = KINDS[kind].generator_config.from_dict(SHAPES[kind] | given)
     device = find_device(parsed.device)
     network = load_features(device, "portraits-perceptual") if config.looks_at_features else None
     target = _registered(parsed)
@@ -85,40 +79,8 @@ def run_train_teacher(parsed: argparse.Namespace) -> None:
     _register(target, state.average, state.discriminator, parsed.how)
 
 
-def run_train_network(parsed: argparse.Namespace) -> None:
-    """`train parser` and `train features`: the small networks that read portraits."""
-    path = _network_path(parsed)
-    train_network(
-        parsed.command.removeprefix("train "), steps=parsed.steps, batch_size=parsed.batch_size,
-        seed=parsed.seed, out=path,
-    )
-    _finish_network(path, parsed)
-
-
-def run_train_classifier(parsed: argparse.Namespace) -> None:
-    """`train classifier`: features and class activation for a folder of labelled images."""
-    path = _network_path(parsed)
-    held_out = parsed.test and ClassFolders(parsed.test, parsed.resolution)
-    if held_out:
-        # what is wrong with the test images is said before hours go into training
-        classes = ClassFolders(parsed.data, parsed.resolution).classes
-        if held_out.classes != classes:
-            got, expected = ", ".join(held_out.classes), ", ".join(classes)
-            raise ValueError(f"test: got classes {got[:200]}, expected {expected[:200]}")
-        for number in range(len(held_out)):
-            held_out.images([number])
-    network = train_network(
-        "classifier", data=parsed.data, resolution=parsed.resolution, steps=parsed.steps,
-        batch_size=parsed.batch_size, seed=parsed.seed, out=path, device=find_device(parsed.device),
-    )
-    measured = {"accuracy": accuracy(network, held_out)} if held_out else {}
-    for name, value in measured.items():
-        print(f"{name} {value:.4f} on {len(held_out):,} images of {parsed.test}")
-    _finish_network(path, parsed, **measured)
-
-
 def run_train_student(parsed: argparse.Namespace) -> None:
-    """`train student`: distillation of a network that was pruned before."""
+    """Distil a network that was pruned before, in a run folder."""
     teacher, content, data = _load_teacher(parsed, trains=True)
     student = load_generator(parsed.student, parsed.trust)
     source = student.lineage and student.lineage.source_sha256
@@ -143,10 +105,44 @@ def run_train_student(parsed: argparse.Namespace) -> None:
     _register(target, state.average, None, parsed.how)
 
 
+def run_train_network(parsed: argparse.Namespace) -> None:
+    """Train a small network that reads images, of portraits or of labelled photographs."""
+    path = _registered(parsed) or parsed.out
+    if path is None:
+        raise ValueError("out: got nothing, expected --out FILE or --register NAME")
+    _check_output(path, ".safetensors")
+    names = ("steps", "batch_size", "seed", "data", "resolution")
+    settings = {name: getattr(parsed, name) for name in names if name in parsed}
+    if "device" in parsed:
+        settings["device"] = find_device(parsed.device)
+    held_out = _held_out(parsed) if "test" in parsed and parsed.test else None
+    network = train_network(parsed.command.removeprefix("train "), out=path, **settings)
+    measured = {}
+    if held_out:
+        measured["accuracy"] = accuracy(network, held_out)
+        shown = f"{len(held_out):,} images of {parsed.test}"
+        print(f"accuracy {measured['accuracy']:.4f} on {shown}")
+    if parsed.register:
+        write_manifest_entry(path, parsed.how, **measured)
+    print(f"{path}: {path.stat().st_size:,} bytes")
+
+
 def run_compress(parsed: argparse.Namespace) -> None:
-    """`compress`: score, prune and, if asked, distil; one file out and a table on the screen."""
+    """Remove the channels that the content of the images depends on least.
+
+    examples:
+      prune only, a minute:
+        %(prog)s portraits --ratio 0.7 --out student.safetensors
+      a network of your own, without a parser, distilled with pictures of your own; --resume goes
+      on where it stopped; without --perceptual, --data and --distil-images it is pruned only:
+        %(prog)s mine.pkl --ratio 0.7 --content everything --rgb-gain preserved \\
+            --perceptual 0 --data photos/ --distil-images 20000 --out student.safetensors
+      the paper's recipe, hours; stop it when you like and continue with --resume:
+        %(prog)s portraits --ratio 0.7 --rgb-gain preserved --round-to 8 \\
+            --distil-images 200000 --run runs/student --out student.safetensors
+    """
     target = _registered(parsed)
-    _check_output(parsed.out, (".safetensors", ".pt"))
+    _check_output(parsed.out, ".safetensors", ".pt")
     trains = parsed.distil_images != 0 or parsed.sparse_images != 0
     teacher, content, data = _load_teacher(parsed, trains)
     check_target(parsed.out, config=teacher.generator.config)
@@ -175,25 +171,37 @@ def run_compress(parsed: argparse.Namespace) -> None:
 
 
 def run_evaluate(parsed: argparse.Namespace) -> None:
-    """`evaluate`: the measures of a generator, on the screen and in files."""
+    """Measure a generator against held-out rendered portraits, or a folder.
+    In the portraits' features, other images' distances mean little.
+
+    One line a measure: Frechet distance (smaller is better), precision and recall (1 is best);
+    content_... the same inside the content only; with --teacher, distances to the teacher's image
+    of the same z. The class Report in cagc_lib.metrics explains units.
+
+    examples:
+      %(prog)s portraits-11x --teacher portraits
+      %(prog)s student.safetensors --num-samples 500 --json report.json
+      %(prog)s student.safetensors --teacher mine.pkl --content everything \\
+          --reference photos/ --features standard
+    """
     for path, suffix in ((parsed.json, ".json"), (parsed.csv, ".csv")):
         if path is not None:
-            _check_output(path, (suffix,))
-    if parsed.content not in (None, "none") and read_content(parsed.content)[0] == "attention":
-        raise ValueError("content: got attention, expected a source for any image")
+            _check_output(path, suffix)
+    if parsed.content not in (None, "none"):
+        # a mistyped name is reported before a model is downloaded
+        read_content(parsed.content)
     generator = load_checkpoint(parsed.file, parsed.trust)
     teacher = None if parsed.teacher is None else load_checkpoint(parsed.teacher, parsed.trust)
     known = any(draws_portraits(c) for c in (generator, teacher) if c is not None)
-    wanted = {
-        name: or_portraits(name, getattr(parsed, name), known, expected)
+    content, reference, features = (
+        or_portraits(name, getattr(parsed, name), known, expected)
         for name, expected in EVALUATED.items()
-    }
+    )
     report = evaluate(
         generator.generator, parsed.num_samples, parsed.seed,
-        None if wanted["content"] == "none" else find_content(wanted["content"]),
-        None if teacher is None else teacher.generator,
+        None if content == "none" else content, teacher and teacher.generator,
         truncation_psi=parsed.psi, device=find_device(parsed.device), progress=True,
-        reference=wanted["reference"], features=measuring_network(wanted["features"]),
+        reference=reference, features=features,
     )
     values = {key: value for key, value in report.to_dict().items() if value is not None}
     width = max(map(len, values))
@@ -206,8 +214,13 @@ def run_evaluate(parsed: argparse.Namespace) -> None:
 
 
 def run_generate(parsed: argparse.Namespace) -> None:
-    """`generate`: a sheet of images, one a seed."""
-    _check_output(parsed.out, (".png",))
+    """Draw a sheet of images, one a seed.
+
+    examples:
+      %(prog)s portraits --out sheet.png
+      %(prog)s student.safetensors --seeds 0-3,20 --psi 1 --out sheet.png
+    """
+    _check_output(parsed.out, ".png")
     generator = load_generator(parsed.file, parsed.trust).to(find_device(parsed.device))
     z = [
         torch.randn(generator.config.z_dim, generator=torch.Generator().manual_seed(seed))
@@ -221,9 +234,19 @@ def run_generate(parsed: argparse.Namespace) -> None:
 
 
 def run_convert(parsed: argparse.Namespace) -> None:
-    """`convert`: write a network in another format, and prove that its images are the same."""
+    """Write a network as .safetensors, or as a .pt that the rosinality and CAGC code loads.
+
+    The numbers stay as they are: 8 images are drawn before and after, and their largest difference
+    is printed. Nothing is written if they differ.
+
+    examples:
+      %(prog)s network-snapshot-025000.pkl mine.safetensors
+      %(prog)s student.safetensors student.pt
+      %(prog)s network-snapshot-025000.pkl mine.pt --drop-clamp
+      %(prog)s 256px_full_size.pt small.safetensors --generator-only --half
+    """
     check_target(parsed.out, parsed.half)
-    _check_output(parsed.out, (".safetensors", ".pt"))
+    _check_output(parsed.out, ".safetensors", ".pt")
     if parsed.out.exists() and Path(parsed.file).exists() and parsed.out.samefile(parsed.file):
         raise ValueError(f"out: {parsed.out} is the file to be converted, expected another one")
     source = load_checkpoint(parsed.file, parsed.trust)
@@ -235,22 +258,35 @@ def run_convert(parsed: argparse.Namespace) -> None:
 
 
 def run_inspect(parsed: argparse.Namespace) -> None:
-    """`inspect`: what a file holds and what it lacks."""
+    """Print a card: format, sizes, costs, hashes, what is missing.
+
+    examples:
+      %(prog)s portraits-11x
+      %(prog)s network-snapshot-025000.pkl
+    """
     print(card(load_checkpoint(parsed.file, parsed.trust), str(parsed.file)))
 
 
-def _load_teacher(
-    parsed: argparse.Namespace, trains: bool
-) -> tuple[Checkpoint, str, str | None]:
+def _held_out(parsed: argparse.Namespace) -> ClassFolders:
+    """Open a classifier's test images; what is wrong with them is said before hours of training."""
+    held_out = ClassFolders(parsed.test, parsed.resolution)
+    classes = ClassFolders(parsed.data, parsed.resolution).classes
+    if held_out.classes != classes:
+        got, expected = ", ".join(held_out.classes), ", ".join(classes)
+        raise ValueError(f"test: got classes {got[:200]}, expected {expected[:200]}")
+    for number in range(len(held_out)):
+        held_out.images([number])
+    return held_out
+
+
+def _load_teacher(parsed: argparse.Namespace, trains: bool) -> tuple[Checkpoint, str, str | None]:
     """Load the teacher and find what the command line left open: content, real images."""
     if parsed.content is not None:
         # a mistyped name is reported before a model is downloaded
         read_content(parsed.content)
     teacher = load_checkpoint(parsed.teacher, parsed.trust)
     known, data = draws_portraits(teacher), parsed.data
-    content = or_portraits(
-        "content", parsed.content, known, "--content SOURCE, such as everything"
-    )
+    content = or_portraits("content", parsed.content, known, "--content SOURCE, such as everything")
     if trains:
         data = or_portraits("data", data, known, "--data FOLDER of real pictures")
         if teacher.discriminator is None:
@@ -266,10 +302,9 @@ def _distillation_config(parsed: argparse.Namespace) -> DistillationConfig:
 
 
 def _train_config(parsed: argparse.Namespace, kind: str, **values: object) -> TrainConfig:
-    for name in ("batch_size", "data", "autocast", "seed"):
-        if getattr(parsed, name) is not None:
-            values.setdefault(name, getattr(parsed, name))
-    return TrainConfig.from_dict(RECIPES[kind] | values | dict(parsed.set))
+    names = ("batch_size", "data", "autocast", "seed")
+    given = {n: getattr(parsed, n) for n in names if getattr(parsed, n) is not None}
+    return TrainConfig.from_dict(RECIPES[kind] | given | values | dict(parsed.set))
 
 
 def _append_row(path: Path, row: dict[str, Any]) -> None:
@@ -285,51 +320,32 @@ def _append_row(path: Path, row: dict[str, Any]) -> None:
     atomic_write(path, (old + text.getvalue()).encode())
 
 
-def _check_output(path: Path, suffixes: tuple[str, ...]) -> None:
+def _check_output(path: Path, *suffixes: str) -> None:
     """Refuse a target that could not be written, before hours went into making it."""
     if path.suffix not in suffixes:
         expected = " or ".join(suffixes)
         raise ValueError(f"out: got {str(path)!r}, expected a file ending in {expected}")
-    if not path.parent.is_dir():
-        raise ValueError(f"out: no folder {path.parent}, expected an existing one")
     if path.is_dir():
         raise ValueError(f"out: {path} is a folder, expected a file")
-    probe = path.with_name(f".{path.name}.probe")
     try:
-        probe.touch()
-        probe.unlink()
+        tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
-        raise ValueError(f"out: cannot write to {path.parent} ({error.strerror})") from None
+        raise ValueError(f"out: cannot write to {path.parent} ({reason_of(error)})") from None
 
 
 def _registered(parsed: argparse.Namespace) -> Path | None:
-    """Return where the artefact that --register names will live."""
+    """Return where the artefact that --register names will live, if it is given."""
     if parsed.register is None:
         return None
     path = new_artefact_path(parsed.register)
-    _check_output(path, (".safetensors",))
+    _check_output(path, ".safetensors")
     return path
 
 
 def _register(path: Path | None, g: PrunableGenerator, d: nn.Module | None, how: str) -> None:
-    """Write an artefact in half precision, with the command that made it."""
+    """Write an artefact, if one is asked for, in half precision, with the command that made it."""
     if path is None:
         return
     save_checkpoint(g.cpu(), None if d is None else d.cpu(), path, half=True)
-    write_manifest_entry(path, how)
-    print(f"{path}: {path.stat().st_size:,} bytes, SHA-256 {file_sha256(path)[:16]}...")
-
-
-def _network_path(parsed: argparse.Namespace) -> Path:
-    """Return where a small network will be written."""
-    path = _registered(parsed) or parsed.out
-    if path is None:
-        raise ValueError("out: got nothing, expected --out FILE or --register NAME")
-    _check_output(path, (".safetensors",))
-    return path
-
-
-def _finish_network(path: Path, parsed: argparse.Namespace, **measured: float) -> None:
-    if parsed.register:
-        write_manifest_entry(path, parsed.how, **measured)
-    print(f"{path}: {path.stat().st_size:,} bytes")
+    entry = write_manifest_entry(path, how)
+    print(f"{path}: {entry['bytes']:,} bytes, SHA-256 {entry['sha256'][:16]}...")

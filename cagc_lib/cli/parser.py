@@ -6,6 +6,7 @@ can be resumed. Chapter 1 uses it.
 """
 
 import argparse
+import inspect
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from . import commands
 from .arguments import channels, number, seed, seeds, setting
 
 # what stands for portraits where it is not said
-SHIPPED = "portraits for the shipped networks; others have no default"
+SHIPPED = "(portraits for the shipped networks; others have no default)"
 
 _TOP = """examples:
   python -m cagc_lib compress portraits --ratio 0.7 --out student.safetensors
@@ -31,190 +32,136 @@ A FILE is a .safetensors of this project, a rosinality or CAGC .pt, an NVIDIA .p
 shipped portraits and portraits-11x, or a model of others such as ffhq-256, downloaded when it is
 first asked for. COMMAND --help says more.
 """
-_COMPRESS = """examples:
-  prune only, a minute:
-    python -m cagc_lib compress portraits --ratio 0.7 --out student.safetensors
-  a network of your own, without a parser; pruned only:
-    python -m cagc_lib compress mine.pkl --ratio 0.7 --content everything --rgb-gain preserved \\
-        --out student.safetensors
-  the same, and distilled with pictures of your own; --resume goes on where it stopped:
-    python -m cagc_lib compress mine.pkl --ratio 0.7 --content everything --rgb-gain preserved \\
-        --perceptual 0 --data photos/ --distil-images 20000 --out student.safetensors
-  the paper's recipe, hours; stop it when you like and continue with --resume:
-    python -m cagc_lib compress portraits --ratio 0.7 --rgb-gain preserved --round-to 8 \\
-        --distil-images 200000 --run runs/student --out student.safetensors
-"""
-_EVALUATE = """One line a measure: Frechet distance (smaller is better), precision and recall (1 is
-best); content_... the same inside the content only; with --teacher, distances to the teacher's
-image of the same z. The class Report in cagc_lib.metrics explains units.
-
-examples:
-  python -m cagc_lib evaluate portraits-11x --teacher portraits
-  python -m cagc_lib evaluate student.safetensors --num-samples 500 --json report.json
-  python -m cagc_lib evaluate student.safetensors --teacher mine.pkl --content everything \\
-      --reference photos/ --features standard
-"""
-_GENERATE = """examples:
-  python -m cagc_lib generate portraits --out sheet.png
-  python -m cagc_lib generate student.safetensors --seeds 0-3,20 --psi 1 --out sheet.png
-"""
-_CONVERT = """The numbers stay as they are: 8 images are drawn before and after, and their largest
-difference is printed. Nothing is written if they differ.
-
-examples:
-  python -m cagc_lib convert network-snapshot-025000.pkl mine.safetensors
-  python -m cagc_lib convert student.safetensors student.pt
-  python -m cagc_lib convert network-snapshot-025000.pkl mine.pt --drop-clamp
-  python -m cagc_lib convert 256px_full_size.pt small.safetensors --generator-only --half
-"""
-_INSPECT = """examples:
-  python -m cagc_lib inspect portraits-11x
-  python -m cagc_lib inspect network-snapshot-025000.pkl
-"""
 _TRAIN = """examples:
-  python -m cagc_lib train teacher --warm-start 12000 --images 200000 --out runs/teacher
-  python -m cagc_lib train teacher --data photos/ --resolution 128 --channels 256x8,128x2,64x2 \\
+  %(prog)s teacher --warm-start 12000 --images 200000 --out runs/teacher
+  %(prog)s teacher --data photos/ --resolution 128 --channels 256x8,128x2,64x2 \\
       --out runs/photos --resume
-  python -m cagc_lib train student pruned.safetensors --teacher portraits --out runs/student
-  python -m cagc_lib train student pruned.safetensors --teacher mine.pkl --content everything \\
+  %(prog)s student pruned.safetensors --teacher portraits --out runs/student
+  %(prog)s student pruned.safetensors --teacher mine.pkl --content everything \\
       --data photos/ --perceptual 0 --out runs/mine
-  python -m cagc_lib train teacher --network sngan --data cifar10/train --out runs/sngan
-  python -m cagc_lib train parser --out parser.safetensors
-  python -m cagc_lib train classifier --data cifar10/train --test cifar10/test \\
-      --out classifier.safetensors
+  %(prog)s teacher --network sngan --data cifar10/train --out runs/sngan
+  %(prog)s parser --out parser.safetensors
+  %(prog)s classifier --data cifar10/train --test cifar10/test --out c.safetensors
 """
 
 
-# option -> what argparse takes of it; a name without dashes is positional
-OPTIONS: dict[str, dict[str, Any]] = {
-    "file": {"metavar": "FILE", "help": "a generator's file or name"},
-    "teacher": {"metavar": "TEACHER", "help": "a generator's file or name"},
-    "student": {"metavar": "STUDENT", "help": "a pruned generator's file"},
-    "out": {"metavar": "OUT", "type": Path,
-            "help": ".safetensors, or rosinality's .pt for a StyleGAN2"},
-    "--out": {"type": Path, "required": True},
-    "--teacher": {"metavar": "FILE"},
-    "--trust": {"action": "store_true",
-                "help": "load a downloaded model whose hash is not known"},
-    "--seed": {"type": seed, "default": 0, "help": "decides every random draw (0)"},
-    "--device": {"help": "cpu or cuda (cuda where there is one)"},
-    "--ratio": {"type": number, "default": 0.7,
-                "help": "share of every layer's channels to remove, in [0, 1) (0.7)"},
-    "--method": {"choices": METHODS, "default": "content-aware",
-                 "help": "how a channel's importance is scored (content-aware)"},
-    "--num-samples": {"type": int, "default": 400, "help": "images to score with (400)"},
-    "--score-batch": {"type": int, "default": 10,
-                      "help": "images per backward pass of the scores (10)"},
-    "--noise-prob": {"type": number, "default": 0.05,
-                     "help": "share of the content's pixels replaced (0.05)"},
-    "--per-sample": {"action": "store_true",
-                     "help": "take |gradient| per image, not per batch as the official code does"},
-    "--rgb-gain": {"choices": RGB_GAINS, "default": "recomputed",
-                   "help": "a kept channel's strength in the image: preserved, or recomputed, "
-                           "which is larger, as in the official code (recomputed)"},
-    "--round-to": {"type": int, "metavar": "N", "help": "round kept widths up to multiples of N"},
-    "--sparse-images": {"type": int, "default": 0, "metavar": "N",
-                        "help": "with --method slimming: real images to show beforehand, while "
-                                "all gains are driven toward zero (0)"},
-    "--sparsity": {"type": number, "default": 1e-3,
-                   "help": "weight of the gains' L1 norm there (0.001)"},
-    "--distil-images": {"type": int, "default": 0, "metavar": "N",
-                        "help": "real images to show in distillation; 0 prunes only (0)"},
-    "--run": {"type": Path,
-              "help": "run folder of the distillation (beside --out, ending in .run)"},
-    "--content": {"help": "portraits, or classes such as hair,hat: for rendered portraits only; "
-                          "bisenet, segformer-face-parsing (either with =WEIGHTS) or "
-                          "face-alignment: for faces; class-activation: for CIFAR-10; "
-                          "painted=FILE: one place in aligned images, painted lighter than "
-                          "middle grey; attention, clusters of the generator's own features, "
-                          "or attention=0,3, those clusters, or everything: for any generator "
-                          "(portraits for the shipped ones; others have no default)"},
-    "--l1": {"type": number, "default": 3.0, "help": "weight of the pixel loss (3)"},
-    "--perceptual": {"type": number, "default": 3.0, "help": "weight of the feature loss (3)"},
-    "--perceptual-network": {"choices": ("ours", "standard"),
-                             "help": "what the feature loss looks through: ours knows portraits "
-                                     "and, for SN-GAN, CIFAR-10; standard is LPIPS with VGG, for "
-                                     "photographs (ours for portraits and SN-GAN; others have no "
-                                     "default)"},
-    "--rgb": {"type": number, "default": 0.0,
-              "help": "weight of the pixel loss on smaller RGB sums (0)"},
-    "--adversarial": {"type": number, "default": 1.0,
-                      "help": "weight of the adversarial loss (1)"},
-    "--no-mask": {"action": "store_true",
-                  "help": "distil everywhere, not only inside the content"},
-    "--teacher-noise": {"choices": ("independent", "shared"), "default": "independent",
-                        "help": "the teacher's noise maps (independent)"},
-    "--init": {"choices": ("inherited", "fresh"), "default": "inherited",
-               "help": "the student's first weights (inherited)"},
-    "--resume": {"action": "store_true", "help": "continue the run where it stopped"},
-    "--data": {"help": "real images: portraits (rendered), or a folder of pictures (.png, .jpg, "
-                       ".jpeg, .webp, .bmp, also in folders inside), cut to their central square "
-                       f"and resized ({SHIPPED})"},
-    "--batch-size": {"type": int, "help": "images a step (16; SN-GAN 64)"},
-    "--autocast": {"choices": ("off", "bfloat16"), "default": "bfloat16",
-                   "help": "arithmetic of the networks in training (bfloat16)"},
-    "--set": {"action": "append", "default": [], "metavar": "NAME=VALUE", "type": setting,
-              "help": "any other field of TrainConfig, such as r1_gamma=1 or pool=20000"},
-    "--register": {"metavar": "NAME",
-                   "help": "also write it to data/ and the manifest, in half precision"},
-    "--reference": {"help": "real images: portraits (rendered), or a folder of pictures, as "
-                            f"--data of compress ({SHIPPED})"},
-    "--features": {"help": "what measures: portraits; standard, Inception and VGG as in "
-                           f"published figures; or a classifier's file or name ({SHIPPED})"},
-    "--psi": {"type": number, "default": 1.0,
-              "help": "truncation: 1 is full variety, 0 the average image (1)"},
-    "--json": {"type": Path, "metavar": "FILE", "help": "write the report there"},
-    "--csv": {"type": Path, "metavar": "FILE", "help": "append it as a row there"},
-    "--seeds": {"type": seeds, "default": seeds("0-15"), "metavar": "0-15,20",
-                "help": "one image a seed (0-15)"},
-    "--noise": {"choices": ("const", "random", "none"), "default": "const",
-                "help": "noise maps: the stored ones, new ones, or none (const)"},
-    "--columns": {"type": int, "default": 8, "help": "images in a row (8)"},
-    "--generator-only": {"action": "store_true", "help": "leave the discriminator out"},
-    "--half": {"action": "store_true",
-               "help": "store float16, half the size; .safetensors only"},
-    "--drop-clamp": {"action": "store_true",
-                     "help": "leave conv_clamp out, a bound on activations that .pt has no place "
-                             "for; refused where the 8 images show it"},
-    "--network": {"choices": tuple(KINDS), "default": "stylegan2",
-                  "help": "what kind of network (stylegan2)"},
-    "--resolution": {"type": int, "help": "side in pixels (64; SN-GAN 32)"},
-    "--channels": {"type": channels,
-                   "help": "widths from 4x4 up, WIDTHxCOUNT (160x6,80x2,40x2; SN-GAN 256x7)"},
-    "--z-dim": {"type": int, "help": "size of z (128)"},
-    "--w-dim": {"type": int, "help": "size of w (128; SN-GAN has none)"},
-    "--mapping-layers": {"type": int, "help": "from z to w (4; SN-GAN has none)"},
-    "--warm-start": {"type": int, "default": 0, "metavar": "STEPS",
-                     "help": "regression onto portraits before the adversarial phase (0)"},
-    "--images": {"type": int, "default": 200_000, "help": "real images to show (200000)"},
-    "--steps": {"type": int},
-    "--test": {"type": Path, "help": "the same, held out, for the accuracy"},
-}  # fmt: skip
+def _option(text: str, kind: Any = None, default: Any = None, **more: Any) -> dict[str, Any]:
+    """What argparse takes of an option: its kind is bool, words to choose from, or a reader."""
+    if kind is bool:
+        return {"help": text, "action": "store_true"}
+    how = {"choices": kind} if isinstance(kind, tuple) else {"type": kind}
+    return {"help": text, "default": default, **how, **more}
+
+
+# a name without dashes is positional; the help ends with the default
+OPTIONS = {
+    "file": _option("a generator's file or name", metavar="FILE"),
+    "teacher": _option("a generator's file or name", metavar="TEACHER"),
+    "student": _option("a pruned generator's file", metavar="STUDENT"),
+    "out": _option(".safetensors, or rosinality's .pt for a StyleGAN2", Path, metavar="OUT"),
+    "--out": _option("run folder", Path, required=True),
+    "--teacher": _option("its teacher's file or name", metavar="FILE", required=True),
+    "--trust": _option("load a downloaded model whose hash is not known", bool),
+    "--seed": _option("decides every random draw", seed, 0),
+    "--device": _option("cpu or cuda (cuda where there is one)"),
+    "--ratio": _option("share of every layer's channels to remove, in [0, 1)", number, 0.7),
+    "--method": _option("how a channel's importance is scored", METHODS, "content-aware"),
+    "--num-samples": _option("images to score with", int, 400),
+    "--score-batch": _option("images per backward pass of the scores", int, 10),
+    "--noise-prob": _option("share of the content's pixels replaced", number, 0.05),
+    "--per-sample": _option("|gradient| per image, not per batch as the official code's", bool),
+    "--rgb-gain": _option(
+        "a kept channel's strength in the image: preserved, or recomputed, larger, as in the "
+        "official code", RGB_GAINS, "recomputed",
+    ),
+    "--round-to": _option("round kept widths up to multiples of N", int, metavar="N"),
+    "--sparse-images": _option(
+        "real images on which --method slimming first drives gains to zero", int, 0, metavar="N"
+    ),
+    "--sparsity": _option("weight of the gains' L1 norm there", number, 1e-3),
+    "--distil-images": _option("real images to distil with; 0 prunes only", int, 0, metavar="N"),
+    "--run": _option("run folder of the distillation (beside --out, ending in .run)", Path),
+    "--content": _option(
+        "portraits, or classes such as hair,hat: for rendered portraits only; bisenet, "
+        "segformer-face-parsing (either with =WEIGHTS) or face-alignment: for faces; "
+        "class-activation: for CIFAR-10; painted=FILE: one place in aligned images, painted "
+        "lighter than middle grey; attention, clusters of the generator's own features, or "
+        "attention=0,3, those clusters, or everything: for any generator (portraits for the "
+        "shipped ones; others have no default)"
+    ),
+    "--l1": _option("weight of the pixel loss", number, 3.0),
+    "--perceptual": _option("weight of the feature loss", number, 3.0),
+    "--perceptual-network": _option(
+        "what the feature loss looks through: ours knows portraits and, for SN-GAN, CIFAR-10; "
+        "standard is LPIPS with VGG, for photographs (ours for portraits and SN-GAN; others have "
+        "no default)", ("ours", "standard"),
+    ),
+    "--rgb": _option("weight of the pixel loss on smaller RGB sums", number, 0.0),
+    "--adversarial": _option("weight of the adversarial loss", number, 1.0),
+    "--no-mask": _option("distil everywhere, not only inside the content", bool),
+    "--teacher-noise": _option("teacher's noise maps", ("independent", "shared"), "independent"),
+    "--init": _option("the student's first weights", ("inherited", "fresh"), "inherited"),
+    "--resume": _option("continue the run where it stopped", bool),
+    "--data": _option(
+        "real images: portraits (rendered), or a folder of pictures (.png, .jpg, .jpeg, .webp, "
+        f".bmp, also in folders inside), cut to their central square and resized {SHIPPED}"
+    ),
+    "--batch-size": _option("images a step (16; SN-GAN 64)", int),
+    "--autocast": _option("networks' arithmetic in training", ("off", "bfloat16"), "bfloat16"),
+    "--set": _option(
+        "any other field of TrainConfig, such as r1_gamma=1 or pool=20000", setting, [],
+        action="append", metavar="NAME=VALUE",
+    ),
+    "--register": _option("also write it to data/ and its manifest, in float16", metavar="NAME"),
+    "--reference": _option(f"real images, as --data of compress {SHIPPED}"),
+    "--features": _option(
+        "what measures: portraits; standard, Inception and VGG as in published figures; or a "
+        f"classifier's file or name {SHIPPED}"
+    ),
+    "--psi": _option("truncation: 1 is full variety, 0 the average image", number, 1.0),
+    "--json": _option("write the report there", Path, metavar="FILE"),
+    "--csv": _option("append it as a row there", Path, metavar="FILE"),
+    "--seeds": _option("one image a seed", seeds, "0-15", metavar="0-15,20"),
+    "--noise": _option("noise maps: stored, new, or none", ("const", "random", "none"), "const"),
+    "--columns": _option("images in a row", int, 8),
+    "--generator-only": _option("leave the discriminator out", bool),
+    "--half": _option("store float16, half the size; .safetensors only", bool),
+    "--drop-clamp": _option(
+        "leave conv_clamp out, a bound on activations that .pt has no place for; refused where "
+        "the 8 images show it", bool,
+    ),
+    "--network": _option("what kind of network", tuple(KINDS), "stylegan2"),
+    "--resolution": _option("side in pixels (64; SN-GAN 32)", int),
+    "--channels": _option("WIDTHxCOUNT from 4x4 up (160x6,80x2,40x2; SN-GAN 256x7)", channels),
+    "--z-dim": _option("size of z (128)", int),
+    "--w-dim": _option("size of w (128; SN-GAN has none)", int),
+    "--mapping-layers": _option("from z to w (4; SN-GAN has none)", int),
+    "--warm-start": _option("regression onto portraits beforehand", int, 0, metavar="STEPS"),
+    "--images": _option("real images to show", int, 200_000),
+    "--steps": _option("optimiser steps", int),
+    "--test": _option("the same, held out, for the accuracy", Path),
+}
 DISTILLATION = (
     "--content", "--l1", "--perceptual", "--perceptual-network", "--rgb", "--adversarial",
     "--no-mask", "--teacher-noise", "--init",
 )
-TRAINING = (
-    "--resume", "--data", "--batch-size", "--autocast", "--set", "--register", "--seed", "--device",
-)
-GROUPS = {"content and distillation": DISTILLATION, "training": TRAINING[:-2]}
-RUN_FOLDER = {"help": "run folder"}
+TRAINING = ("--resume", "--data", "--batch-size", "--autocast", "--set", "--register")
+GROUPS = {"content and distillation": DISTILLATION, "training": TRAINING}
 FILE_OR_NAME = {"required": False, "help": "a .safetensors"}
 
 
 class Command(NamedTuple):
-    """What one command is: its help, its options, and the function that does it.
+    """What one command is: its function, its help among others, its options, its usage.
 
-    `changes` holds what an option has otherwise than in OPTIONS.
+    The function's docstring is the command's own help: the first paragraph above the options, the
+    others below. `changes` holds what an option has otherwise than in OPTIONS.
     """
 
     run: Callable[[argparse.Namespace], None]
     help: str
     options: tuple[str, ...]
-    changes: dict[str, dict[str, Any]] = {}  # noqa: RUF012
     usage: str | None = None
-    description: str | None = None
-    epilog: str | None = None
+    changes: dict[str, dict[str, Any]] = {}  # noqa: RUF012
 
 
 COMMANDS = {
@@ -222,65 +169,55 @@ COMMANDS = {
         commands.run_compress, "score, prune and distil a generator",
         ("teacher", "--out", "--ratio", "--method", "--num-samples", "--score-batch",
          "--noise-prob", "--per-sample", "--rgb-gain", "--round-to", "--sparse-images",
-         "--sparsity", "--distil-images", "--run", *DISTILLATION, *TRAINING, "--trust"),
-        {"--out": {"help": ".safetensors, or rosinality's .pt"}},
+         "--sparsity", "--distil-images", "--run", *DISTILLATION, *TRAINING, "--seed", "--device",
+         "--trust"),
         "TEACHER --out FILE [--ratio RATIO] [options]",
-        "Remove the channels that the content of the images depends on least.", _COMPRESS,
+        {"--out": {"help": ".safetensors, or rosinality's .pt"}},
     ),
     "evaluate": Command(
         commands.run_evaluate, "measure a generator against held-out images",
         ("file", "--teacher", "--num-samples", "--content", "--reference", "--features", "--psi",
          "--json", "--csv", "--seed", "--device", "--trust"),
-        {"--teacher": {"help": "also measure the distance to this one"},
-         "--num-samples": {"default": 2000, "help": "images to measure (2000)"},
-         "--content": {"help": "as for compress, but not attention, which knows one generator's "
-                               f"images only; or none for the overall numbers only ({SHIPPED})"}},
         "FILE [options]",
-        "Measure a generator against held-out rendered portraits, or a folder.\n"
-        "In the portraits' features, other images' distances mean little.", _EVALUATE,
+        {"--teacher": {"required": False, "help": "also measure the distance to this one"},
+         "--num-samples": {"default": 2000, "help": "images to measure"},
+         "--content": {"help": "as for compress, but not attention, which knows one generator's "
+                               f"images only; or none for the overall numbers only {SHIPPED}"}},
     ),
     "generate": Command(
         commands.run_generate, "draw a sheet of images",
         ("file", "--out", "--seeds", "--psi", "--noise", "--columns", "--device", "--trust"),
-        {"--out": {"help": "a .png"},
-         "--psi": {"default": 0.7,
-                   "help": "truncation: 1 is full variety, 0 the average image (0.7)"}},
-        "FILE --out FILE [options]", "Draw a sheet of images, one a seed.", _GENERATE,
+        "FILE --out FILE [options]", {"--out": {"help": "a .png"}, "--psi": {"default": 0.7}},
     ),
     "convert": Command(
         commands.run_convert, "write a network in another format",
-        ("file", "out", "--generator-only", "--half", "--drop-clamp", "--trust"), {},
+        ("file", "out", "--generator-only", "--half", "--drop-clamp", "--trust"),
         "FILE OUT [options]",
-        "Write a network as .safetensors, or as a .pt that the rosinality and CAGC code loads.",
-        _CONVERT,
     ),
     "inspect": Command(
-        commands.run_inspect, "say what a file holds and what it lacks", ("file", "--trust"), {},
-        "FILE [options]", "Print a card: format, sizes, costs, hashes, what is missing.", _INSPECT,
+        commands.run_inspect, "say what a file holds and what it lacks", ("file", "--trust"),
+        "FILE [options]",
     ),
     "train teacher": Command(
         commands.run_train_teacher, "a full-size generator and its discriminator",
         ("--out", "--network", "--resolution", "--channels", "--z-dim", "--w-dim",
-         "--mapping-layers", "--warm-start", "--images", *TRAINING),
-        {"--out": RUN_FOLDER,
-         "--data": {"default": "portraits"},
-         "--images": {"help": "real images of the adversarial phase (200000)"}},
+         "--mapping-layers", "--warm-start", "--images", *TRAINING, "--seed", "--device"),
         "--out FOLDER [options]",
+        {"--data": {"default": "portraits", "help": "real images, as --data of compress"},
+         "--images": {"help": "real images of the adversarial phase"}},
     ),
     "train student": Command(
         commands.run_train_student, "a pruned generator, against its teacher",
-        ("student", "--teacher", "--out", "--images", *DISTILLATION, *TRAINING, "--trust"),
-        {"--teacher": {"required": True, "help": "its teacher's file or name"},
-         "--out": RUN_FOLDER},
+        ("student", "--teacher", "--out", "--images", *DISTILLATION, *TRAINING, "--seed",
+         "--device", "--trust"),
         "STUDENT --teacher FILE --out FOLDER [options]",
     ),
     **{
         f"train {what}": Command(
             commands.run_train_network, f"the small network: {purpose}",
-            ("--out", "--register", "--steps", "--batch-size", "--seed"),
-            {"--out": FILE_OR_NAME,
-             "--steps": {"default": steps, "help": f"optimiser steps ({steps})"},
-             "--batch-size": {"default": 32, "help": "portraits a step (32)"}},
+            ("--out", "--register", "--steps", "--batch-size", "--seed"), None,
+            {"--out": FILE_OR_NAME, "--steps": {"default": steps},
+             "--batch-size": {"default": 32, "help": "portraits a step"}},
         )
         for what, steps, purpose in (
             ("parser", 4000, "reads the content mask"),
@@ -288,14 +225,13 @@ COMMANDS = {
         )
     },
     "train classifier": Command(
-        commands.run_train_classifier, "the small network of photographs: features, content",
+        commands.run_train_network, "the small network of photographs: features, content",
         ("--data", "--test", "--out", "--register", "--resolution", "--steps", "--batch-size",
-         "--seed", "--device"),
+         "--seed", "--device"), None,
         {"--data": {"type": Path, "required": True, "help": "one folder of images a class"},
-         "--out": FILE_OR_NAME,
-         "--resolution": {"default": 32, "help": "side in pixels (32)"},
-         "--steps": {"default": 12_000, "help": "optimiser steps (12000)"},
-         "--batch-size": {"default": 128, "help": "images a step (128)"}},
+         "--out": FILE_OR_NAME, "--steps": {"default": 12_000},
+         "--resolution": {"default": 32, "help": "side in pixels"},
+         "--batch-size": {"default": 128, "help": "images a step"}},
     ),
 }
 
@@ -313,10 +249,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Args:
-        arguments: what follows `python -m cagc_lib`; None reads the process's own.
+    """Run one command; its arguments are the process's own where none are given.
 
     Returns:
         The exit status: 0, 2 for bad input, 130 for an interruption.
@@ -353,15 +286,18 @@ def _parser() -> argparse.ArgumentParser:
             train = groups[""].add_parser(above, help=what, epilog=_TRAIN)
             groups[above] = train.add_subparsers(metavar="WHAT", required=True)
         usage = command.usage and f"python -m cagc_lib {name} {command.usage}"
+        description, _, epilog = inspect.getdoc(command.run).partition("\n\n")
         own = groups[above].add_parser(
-            last, help=command.help, usage=usage, description=command.description,
-            epilog=command.epilog,
+            last, help=command.help, usage=usage, description=description, epilog=epilog
         )
         titled = {title: own.add_argument_group(title) for title in GROUPS}
         for option in command.options:
+            given = OPTIONS[option] | command.changes.get(option, {})
+            if given.get("default") not in (None, []):
+                given["help"] += " (%(default)s)"
             # only a training command has so many options that they want headings
             of = [t for t, part in GROUPS.items() if option in part and "--set" in command.options]
             target = titled[of[0]] if of else own
-            target.add_argument(option, **OPTIONS[option] | command.changes.get(option, {}))
+            target.add_argument(option, **given)
         own.set_defaults(command=name)
     return parser

@@ -21,7 +21,7 @@ def convert(
     source: Checkpoint, path: str | Path, half: bool = False, progress: bool = False,
     drop_clamp: bool = False,
 ) -> Conversion:
-    """Save a checkpoint, load it back, and compare images.
+    """Save a checkpoint, load it back, compare images, and return how they differ.
 
     Args:
         source: what to save; without its discriminator where that is None.
@@ -31,9 +31,6 @@ def convert(
         drop_clamp: leave conv_clamp out, as a .pt file has no place for it; refused where the
             images show it.
 
-    Returns:
-        The differences.
-
     Raises:
         ValueError: a network that the format cannot express, or images that differ; nothing is
             written.
@@ -42,10 +39,11 @@ def convert(
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: no folder {path.parent}, expected an existing one")
-    left_out = ()
-    if drop_clamp and (clamps := _clamps(source)):
-        clamped, left_out = source, tuple(f"conv_clamp {clamp:g}" for clamp in clamps)
-        source = _unclamped(clamped)
+    configs = [n.config for n in (source.generator, source.discriminator) if n is not None]
+    # an SN-GAN has no clamp
+    dropped = {getattr(config, "conv_clamp", None) for config in configs if drop_clamp} - {None}
+    if dropped:
+        clamped, source = source, _unclamped(source)
         check_same(path, compare(clamped, source, progress), "none at all: the clamp acts")
     check_target(path, half, source.generator.config)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
@@ -55,14 +53,8 @@ def convert(
         if not half:
             check_same(path, result, "none at all")
         trial.replace(path)
+    left_out = tuple(f"conv_clamp {clamp:g}" for clamp in sorted(dropped))
     return dataclasses.replace(result, left_out=left_out)
-
-
-def _clamps(source: Checkpoint) -> list[float]:
-    """The different conv_clamps of both networks; an SN-GAN has none."""
-    configs = [n.config for n in (source.generator, source.discriminator) if n is not None]
-    found = {getattr(config, "conv_clamp", None) for config in configs}
-    return sorted(clamp for clamp in found if clamp is not None)
 
 
 def _unclamped(source: Checkpoint) -> Checkpoint:

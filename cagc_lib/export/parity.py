@@ -44,8 +44,7 @@ class Conversion:
     Args:
         sha256: hash of the file written.
         images: how the images before and after differ.
-        logits: how the discriminator's outputs on the images before differ, or None where there is
-            no discriminator.
+        logits: how a discriminator's outputs on the images before differ, or None without one.
         made_up: what the source lacked and the loader drew, which the file now holds.
         left_out: what the source had and the file has not.
     """
@@ -79,20 +78,16 @@ def compare(before: Checkpoint, after: Checkpoint, progress: bool) -> Conversion
     random = torch.Generator().manual_seed(0)
     z = torch.randn(NUM_IMAGES, before.generator.config.z_dim, generator=random)
     d, other_d = before.discriminator, after.discriminator
-    images: list[list[Tensor]] = []
-    logits: list[list[Tensor]] = []
+    images, logits = [], []
     # one at a time: a 1024 px network takes gigabytes for eight
     for one in tqdm(z.split(1), disable=not progress, unit="image"):
         image = before.generator(one, TRUNCATION_PSI)
         images.append(_pair(image, after.generator(one, TRUNCATION_PSI)))
         if d is not None and other_d is not None:
             logits.append(_pair(d(image), other_d(image)))
-    made_up = tuple(
-        f"{what} ({before.meta[key]})" for key, what in DRAWN.items() if key in before.meta
-    )
-    return Conversion(
-        after.sha256, _largest(images), _largest(logits) if logits else None, made_up
-    )
+    meta = before.meta
+    made_up = tuple(f"{what} ({meta[key]})" for key, what in DRAWN.items() if key in meta)
+    return Conversion(after.sha256, _largest(images), _largest(logits) if logits else None, made_up)
 
 
 def _pair(before: Tensor, after: Tensor) -> list[Tensor]:

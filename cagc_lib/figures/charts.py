@@ -16,44 +16,29 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 # Okabe and Ito's eight colours, distinguishable with any common colour vision; black becomes grey
 # so that it reads on a dark page.
-PALETTE = (
-    "#0072b2",
-    "#e69f00",
-    "#009e73",
-    "#d55e00",
-    "#56b4e9",
-    "#cc79a7",
-    "#f0e442",
-    "#8c8c8c",
-)
+PALETTE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#f0e442", "#8c8c8c")
 GRID_COLOUR = "rgba(128,128,128,0.25)"
 
 
 def _round(values: Any) -> list[float]:
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    array = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
     return [float(f"{float(v):.5g}") for v in array.ravel()]
 
 
-def _figure(title: str, x_title: str, y_title: str, height: int = 360) -> go.Figure:
+def _figure(title: str, x_title: str, y_title: str) -> go.Figure:
     """Return an empty figure in the house template: no paper, faint grid, legend on top."""
     import plotly.graph_objects as go
 
     axis = {"gridcolor": GRID_COLOUR, "zerolinecolor": GRID_COLOUR, "automargin": True}
     template = {
-        "layout": {
-            "paper_bgcolor": "rgba(0,0,0,0)",
-            "plot_bgcolor": "rgba(0,0,0,0)",
-            "colorway": list(PALETTE),
-            "font": {"size": 13},
-            "xaxis": axis,
-            "yaxis": axis,
-            "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-            "margin": {"l": 60, "r": 20, "t": 80, "b": 50},
-        }
+        "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
+        "colorway": list(PALETTE), "font": {"size": 13}, "xaxis": axis, "yaxis": axis,
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        "margin": {"l": 60, "r": 20, "t": 80, "b": 50},
     }
     layout = go.Layout(
-        template=template, title={"text": title, "x": 0, "xref": "paper"},
-        xaxis={"title": {"text": x_title}}, yaxis={"title": {"text": y_title}}, height=height,
+        template={"layout": template}, title={"text": title, "x": 0, "xref": "paper"},
+        xaxis={"title": {"text": x_title}}, yaxis={"title": {"text": y_title}}, height=360,
     )
     return go.Figure(layout=layout)
 
@@ -67,9 +52,7 @@ def bar_chart(
     Args:
         labels: [G] names on the horizontal axis.
         series: name -> [G] heights.
-        title: of the figure.
-        x_title: of the horizontal axis.
-        y_title: of the vertical axis, with its unit.
+        title, x_title, y_title: of the figure and its axes, with the vertical one's unit.
     """
     figure = _figure(title, x_title, y_title)
     for name, values in series.items():
@@ -85,9 +68,7 @@ def line_chart(
 
     Args:
         series: name -> (x [M], y [M]).
-        title: of the figure.
-        x_title: of the horizontal axis.
-        y_title: of the vertical axis, with its unit.
+        title, x_title, y_title: of the figure and its axes, with the vertical one's unit.
         log_y: logarithmic vertical axis.
     """
     figure = _figure(title, x_title, y_title)
@@ -113,11 +94,10 @@ def ratio_cost_curve(
     figure = _figure(title, "pruning ratio", "MACs of one image")
     figure.add_scatter(x=_round(ratios), y=_round(macs), name="MACs", mode="lines+markers")
     if seconds is not None:
-        milliseconds = [1000 * float(s) for s in seconds]
         figure.add_scatter(
-            x=_round(ratios), y=_round(milliseconds), name="measured time", yaxis="y2",
-            mode="lines+markers", line={"dash": "dot"},
-        )  # fmt: skip
+            x=_round(ratios), y=_round([1000 * float(s) for s in seconds]), name="measured time",
+            yaxis="y2", mode="lines+markers", line={"dash": "dot"},
+        )
         side = {"title": {"text": "milliseconds"}, "overlaying": "y", "side": "right"}
         figure.update_layout(yaxis2={**side, "showgrid": False, "rangemode": "tozero"})
     figure.update_yaxes(rangemode="tozero")
@@ -137,8 +117,8 @@ def score_distribution(
     """
     figure = _figure(title, "layer", "score")
     for k, values in enumerate(scores):
-        name = names[k] if names else str(k)
         shown = [v for v in _round(values) if v > 0]
+        name = names[k] if names else str(k)
         figure.add_box(y=shown, name=name, marker_color=PALETTE[0], boxpoints=False)
     return figure.update_yaxes(type="log").update_layout(showlegend=False)
 

@@ -6,11 +6,13 @@ by `show_images` like any other batch. Nothing is computed from them. Used by ev
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 from torch import Tensor
 
 # One colour for each of the 19 CelebAMask-HQ classes; background is dark grey.
@@ -62,10 +64,7 @@ def show_images(
     """Return a captioned sheet that a notebook displays when it is a cell's last value.
 
     Args:
-        images: [N, 3, H, W], float, in [-1, 1].
-        columns: images in a row.
-        scale: each pixel becomes a square of this many pixels.
-        gap: white pixels between images.
+        images, columns, scale, gap: as for `image_grid`.
         row_captions: written left of the rows, as many as there are rows; empty for none.
         column_captions: written above the columns, as many as `columns`; empty for none.
 
@@ -141,6 +140,20 @@ def parsing_images(parsing: Tensor) -> Tensor:
     return table[parsing.cpu()].permute(0, 3, 1, 2)
 
 
+def encoded(picture: Image.Image | np.ndarray, kind: str, **options: Any) -> bytes:
+    """Encode a picture, PIL or [H, W, 3] uint8, as Pillow's `kind`; a ValueError for another."""
+    if isinstance(picture, np.ndarray):
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+            raise ValueError(
+                f"picture: got {picture.dtype} {list(picture.shape)}, expected uint8 [H, W, 3]"
+            )
+        picture = Image.fromarray(picture)
+    if not isinstance(picture, Image.Image):
+        raise ValueError(f"picture: got {type(picture).__name__}, expected a PIL image or an array")
+    buffer = io.BytesIO()
+    picture.convert("RGB").save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
 def _rgb(colour: str) -> Tensor:
-    values = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
-    return torch.tensor(values) / 127.5 - 1
+    return torch.tensor(ImageColor.getrgb(colour)) / 127.5 - 1

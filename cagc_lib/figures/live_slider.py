@@ -8,12 +8,13 @@ On a rendered page there is no kernel: use `static_slider` there. Chapters 1 and
 from __future__ import annotations
 
 import html
-import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
+
+from .images import encoded
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -46,18 +47,15 @@ def pruning_ratio_slider(
     if value not in ratios:
         raise ValueError(f"value: got {value}, expected one of {list(ratios)}")
     slider = ipywidgets.SelectionSlider(
-        options=[(f"{ratio:.0%}", ratio) for ratio in ratios],
-        value=value,
-        description="pruned",
+        options=[(f"{ratio:.0%}", ratio) for ratio in ratios], value=value, description="pruned",
         # a drag across ten positions would queue ten renderings
         continuous_update=False,
     )
-    picture = ipywidgets.Image(format="png")
-    readouts = ipywidgets.HTML()
+    picture, readouts = ipywidgets.Image(format="png"), ipywidgets.HTML()
 
     def show(ratio: float) -> None:
         shown, texts = render(ratio)
-        picture.value = _png(shown)
+        picture.value = encoded(shown, "PNG")
         readouts.value = " &nbsp; ".join(
             f"{html.escape(name)}: <b>{html.escape(text)}</b>" for name, text in texts.items()
         )
@@ -65,11 +63,3 @@ def pruning_ratio_slider(
     slider.observe(lambda change: show(change["new"]), names="value")
     show(value)
     return ipywidgets.VBox([slider, picture, readouts])
-
-
-def _png(picture: Image.Image | np.ndarray) -> bytes:
-    if isinstance(picture, np.ndarray):
-        picture = Image.fromarray(picture)
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()

@@ -3,20 +3,20 @@
 The rendered book has no Python behind it, and an ipywidgets slider there moves without changing
 anything. This one carries its pictures with it (base64 WebP) and thirty lines of script, so it
 works on the rendered page (also from a disk), in JupyterLab and in Colab, by mouse, touch and
-keyboard.
-`widgets.pruning_ratio_slider` is its live counterpart. Chapters 1, 4, 7 and 8.
+keyboard. `pruning_ratio_slider` is its live counterpart. Used by every chapter.
 """
 
 import base64
 import hashlib
 import html
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
+
+from .images import encoded
 
 STYLE = """
 .cagc-slider{margin:1rem 0;max-width:100%;color:inherit}
@@ -99,15 +99,12 @@ def static_slider(
         raise ValueError("frames: got none, expected at least one")
     if not 0 <= start < len(frames):
         raise ValueError(f"start: got {start}, expected 0..{len(frames) - 1}")
-    entries = [
-        {
-            "label": label,
-            "alt": f"{title}: {label}",
-            "src": _data_uri(picture, quality),
-            "readouts": dict(readouts),
-        }
-        for label, picture, readouts in frames
-    ]
+    entries = []
+    for label, picture, readouts in frames:
+        webp = encoded(picture, "WEBP", quality=quality, method=6)
+        source = "data:image/webp;base64," + base64.b64encode(webp).decode()
+        entry = {"label": label, "alt": f"{title}: {label}", "src": source}
+        entries.append(entry | {"readouts": dict(readouts)})
     # "</" inside a label would end the script early
     payload = json.dumps(entries, separators=(",", ":")).replace("</", "<\\/")
     # derived from the content, so that a re-run stores the same text
@@ -125,17 +122,3 @@ def static_slider(
         f"<script>{SCRIPT.replace('ID', name, 1).replace('FRAMES', payload, 1)}</script></figure>"
     )
     return StaticSlider(body)
-
-
-def _data_uri(picture: Image.Image | np.ndarray, quality: int) -> str:
-    if isinstance(picture, np.ndarray):
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-            raise ValueError(
-                f"picture: got {picture.dtype} {list(picture.shape)}, expected uint8 [H, W, 3]"
-            )
-        picture = Image.fromarray(picture)
-    if not isinstance(picture, Image.Image):
-        raise ValueError(f"picture: got {type(picture).__name__}, expected a PIL image or an array")
-    buffer = io.BytesIO()
-    picture.convert("RGB").save(buffer, "WEBP", quality=quality, method=6)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -11,11 +11,11 @@ In an SN-GAN this concerns the shortcuts: the 3x3 convolutions follow the enlarg
 the larger grid. Chapters 7 and 11.
 """
 
-import statistics
+import copy
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -76,9 +76,7 @@ def macs(g: PrunableGenerator | Shapes, convention: str = "paper") -> int:
         g: a generator or its config.
         convention: "paper" counts an up-sampling convolution on its input grid, "output-resolution"
             on its output grid (MobileStyleGAN, Anycost GAN). Never compare one with the other.
-
-    Raises:
-        ValueError: an unknown convention.
+            Another is a ValueError.
 
     Example:
         >>> teacher, student = map(cagc.load_generator, ("portraits", "portraits-11x"))
@@ -100,10 +98,7 @@ def parameters(g: PrunableGenerator | Shapes) -> int:
 
 
 def layer_table(g: PrunableGenerator | Shapes, convention: str = "paper") -> list[LayerCost]:
-    """Return the costs layer by layer, in the order they run, each with its affine layer.
-
-    Args:
-        g, convention: as for `macs`.
+    """Return what `macs` sums, layer by layer, in the order they run.
 
     Example:
         >>> table = cagc.layer_table(cagc.load_generator("portraits-11x"))
@@ -111,12 +106,12 @@ def layer_table(g: PrunableGenerator | Shapes, convention: str = "paper") -> lis
         'synthesis.convs.4'
     """
     if convention not in CONVENTIONS:
-        expected = ", ".join(CONVENTIONS)
-        raise ValueError(f"convention: got {convention!r}, expected one of {expected}")
+        raise ValueError(
+            f"convention: got {convention!r}, expected one of {', '.join(CONVENTIONS)}"
+        )
     config = getattr(g, "config", g)
-    if isinstance(config, SNGANConfig):
-        return _sngan_rows(config, convention)
-    return stylegan2_rows(config, convention)
+    rows = _sngan_rows if isinstance(config, SNGANConfig) else stylegan2_rows
+    return rows(config, convention)
 
 
 def stylegan2_rows(config: GeneratorConfig, convention: str) -> list[LayerCost]:
@@ -154,12 +149,10 @@ def _sngan_rows(config: SNGANConfig, convention: str) -> list[LayerCost]:
     def norm(name: str, side: int, width: int) -> LayerCost:
         return LayerCost(f"synthesis.{name}", side, width, width, 0, 2 * width)
 
-    numbers = 16 * widths[0]
-    rows = [LayerCost("synthesis.dense", 4, z_dim, widths[0], z_dim * numbers,
-                      (z_dim + 1) * numbers)]
-    for i, (first, hidden, last) in enumerate(
-        zip(widths[:-1:2], widths[1::2], widths[2::2], strict=True)
-    ):
+    n = 16 * widths[0]
+    rows = [LayerCost("synthesis.dense", 4, z_dim, widths[0], z_dim * n, (z_dim + 1) * n)]
+    for i in range(len(widths) // 2):
+        first, hidden, last = widths[2 * i : 2 * i + 3]
         name, small, side = f"blocks.{i}", 4 << i, 8 << i
         grid = small if convention == "paper" else side
         rows += [
@@ -172,45 +165,37 @@ def _sngan_rows(config: SNGANConfig, convention: str) -> list[LayerCost]:
 
 
 def count_macs(g: PrunableGenerator) -> int:
-    """Multiply-accumulates for one image, counted while it is made.
+    """Multiply-accumulates for one image, counted while a copy of the generator makes it.
 
     Hooks read the shapes of the tensors that really arrive at each layer; `macs` predicts the same
     number from the widths alone.
     """
-    total = 0
+    counted: list[int] = []
 
-    def count(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        nonlocal total
+    def count(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         grid = inputs[0].shape[2:].numel()  # 1 for a fully connected layer
-        total += module.weight.numel() * grid
+        counted.append(layer.weight.numel() * grid)
 
-    kinds = FullyConnected | StyledConv | ToRGB | Dense | nn.Conv2d
-    layers = [m for m in g.modules() if isinstance(m, kinds)]
-    handles = [layer.register_forward_pre_hook(count) for layer in layers]
-    try:
-        with torch.no_grad(), evaluating(g):
-            g(torch.zeros(1, g.config.z_dim).to(first_parameter(g)))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return total
+    copied = copy.deepcopy(g).eval()
+    for layer in copied.modules():
+        if isinstance(layer, FullyConnected | StyledConv | ToRGB | Dense | nn.Conv2d):
+            layer.register_forward_pre_hook(count)
+    with torch.no_grad():
+        copied(torch.zeros(1, g.config.z_dim).to(first_parameter(g)))
+    return sum(counted)
 
 
 def latency(
     g: PrunableGenerator, batch_size: int = 1, repeats: int = 20, warmup: int = 3,
     compiled: bool = False,
 ) -> Latency:
-    """Measure the time from z to images on the device that the generator is on.
+    """Measure the time from z to images, with stored noise, on the generator's device.
 
     Args:
-        g: the generator; stored noise maps are used.
-        batch_size: images per run, >= 1.
-        repeats: runs that are timed, >= 1.
+        g: the generator.
+        batch_size, repeats: images per run, and runs that are timed, both >= 1.
         warmup: runs before them that are not, >= 0, and >= 1 when compiled.
         compiled: run it through `torch.compile` (compiling falls into the warm-up).
-
-    Returns:
-        Percentiles over the repeats, in seconds per batch.
 
     Raises:
         ValueError: a number out of range.
@@ -228,23 +213,14 @@ def latency(
     run = torch.compile(g) if compiled else g
     z = torch.randn(batch_size, g.config.z_dim, generator=torch.Generator().manual_seed(0))
     z = z.to(first_parameter(g))
+    seconds = []
     with torch.inference_mode(), evaluating(g):
-        seconds = [_seconds(lambda: run(z), z.device) for _ in range(warmup + repeats)][warmup:]
-    p20, p50, p80 = _percentiles(seconds)
+        for _ in range(warmup + repeats):
+            start = time.perf_counter()
+            run(z)
+            if z.device.type == "cuda":
+                torch.cuda.synchronize(z.device)
+            seconds.append(time.perf_counter() - start)
+    percentiles = np.quantile(seconds[warmup:], (0.2, 0.5, 0.8)).tolist()
     threads = torch.get_num_threads()
-    return Latency(p20, p50, p80, batch_size, str(z.device), threads, repeats, compiled)
-
-
-def _seconds(run: Callable[[], torch.Tensor], device: torch.device) -> float:
-    start = time.perf_counter()
-    run()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
-
-
-def _percentiles(values: list[float]) -> tuple[float, float, float]:
-    if len(values) == 1:
-        return (values[0],) * 3
-    p20, _, _, p80 = statistics.quantiles(values, n=5, method="inclusive")
-    return p20, statistics.median(values), p80
+    return Latency(*percentiles, batch_size, str(z.device), threads, repeats, compiled)

@@ -4,7 +4,7 @@ Frechet distance between Gaussians fitted to features of real and generated imag
 al. 2017): |mu1 - mu2|^2 + tr(S1 + S2 - 2 (S1^(1/2) S2 S1^(1/2))^(1/2)), here in float64 by
 symmetric eigendecompositions. Precision and recall: the share of one set inside the k-nearest-
 neighbour balls of the other (Kynkaanniemi et al. 2019). PSNR in floating point, over a region or
-a frame. metrics.py applies them to generators; chapter 9 builds them by hand.
+a frame. evaluate.py applies them to generators; chapter 9 builds them by hand.
 """
 
 import torch
@@ -18,8 +18,7 @@ def mean_iou(
     """Intersection over union of each class over a whole set of images.
 
     Args:
-        predicted: class ids, any shape.
-        truth: class ids, the same shape.
+        predicted, truth: class ids, of one shape.
         classes: number of classes.
 
     Returns:
@@ -34,16 +33,10 @@ def mean_iou(
 
 
 def feature_statistics(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and unbiased covariance of a set of feature vectors.
-
-    Args:
-        features: [N, D], N >= 2.
-
-    Returns:
-        Mean [D] and covariance [D, D], float64.
+    """Mean [D] and unbiased covariance [D, D] of feature vectors [N >= 2, D], in float64.
 
     Raises:
-        ValueError: features are not [N >= 2, D].
+        ValueError: features of another shape.
     """
     if features.ndim != 2 or features.shape[0] < 2:
         raise ValueError(f"features must be [N, D] with N >= 2, got {list(features.shape)}")
@@ -64,10 +57,8 @@ def frechet_distance(
     """Squared Frechet (2-Wasserstein) distance between two Gaussians, in float64.
 
     Args:
-        mean1: [D], mean of the first Gaussian.
-        cov1: [D, D], its covariance, symmetric positive semi-definite (may be singular).
-        mean2: [D], mean of the second.
-        cov2: [D, D], its covariance.
+        mean1, mean2: [D], their means.
+        cov1, cov2: [D, D], their covariances, positive semi-definite (may be singular).
 
     Returns:
         The distance, >= 0; 0 iff the Gaussians are equal (up to rounding).
@@ -95,21 +86,16 @@ def _radii(features: torch.Tensor, k: int, block: int) -> torch.Tensor:
     radii = []
     for start in range(0, len(features), block):
         distance = torch.cdist(features[start : start + block], features)
-        rows = torch.arange(len(distance))
-        distance[rows, rows + start] = torch.inf
+        distance.diagonal(start).fill_(torch.inf)
         radii.append(distance.kthvalue(k, dim=1).values)
     return torch.cat(radii)
 
 
-def _coverage(
-    points: torch.Tensor, centres: torch.Tensor, radii: torch.Tensor, block: int
-) -> float:
-    """Share of points inside at least one ball around the centres."""
-    inside = 0
-    for start in range(0, len(points), block):
-        distance = torch.cdist(points[start : start + block], centres)
-        inside += int((distance <= radii).any(1).sum())
-    return inside / len(points)
+def _coverage(points: torch.Tensor, centres: torch.Tensor, k: int, block: int) -> float:
+    """Share of points inside at least one ball that reaches a centre's k-th neighbour."""
+    radii = _radii(centres, k, block)
+    near = [(torch.cdist(part, centres) <= radii).any(1) for part in points.split(block)]
+    return int(torch.cat(near).sum()) / len(points)
 
 
 def precision_recall(
@@ -118,8 +104,7 @@ def precision_recall(
     """Improved precision and recall (Kynkaanniemi et al. 2019).
 
     Args:
-        real: [N, D], features of real images.
-        fake: [M, D], features of generated images.
+        real, fake: [N, D] and [M, D], features of real and of generated images.
         k: which neighbour sets the radius of a ball (the paper's k = 3).
         block: rows of the distance matrix held at once; the result does not depend on it.
 
@@ -138,9 +123,7 @@ def precision_recall(
     if not 1 <= k < smallest:
         raise ValueError(f"k must be in [1, {smallest - 1}] for {smallest} vectors, got {k}")
     real, fake = real.double(), fake.double()
-    precision = _coverage(fake, real, _radii(real, k, block), block)
-    recall = _coverage(real, fake, _radii(fake, k, block), block)
-    return precision, recall
+    return _coverage(fake, real, k, block), _coverage(real, fake, k, block)
 
 
 def feature_distance(real: torch.Tensor, fake: torch.Tensor) -> float:
@@ -151,21 +134,11 @@ def feature_distance(real: torch.Tensor, fake: torch.Tensor) -> float:
 def compare_features(real: torch.Tensor, fake: torch.Tensor) -> dict[str, float]:
     """Frechet distance, precision and recall of features [M, D] against real ones [N, D]."""
     precision, recall = precision_recall(real, fake)
-    return {
-        "frechet": feature_distance(real, fake), "precision": precision, "recall": recall,
-    }
+    return {"frechet": feature_distance(real, fake), "precision": precision, "recall": recall}
 
 
 def mask_images(images: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Set everything outside the mask to 0, mid-grey.
-
-    Args:
-        images: [N, 3, H, W] in [-1, 1].
-        mask: [N, 1, H, W], bool.
-
-    Returns:
-        [N, 3, H, W].
-    """
+    """Set all of images [N, 3, H, W] outside a mask [N, 1, H, W], bool, to 0, mid-grey."""
     return images * check_mask(mask, images)
 
 
@@ -180,8 +153,7 @@ def psnr(
     8-bit arrays, which wraps; nothing here does.)
 
     Args:
-        a: [N, 3, H, W] in [-1, 1].
-        b: [N, 3, H, W] in [-1, 1].
+        a, b: [N, 3, H, W] in [-1, 1].
         mask: [N, 1, H, W], bool, or None for the whole image.
         frame: average over the whole frame even with a mask.
 
@@ -193,8 +165,7 @@ def psnr(
         mean = error.mean((1, 2, 3))
     else:
         inside = check_mask(mask, a)
-        total = (error * inside).sum((1, 2, 3))
-        count = inside.sum((1, 2, 3)) * a.shape[1]
-        mean = total / (a[0].numel() if frame else count)
+        count = a[0].numel() if frame else inside.sum((1, 2, 3)) * a.shape[1]
+        mean = (error * inside).sum((1, 2, 3)) / count
     # The peak-to-peak range of [-1, 1] is 2.
     return 10 * torch.log10(4 / mean)

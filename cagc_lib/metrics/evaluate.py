@@ -11,21 +11,24 @@ truncation 1, random noise maps, 2,000 samples instead of 50,000. Chapter 9.
 import copy
 import json
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import MISSING, asdict, dataclass, fields
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 import torch
 from tqdm import tqdm
 
-from ..checkpoints import load_features
-from ..content import ContentSource, check_mask, check_source, content_source, watches_a_generator
+from ..checkpoints import load_classifier, load_features, load_standard_features
+from ..content import ContentSource, check_mask, check_source, find_content, watches_a_generator
 from ..datasets import ImageSource, image_source, render_portraits
 from ..networks import (
+    Config,
     ImageFeatures,
     PrunableGenerator,
     check_pair,
+    check_positive,
     first_parameter,
     perceptual_distance,
 )
@@ -37,7 +40,7 @@ REFERENCE_SEED = 1_500_000_000
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Config):
     """What evaluate() measured; content_* inside the content mask, teacher_* against a teacher.
 
     Distances are Frechet distances in the space of the features used, *_psnr in dB, *_l1 the mean
@@ -54,6 +57,10 @@ class Report:
         >>> cagc.Report.from_json(report.to_json()) == report
         True
     """
+
+    what = "report"
+    needed = ("resolution", "num_samples", "seed", "truncation_psi", "parameters", "macs",
+              "frechet", "precision", "recall")
 
     resolution: int
     num_samples: int
@@ -79,26 +86,19 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values; an infinite PSNR becomes the string "inf"."""
-        values = asdict(self)
-        return {key: "inf" if value == math.inf else value for key, value in values.items()}
+        return {k: "inf" if v == math.inf else v for k, v in super().to_dict().items()}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Report":
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Rebuild a report from to_dict(); ValueError on unknown or missing keys."""
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise ValueError(f"report: unknown field {unknown[0]!r}, expected {sorted(known)}")
-        required = [field.name for field in fields(cls) if field.default is MISSING]
-        if missing := [name for name in required if name not in values]:
-            raise ValueError(f"report: field {missing[0]!r} is missing")
-        return cls(**{k: math.inf if v == "inf" else v for k, v in values.items()})
+        return super().from_dict({k: math.inf if v == "inf" else v for k, v in values.items()})
 
     def to_json(self) -> str:
         """Return to_dict() as indented JSON text."""
         return json.dumps(self.to_dict(), indent=2, allow_nan=False)
 
     @classmethod
-    def from_json(cls, text: str) -> "Report":
+    def from_json(cls, text: str) -> Self:
         """Rebuild a report from to_json()."""
         return cls.from_dict(json.loads(text))
 
@@ -136,11 +136,9 @@ class Protocol:
 
     def real(self, source: ImageSource) -> Features:
         """Look at the first images of a source."""
-        starts = range(0, self.num_samples, self.batch_size)
-        counts = [min(self.batch_size, self.num_samples - start) for start in starts]
-        return self.features(
-            source(s, n).to(self.device) for s, n in zip(starts, counts, strict=True)
-        )
+        n, size = self.num_samples, self.batch_size
+        starts = range(0, n, size)
+        return self.features(source(s, min(size, n - s)).to(self.device) for s in starts)
 
 
 @lru_cache(maxsize=8)
@@ -159,27 +157,27 @@ class TeacherDistance:
 
     def __init__(self, network: ImageFeatures, content: ContentSource | None) -> None:
         self.network, self.content = network, content
-        self.values: dict[str, list[torch.Tensor]] = {}
+        self.values: dict[str, list[torch.Tensor]] = defaultdict(list)
         self.inside: list[torch.Tensor] = []
-
-    def _append(self, name: str, values: torch.Tensor) -> None:
-        self.values.setdefault(f"teacher_{name}", []).append(values.double().cpu())
 
     def add(self, student: torch.Tensor, teacher: torch.Tensor) -> None:
         """Compare one batch of images [N, 3, R, R] of the same z; the mask is the teacher's."""
-        self._append("l1", (student - teacher).abs().mean((1, 2, 3)))
-        self._append("psnr", psnr(student, teacher))
-        self._append("perceptual", perceptual_distance(self.network, student, teacher))
-        if self.content is None:
-            return
-        mask = check_mask(self.content(teacher), teacher)
-        s, t = mask_images(student, mask), mask_images(teacher, mask)
-        pixels = mask.sum((1, 2, 3)) * student.shape[1]
-        self._append("content_l1", (s - t).abs().sum((1, 2, 3)) / pixels)
-        self._append("content_psnr", psnr(student, teacher, mask))
-        self._append("content_psnr_frame", psnr(student, teacher, mask, frame=True))
-        self._append("content_perceptual", perceptual_distance(self.network, s, t))
-        self.inside.append(self.network.embed(s).cpu())
+        found = {
+            "l1": (student - teacher).abs().mean((1, 2, 3)),
+            "psnr": psnr(student, teacher),
+            "perceptual": perceptual_distance(self.network, student, teacher),
+        }
+        if self.content is not None:
+            mask = check_mask(self.content(teacher), teacher)
+            s, t = mask_images(student, mask), mask_images(teacher, mask)
+            pixels = mask.sum((1, 2, 3)) * student.shape[1]
+            found["content_l1"] = (s - t).abs().sum((1, 2, 3)) / pixels
+            found["content_psnr"] = psnr(student, teacher, mask)
+            found["content_psnr_frame"] = psnr(student, teacher, mask, frame=True)
+            found["content_perceptual"] = perceptual_distance(self.network, s, t)
+            self.inside.append(self.network.embed(s).cpu())
+        for name, values in found.items():
+            self.values[f"teacher_{name}"].append(values.double().cpu())
 
     def means(self) -> dict[str, float | None]:
         """Means over images; those without content count only overall, None if all are such."""
@@ -192,21 +190,14 @@ def sample_inputs(
 ) -> Iterator[tuple[torch.Tensor, list[torch.Tensor]]]:
     """Latents and noise maps for measuring, drawn on the CPU: the same on every device.
 
-    Sample i has the same z and noise whatever the batch size.
-
-    Args:
-        g: fixes z_dim and the noise maps' sizes.
-        num_samples: how many samples in all.
-        seed: decides them.
-        batch_size: samples a batch; the last may be smaller.
+    Sample i has the same z and noise whatever the batch size; the last batch may be smaller.
 
     Yields:
         z [n, z_dim] and the noise maps [n, 1, s, s] of an image, on the generator's device.
     """
     generator = torch.Generator().manual_seed(seed)
-    config = g.config
-    sides = config.noise_sides
-    sizes = [config.z_dim, *(side**2 for side in sides)]
+    sides = g.config.noise_sides
+    sizes = [g.config.z_dim, *(side**2 for side in sides)]
     for start in range(0, num_samples, batch_size):
         n = min(batch_size, num_samples - start)
         rows = [torch.randn(sum(sizes), generator=generator) for _ in range(n)]
@@ -220,7 +211,7 @@ def evaluate(
     content: str | ContentSource | None = None, teacher: PrunableGenerator | None = None,
     batch_size: int = 50, truncation_psi: float = 1.0, device: torch.device | str | None = None,
     progress: bool = False, reference: str | ImageSource = "portraits",
-    features: ImageFeatures | None = None,
+    features: ImageFeatures | str | None = None,
 ) -> Report:
     """Measure a generator against real images and, if given, against its teacher.
 
@@ -232,17 +223,16 @@ def evaluate(
         g: the generator, moved to device and back.
         num_samples: generated images, and as many reference images.
         seed: decides z and noise. The reference images are always the same.
-        content: a source or its name, not "attention" (one generator's only); None: overall only.
+        content: a source, or text as `find_content` reads it, not "attention" (one generator's
+            only); None: overall only.
         teacher: a generator of the same resolution and z_dim, or None.
         batch_size: images at once; no result depends on it beyond rounding.
         truncation_psi: pulls w toward w_avg; the protocol says 1.
         device: where to compute; None is where g is.
         progress: show a progress bar.
         reference: "portraits", a folder of images, or a source of them, from its position 0.
-        features: the network whose features are compared; None is the portraits'.
-
-    Returns:
-        A Report.
+        features: the network whose features are compared, "standard", or a classifier's file or
+            name; None and "portraits" are the portraits'.
 
     Raises:
         ValueError: num_samples below 5, fewer images in the reference folder, a teacher of another
@@ -255,15 +245,22 @@ def evaluate(
         (64, 18)
     """
     _check_request(g, num_samples, batch_size, teacher, content)
+    side = g.config.resolution
     source = None if reference == "portraits" else reference
     if isinstance(source, str):
-        source = _folder(source, g.config.resolution, num_samples)
+        source = image_source(source, side)
+        # one shown twice would be its own nearest neighbour
+        if len(source) < num_samples:
+            raise ValueError(
+                f"reference: got {len(source)} images in {reference}, expected at least "
+                f"{num_samples}, the number of samples"
+            )
     if isinstance(content, str):
-        content = content_source(content)
+        content = find_content(content)
     device = first_parameter(g).device if device is None else torch.device(device)
+    network = _network(features, device)
     g = copy.deepcopy(g).to(device).eval()
     teacher = None if teacher is None else copy.deepcopy(teacher).to(device).eval()
-    network = load_features(device) if features is None else features.to(device)
     protocol = Protocol(network, content, num_samples, batch_size, device)
     distance = TeacherDistance(network, content)
 
@@ -277,7 +274,6 @@ def evaluate(
             yield images
 
     fake = protocol.features(drawn())
-    side = g.config.resolution
     real = _real_portraits(protocol, side) if source is None else protocol.real(source)
     return Report(
         resolution=side, num_samples=num_samples, seed=seed, truncation_psi=truncation_psi,
@@ -285,15 +281,12 @@ def evaluate(
     )
 
 
-def _folder(folder: str, resolution: int, num_samples: int) -> ImageSource:
-    """Open a folder that holds enough images: one shown twice is its own nearest neighbour."""
-    source = image_source(folder, resolution)
-    if len(source) < num_samples:
-        raise ValueError(
-            f"reference: got {len(source)} images in {folder}, expected at least {num_samples}, "
-            "the number of samples"
-        )
-    return source
+def _network(features: ImageFeatures | str | None, device: torch.device) -> ImageFeatures:
+    if features is None or features == "portraits":
+        return load_features(device)
+    if features == "standard":
+        return load_standard_features(device)
+    return load_classifier(features, device) if isinstance(features, str) else features.to(device)
 
 
 def _check_request(
@@ -302,13 +295,13 @@ def _check_request(
 ) -> None:
     if num_samples < 5:
         raise ValueError(f"num_samples: got {num_samples}, expected at least 5")
-    if batch_size < 1:
-        raise ValueError(f"batch_size: got {batch_size}, expected at least 1")
+    check_positive("batch_size", batch_size)
     if teacher is not None:
         check_pair(teacher.config, g.config, "teacher", "resolution", "z_dim")
-    if content is not None and not isinstance(content, str):
+    name = content.partition("=")[0] if isinstance(content, str) else None
+    if content is not None and name is None:
         check_source(content)
-    if content == "attention" or watches_a_generator(content):
+    if name == "attention" or watches_a_generator(content):
         raise ValueError(
             "content: got a source that knows one generator's last images only, expected one for "
             "any images"

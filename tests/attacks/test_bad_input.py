@@ -8,6 +8,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from cagc_lib.content import complement, everything
 from cagc_lib.importance import ChannelScores, gradient_scores, salt_and_pepper, score_channels
 from cagc_lib.networks import Generator, GeneratorConfig
 from cagc_lib.pruning import PruningPlan, plan_pruning, prune
@@ -18,10 +19,6 @@ SCORES = [torch.arange(float(c)) for c in CONFIG.channels]
 
 def network() -> Generator:
     return Generator(CONFIG)
-
-
-def everything(images: torch.Tensor) -> torch.Tensor:
-    return torch.ones_like(images[:, :1], dtype=torch.bool)
 
 
 def fails(call: Callable, *words: str) -> None:
@@ -107,7 +104,7 @@ def test_content_that_is_no_source(content: object, word: str) -> None:
 
 
 def test_content_without_a_pixel() -> None:
-    nothing = lambda images: ~everything(images)  # noqa: E731
+    nothing = complement(everything)
     fails(lambda: score_channels(network(), nothing, num_samples=4), "content", "no pixel")
 
 
@@ -152,9 +149,7 @@ def test_an_unknown_rgb_gain(gain: object) -> None:
     fails(lambda: prune(network(), plan, rgb_gain=gain), "rgb_gain", repr(gain), "preserved")
 
 
-@pytest.mark.parametrize(
-    "keep", [[], [3, 1], [1, 1], [0, 4], [-1, 2], [[0], [1]]], ids=str
-)
+@pytest.mark.parametrize("keep", [[], [3, 1], [1, 1], [0, 4], [-1, 2], [[0], [1]]], ids=str)
 def test_a_plan_with_wrong_channels(keep: list) -> None:
     fails(lambda: PruningPlan((torch.tensor(keep, dtype=torch.int64),), (4,), 0.5), "keep[0]")
     fails(lambda: PruningPlan((torch.tensor([0.0, 1.0]),), (4,), 0.5), "keep[0]", "float32")

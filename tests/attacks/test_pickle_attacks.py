@@ -1,30 +1,52 @@
-"""Hostile pickles: each is refused in one line, at once, and nothing it names runs."""
+"""Hostile pickles: each is refused in one line, at once, and nothing it names runs; mutants too."""
 
 import io
 import pickle
+import random
 import tracemalloc
 from pathlib import Path
 
 import pytest
 import torch
-from hostile import ATTACKS, EXECUTION, refuse, refused_at_once, watch
+from hostile import (
+    ATTACKS,
+    EXECUTION,
+    mutate,
+    refuse,
+    refused_at_once,
+    running_nothing,
+    small_generator,
+    watch,
+)
 
 from book._tools.snapshots import Persistent, dump, generator_module, snapshot
 from cagc_lib.checkpoints import load_checkpoint
 from cagc_lib.checkpoints.formats.pickle_reader import read_nvidia_pickle
-from cagc_lib.networks import Generator, GeneratorConfig
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "nvidia_ada.pkl"
+MUTANTS = {"whole": 2000, "small": 8000, "golden": 40}
 
 nothing_runs = pytest.fixture(autouse=True)(watch)
 
 
+def test_there_are_enough_attacks_and_mutants() -> None:
+    assert len(ATTACKS) >= 60
+    assert len({bytes(data) for data in ATTACKS.values()}) == len(ATTACKS)
+    assert sum(MUTANTS.values()) >= 10_000
+
+
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_pickle_is_refused(attack: str) -> None:
+def test_pickle_is_refused_and_runs_nothing(attack: str) -> None:
     data = ATTACKS[attack]
-    message = refuse(data, load=read_nvidia_pickle)
-    assert "refused at byte" in message
+    assert "refused at byte" in refuse(data, load=read_nvidia_pickle)
     message = refuse(data)
     if data[:1] == b"\x80":
         assert "refused at byte" in message
+    # whatever torch imports late
+    Path("good.pkl").write_bytes(snapshot(small_generator()))
+    load_checkpoint("good.pkl")
+    with pytest.raises(ValueError), running_nothing():
+        load_checkpoint("x.pkl")
 
 
 def test_the_attacks_are_real(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,8 +58,19 @@ def test_the_attacks_are_real(monkeypatch: pytest.MonkeyPatch) -> None:
     assert called == ["touch canary"]
 
 
-def test_small_files_are_refused_at_once() -> None:
-    refused_at_once(ATTACKS, read_nvidia_pickle)
+def test_the_watch_sees_what_it_should() -> None:
+    for act, event in (
+        (lambda: pickle.loads(b"ccollections\nOrderedDict\n."), "pickle.find_class"),
+        (lambda: exec("1"), "exec"), (lambda: compile("1", "x", "exec"), "compile"),
+        (lambda: Path("x").open("w").close(), "open"),
+    ):
+        with pytest.raises(AssertionError, match=event), running_nothing():
+            act()
+
+
+@pytest.mark.parametrize("load", [read_nvidia_pickle, load_checkpoint])
+def test_small_files_are_refused_at_once(load) -> None:
+    refused_at_once(ATTACKS, load)
 
 
 def test_refusal_takes_little_memory() -> None:
@@ -62,10 +95,6 @@ def test_a_module_graph_that_doubles_is_refused() -> None:
     assert "repeated or not a module" in refuse(dump({"G_ema": node}))
 
 
-def small_generator() -> Generator:
-    return Generator(GeneratorConfig(8, (3, 3, 2, 2), 4, 4, mapping_layers=2))
-
-
 def test_hostile_source_text_changes_nothing() -> None:
     g = small_generator()
     Path("x.pkl").write_bytes(snapshot(g))
@@ -76,3 +105,36 @@ def test_hostile_source_text_changes_nothing() -> None:
     hostile = load_checkpoint("y.pkl").generator
     for key, value in plain.state_dict().items():
         assert torch.equal(value, hostile.state_dict()[key])
+
+
+def seed_file(name: str) -> bytes:
+    if name == "whole":
+        return snapshot(small_generator(), augment=True)
+    if name == "golden":
+        return GOLDEN.read_bytes()
+    # one layer, with every kind of value that a snapshot holds
+    synthesis = generator_module(small_generator()).meta["state"]["_modules"]["synthesis"]
+    torgb = synthesis.meta["state"]["_modules"]["b4"].meta["state"]["_modules"]["torgb"]
+    return dump({"G_ema": torgb}, protocol=3)
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_mutants_are_refused_or_read_and_run_nothing(name: str) -> None:
+    data, rng, refused = seed_file(name), random.Random(11), 0
+    path = Path("mutant.pkl")
+    path.write_bytes(data)
+    read_nvidia_pickle(path)  # whatever torch imports late
+    with path.open("wb", buffering=0) as file:  # opening one anew takes longer than reading it
+        for _ in range(MUTANTS[name]):
+            file.seek(0)
+            file.truncate(file.write(mutate(data, rng)))
+            try:
+                with running_nothing():
+                    root = read_nvidia_pickle(path)
+            except ValueError as error:
+                refused += 1
+                assert str(error).startswith("mutant.pkl: ")
+                assert "\n" not in str(error)
+            else:
+                assert type(root) is dict
+    assert MUTANTS[name] // 4 < refused < MUTANTS[name]

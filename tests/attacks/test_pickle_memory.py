@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hostile import ATTACKS
+from hostile import ATTACKS, small_generator
 
 from book._tools.snapshots import snapshot
 from cagc_lib.networks import Generator, GeneratorConfig
@@ -39,8 +39,7 @@ pytestmark = [
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    g = Generator(GeneratorConfig(8, (3, 3, 2, 2), 4, 4, mapping_layers=2))
-    Path("good.pkl").write_bytes(snapshot(g))
+    Path("good.pkl").write_bytes(snapshot(small_generator()))
 
 
 def measure(*files: str) -> list[tuple[str, int, int, str]]:

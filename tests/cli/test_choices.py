@@ -8,13 +8,7 @@ import torch
 
 from cagc_lib import compression
 from cagc_lib.checkpoints import Checkpoint, load_checkpoint
-from cagc_lib.cli import choices
-from cagc_lib.cli.choices import (
-    draws_portraits,
-    find_device,
-    measuring_network,
-    or_portraits,
-)
+from cagc_lib.cli.choices import draws_portraits, find_device, or_portraits
 from cagc_lib.compression import perceptual_network
 from cagc_lib.content import GeneratorFeatures, everything, find_content, read_content
 from cagc_lib.datasets import CLASS_NAMES
@@ -107,14 +101,6 @@ def test_the_perceptual_network_knows_the_pictures(monkeypatch: pytest.MonkeyPat
     message = r"^perceptual-network: got nothing, .* standard, .* --perceptual 0 \(ours knows por"
     with pytest.raises(ValueError, match=message):
         perceptual_network(None, "stylegan2", "photos", "cpu")
-
-
-def test_the_network_that_measures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choices, "load_standard_features", lambda: "standard")
-    monkeypatch.setattr(choices, "load_classifier", lambda name: name)
-    assert [measuring_network(n) for n in ("portraits", "standard", "mine.safetensors")] == [
-        None, "standard", "mine.safetensors"
-    ]
 
 
 def test_devices() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cagc_lib.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
-from cagc_lib.cli.cards import card, comparison, short_widths
+from cagc_lib.cli import card, comparison
 from cagc_lib.export import Conversion, Difference, convert
 from cagc_lib.metrics import macs, parameters
 from cagc_lib.networks import (
@@ -158,39 +158,33 @@ def test_card_of_a_pruned_network(tmp_path: Path) -> None:
     save_checkpoint(pruned(), None, tmp_path / "x.safetensors")
     loaded = load_checkpoint(tmp_path / "x.safetensors")
     lines = dict(line.split("  ", 1) for line in card(loaded, "x.safetensors").splitlines())
-    facts = {key: value.strip() for key, value in lines.items()}
-    assert facts == {
-        "file": "x.safetensors",
-        "format": "safetensors of this project",
-        "SHA-256": loaded.sha256,
-        "network": "StyleGAN2",
-        "resolution": "8 px",
-        "widths": "3x2,2x2",
-        "latents": "z 4, w 4, 2 mapping layers",
-        "activations": "clamp 256",
-        "parameters": "355",
-        "MACs": "5,076",
-        "pruned from": "widths 6x2,4x2",
-        "teacher": "SHA-256 " + "ab" * 32,
+    assert {key: value.strip() for key, value in lines.items()} == {
+        "file": "x.safetensors", "format": "safetensors of this project", "SHA-256": loaded.sha256,
+        "network": "StyleGAN2", "resolution": "8 px", "widths": "3x2,2x2",
+        "latents": "z 4, w 4, 2 mapping layers", "activations": "clamp 256", "parameters": "355",
+        "MACs": "5,076", "pruned from": "widths 6x2,4x2", "teacher": "SHA-256 " + "ab" * 32,
         "kept": "indices of all 4 layers; RGB gain preserved",
         "missing": "discriminator",
     }
 
 
-def test_card_of_foreign_files() -> None:
-    loaded = load_checkpoint(GOLDEN / "nvidia_ada.pkl")
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("nvidia_ada.pkl",
+         ["NVIDIA .pkl", "32x4,16x2,8x2", "70,507", "2,731,520", "not run",
+          "widths 8,16,32x2, 54,889 parameters", "kept indices and teacher's hash",
+          "not read       G, training_set_kwargs"]),
+        ("rosinality.pt",
+         ["rosinality/CAGC .pt", "24x3,20x2,16x2,12", "g, g_optim, d_optim, args"]),
+        ("rosinality_pruned70.pt", ["average w: absent, mean of 10000 mapped z"]),
+    ],
+)
+def test_card_of_foreign_files(file: str, words: list[str]) -> None:
+    loaded = load_checkpoint(GOLDEN / file)
     printed = card(loaded, "x")
-    for words in (
-        "NVIDIA .pkl", loaded.sha256, "32x4,16x2,8x2", "70,507", "2,731,520",
-        "widths 8,16,32x2, 54,889 parameters", "not run", "kept indices and teacher's hash",
-        "not read       G, training_set_kwargs",
-    ):  # fmt: skip
-        assert words in printed
-    printed = card(load_checkpoint(GOLDEN / "rosinality.pt"), "x")
-    for words in ("rosinality/CAGC .pt", "24x3,20x2,16x2,12", "g, g_optim, d_optim, args"):
-        assert words in printed
-    printed = card(load_checkpoint(GOLDEN / "rosinality_pruned70.pt"), "x")
-    assert "average w: absent, mean of 10000 mapped z" in printed
+    for word in (loaded.sha256, *words):
+        assert word in printed
 
 
 def test_card_stays_on_its_lines() -> None:
@@ -198,11 +192,5 @@ def test_card_stays_on_its_lines() -> None:
     hostile = dataclasses.replace(loaded, meta={"not_read": ["a\nSHA-256  0000\x1b[31m"]})
     printed = card(hostile, "x")
     assert "\x1b" not in printed
-    assert [line for line in printed.splitlines() if line.startswith("SHA-256")] == [
-        f"SHA-256        {loaded.sha256}"
-    ]
-
-
-def test_short_widths() -> None:
-    assert short_widths((160, 160, 160, 80)) == "160x3,80"
-    assert short_widths((5,)) == "5"
+    told = [line for line in printed.splitlines() if line.startswith("SHA-256")]
+    assert told == [f"SHA-256        {loaded.sha256}"]

@@ -2,6 +2,7 @@ import copy
 import dataclasses
 import json
 import math
+import sys
 
 import pytest
 import torch
@@ -58,15 +59,11 @@ def test_real_portraits_are_near_and_noise_is_far(statistics):
 def test_the_distance_grows_with_blur_and_noise(statistics):
     images = statistics[1].images
     grain = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
-    blurs = [
-        distance_of(statistics, gaussian_blur(images, torch.full([200], s)))
-        for s in (0.0, 0.6, 1.5)
-    ]
-    noises = [
-        distance_of(statistics, (images + s * grain).clamp(-1, 1)) for s in (0, 0.05, 0.3)
-    ]
-    assert blurs == sorted(blurs)
-    assert noises == sorted(noises)
+    blurred = [gaussian_blur(images, torch.full([200], s)) for s in (0.0, 0.6, 1.5)]
+    noisy = [(images + s * grain).clamp(-1, 1) for s in (0, 0.05, 0.3)]
+    for series in (blurred, noisy):
+        distances = [distance_of(statistics, worse) for worse in series]
+        assert distances == sorted(distances)
 
 
 def test_the_overall_distance_feels_the_background_and_the_content_does_not(statistics):
@@ -109,9 +106,8 @@ def test_evaluate_reports_everything_asked_for(generator):
     assert report.content_area == 0.5
     assert report.teacher_l1 == pytest.approx(0.1, rel=1e-3)
     assert report.teacher_content_l1 == pytest.approx(0.1, rel=1e-3)
-    assert report.teacher_content_psnr_frame - report.teacher_content_psnr == pytest.approx(
-        10 * math.log10(2), rel=1e-6
-    )
+    more = report.teacher_content_psnr_frame - report.teacher_content_psnr
+    assert more == pytest.approx(10 * math.log10(2), rel=1e-6)
     assert report.teacher_psnr == pytest.approx(10 * math.log10(4 / 0.01), rel=1e-3)
     assert report.parameters == sum(p.numel() for p in generator.parameters())
     values = report.to_dict()
@@ -192,6 +188,17 @@ def test_evaluate_takes_a_source_by_name(generator):
     assert report.content_frechet > 0
 
 
+def test_the_network_that_measures_has_a_name(monkeypatch):
+    measures = sys.modules["cagc_lib.metrics.evaluate"]
+    for name in ("load_features", "load_standard_features", "load_classifier"):
+        monkeypatch.setattr(measures, name, lambda *given, name=name: (name, *given))
+    names = (None, "portraits", "standard", "mine.safetensors")
+    assert [measures._network(name, "cpu") for name in names] == [
+        ("load_features", "cpu"), ("load_features", "cpu"), ("load_standard_features", "cpu"),
+        ("load_classifier", "mine.safetensors", "cpu"),
+    ]
+
+
 def test_evaluate_leaves_the_generator_as_it_was(generator):
     generator.train()
     before = {name: value.clone() for name, value in generator.state_dict().items()}
@@ -206,12 +213,13 @@ def test_bad_input_is_named(generator):
         evaluate(generator, num_samples=4)
     with pytest.raises(ValueError, match="batch_size: got 0"):
         evaluate(generator, num_samples=5, batch_size=0)
-    with pytest.raises(ValueError, match="unknown content source"):
+    with pytest.raises(ValueError, match="content: got 'faces', expected portraits"):
         evaluate(generator, num_samples=5, content="faces")
     with pytest.raises(ValueError, match=r"^content: got a Tensor, expected a source"):
         evaluate(generator, num_samples=5, content=torch.ones(5, 1, 32, 32).bool())
     watching = GeneratorFeatures(copy.deepcopy(generator), keep=[0], num_samples=4)
-    for content in ("attention", watching, union(everything, complement(watching))):
+    part = union(everything, complement(watching))
+    for content in ("attention", "attention=0,3", watching, part):
         with pytest.raises(ValueError, match=r"^content: got a source that knows one generator's"):
             evaluate(generator, num_samples=5, content=content)
     other = Generator(GeneratorConfig(16, (4,) * 6, z_dim=8, w_dim=8, mapping_layers=1))
@@ -223,8 +231,8 @@ def test_bad_input_is_named(generator):
 
 def test_reports_reject_unknown_and_missing_fields(generator):
     values = evaluate(generator, num_samples=5).to_dict()
-    with pytest.raises(ValueError, match="unknown field 'fid'"):
+    with pytest.raises(ValueError, match="report: unknown fid; expected"):
         Report.from_dict(values | {"fid": 1.0})
     del values["macs"]
-    with pytest.raises(ValueError, match="'macs' is missing"):
+    with pytest.raises(ValueError, match="report: missing macs"):
         Report.from_dict(values)
