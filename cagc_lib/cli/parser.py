@@ -286,7 +286,7 @@ def _parser() -> argparse.ArgumentParser:
             train = groups[""].add_parser(above, help=what, epilog=_TRAIN)
             groups[above] = train.add_subparsers(metavar="WHAT", required=True)
         usage = command.usage and f"python -m cagc_lib {name} {command.usage}"
-        description, _, epilog = inspect.getdoc(command.run).partition("\n\n")
+        description, _, epilog = (inspect.getdoc(command.run) or "").partition("\n\n")
         own = groups[above].add_parser(
             last, help=command.help, usage=usage, description=description, epilog=epilog
         )
