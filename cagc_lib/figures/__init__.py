@@ -3,9 +3,7 @@
 Nothing here imports the library, and plotly and ipywidgets are imported when first used.
 """
 
-from .charts import (
-    PALETTE, bar_chart, line_chart, ratio_cost_curve, score_distribution, training_curves,
-)
+from .charts import PALETTE, bar_chart, line_chart, score_distribution
 from .images import CLASS_COLOURS, image_grid, mask_overlay, parsing_images, show_images
 from .live_slider import pruning_ratio_slider
 from .static_slider import StaticSlider, static_slider

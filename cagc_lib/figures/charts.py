@@ -80,31 +80,6 @@ def line_chart(
     return figure.update_layout(showlegend=len(series) > 1)
 
 
-def ratio_cost_curve(
-    ratios: Any, macs: Any, seconds: Any | None = None, title: str = "What pruning saves"
-) -> go.Figure:
-    """Draw multiply-accumulates against the pruning ratio, and measured time beside them.
-
-    Args:
-        ratios: [M] pruning ratios in [0, 1).
-        macs: [M] multiply-accumulates of one image.
-        seconds: [M] measured seconds for one image, drawn on a second axis; None for none.
-        title: of the figure.
-    """
-    figure = _figure(title, "pruning ratio", "MACs of one image")
-    figure.add_scatter(x=_round(ratios), y=_round(macs), name="MACs", mode="lines+markers")
-    if seconds is not None:
-        figure.add_scatter(
-            x=_round(ratios), y=_round([1000 * float(s) for s in seconds]), name="measured time",
-            yaxis="y2", mode="lines+markers", line={"dash": "dot"},
-        )
-        side = {"title": {"text": "milliseconds"}, "overlaying": "y", "side": "right"}
-        figure.update_layout(yaxis2={**side, "showgrid": False, "rangemode": "tozero"})
-    figure.update_yaxes(rangemode="tozero")
-    figure.update_xaxes(tickformat=".0%")
-    return figure.update_layout(showlegend=seconds is not None)
-
-
 def score_distribution(
     scores: Sequence[Any], names: Sequence[str] = (), title: str = "Channel scores, layer by layer"
 ) -> go.Figure:
@@ -121,21 +96,3 @@ def score_distribution(
         name = names[k] if names else str(k)
         figure.add_box(y=shown, name=name, marker_color=PALETTE[0], boxpoints=False)
     return figure.update_yaxes(type="log").update_layout(showlegend=False)
-
-
-def training_curves(
-    rows: Sequence[Mapping[str, Any]], names: Sequence[str], x: str = "step", title: str = "Losses"
-) -> go.Figure:
-    """Draw columns of a training log.
-
-    Args:
-        rows: the log, one mapping a line, as `csv.DictReader` yields it.
-        names: the columns to draw; a row where one is missing or empty is left out of its line.
-        x: the column on the horizontal axis.
-        title: of the figure.
-    """
-    series = {}
-    for name in names:
-        kept = [row for row in rows if row.get(name) not in (None, "")]
-        series[name] = ([float(r[x]) for r in kept], [float(r[name]) for r in kept])
-    return line_chart(series, title, x, "value")

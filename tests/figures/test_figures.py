@@ -119,21 +119,7 @@ def test_bar_chart_groups_series() -> None:
     assert figure.layout.barmode == "group" and figure.layout.showlegend
 
 
-def test_cost_curve_shows_time_in_milliseconds_beside_macs() -> None:
-    figure = figures.ratio_cost_curve([0.0, 0.7], [45_124_673_536, 4_000], [0.5, 0.05])
-    assert [list(line.y) for line in figure.data] == [[4.5125e10, 4000], [500, 50]]
-    assert figure.data[1].yaxis == "y2"
-    assert len(figures.ratio_cost_curve([0.0], [1]).data) == 1
-
-
 def test_score_distribution_leaves_zeros_out() -> None:
     figure = figures.score_distribution([torch.tensor([0.0, 1.0, 2.0]), torch.tensor([3.0])])
     assert [list(box.y) for box in figure.data] == [[1, 2], [3]]
     assert [box.name for box in figure.data] == ["0", "1"]
-
-
-def test_training_curves_read_a_csv_log() -> None:
-    rows = [{"step": "0", "g": "1.5", "r1": ""}, {"step": "10", "g": "1.25", "r1": "0.5"}]
-    figure = figures.training_curves(rows, ["g", "r1"])
-    assert [list(line.x) for line in figure.data] == [[0, 10], [10]]
-    assert [list(line.y) for line in figure.data] == [[1.5, 1.25], [0.5]]
