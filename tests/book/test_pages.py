@@ -7,6 +7,7 @@ is an error.
 """
 
 import http.server
+import re
 import subprocess
 import sys
 import threading
@@ -84,6 +85,16 @@ def test_pages_that_are_no_chapters_open_quietly(
     for name in sorted(pages - chapters):
         if not name.startswith("_"):
             open_quietly(watched, f"{address}/{name}")
+
+
+def test_a_shared_link_says_what_the_page_is(html: Path) -> None:
+    said = []
+    for stem in (*CHAPTERS, "index", "glossary"):
+        head = (html / "book" / f"{stem}.html").read_text(encoding="utf-8").split("</head>")[0]
+        said += re.findall(r'<meta name="description" content="([^"]{20,200})">', head)
+        (picture,) = re.findall(r'property="og:image" content="https://.+/raw/main/(.+?)"', head)
+        assert (ROOT / picture).is_file()
+    assert len(set(said)) == len(CHAPTERS) + 2
 
 
 @pytest.mark.parametrize("stem", CHAPTERS)
