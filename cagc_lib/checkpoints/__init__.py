@@ -5,13 +5,13 @@ manifest; downloads of published models; the small networks by name; whole files
 """
 
 from .artefacts import (
-    artefact_path, data_dir, manifest, named_models, new_artefact_path, write_manifest_entry,
+    artefact_path, data_dir, manifest, model_path, named_models, new_artefact_path,
+    write_manifest_entry,
 )
 from .checkpoint import (
     Checkpoint, check_target, generator_names, load_checkpoint, load_generator, save_checkpoint,
     save_generator,
 )
-from .downloads import model_path
 from .files import atomic_write, file_sha256, needing, reason_of
 from .formats.native import load_network, save_network
 from .formats.pickle_machine import Budget, Machine

@@ -2,8 +2,8 @@
 
 `data/manifest.json` lists every artefact the repository ships: name, file, SHA-256, size, the exact
 command that made it, licence. A name is looked up with `artefact_path`, which returns the file only
-if its hash is the manifest's. The same manifest names the models of others that `downloads` can
-fetch. Chapter 12.
+if its hash is the manifest's; an installed package brings the portraits' networks and fetches the
+others. The same manifest names the models of others, for `model_path`. Chapter 12.
 """
 
 import json
@@ -13,9 +13,11 @@ from typing import Any
 
 from filelock import FileLock
 
+from .downloads import fetched
 from .files import atomic_write, file_sha256
 
 MANIFEST = "manifest.json"
+REPOSITORY = "https://github.com/cagc-book/cagc-book/raw/main/data"
 _ENTRY_KEYS = {"name": str, "file": str, "sha256": str, "bytes": int, "how": str, "licence": str}
 _MODEL_KEYS = {"name": str, "file": str, "licence": str, "source": str}
 # what nobody has published about a model is absent, never a guess
@@ -73,23 +75,46 @@ def artefact_path(name: str) -> Path:
         name: "portraits", "portraits-11x", "portraits-parser", ...
 
     Returns:
-        The file's path.
+        The file's path, in the cache if it had to be fetched from the repository.
 
     Raises:
         ValueError: unknown name, or a file whose hash is not the manifest's.
-        FileNotFoundError: the file is absent.
+        OSError: the file is not here and could not be fetched.
     """
-    entries = manifest()
+    entry = _named(name, manifest(), "artefact")
+    path = data_dir() / entry["file"]
+    if not path.is_file():
+        return fetched(entry | {"url": f"{REPOSITORY}/{entry['file']}"})
+    if (digest := file_sha256(path)) != entry["sha256"]:
+        raise ValueError(
+            f"artefact {name!r}: {path} has SHA-256 {digest}, expected {entry['sha256']}"
+        )
+    return path
+
+
+def model_path(name: str, trust: bool = False) -> Path:
+    """Find a named model in the cache, or download it there, and check that it is the right one.
+
+    Args:
+        name: one of `named_models()`.
+        trust: accept a model whose hash is not known; never one whose hash differs.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        ValueError: an unknown name; another size or hash than expected; a hash that is not known,
+            without trust.
+        OSError: the model could not be fetched: no network, a connection cut off, a full disk.
+    """
+    return fetched(_named(name, named_models(), "model"), trust)
+
+
+def _named(name: str, entries: dict[str, dict[str, Any]], what: str) -> dict[str, Any]:
     if name not in entries:
         known = ", ".join(sorted(entries)) or "none"
-        raise ValueError(f"artefact: got {name!r}, expected one of: {known}")
-    path = data_dir() / entries[name]["file"]
-    if not path.is_file():
-        raise FileNotFoundError(f"artefact {name!r}: no file {path}")
-    digest, expected = file_sha256(path), entries[name]["sha256"]
-    if digest != expected:
-        raise ValueError(f"artefact {name!r}: {path} has SHA-256 {digest}, expected {expected}")
-    return path
+        raise ValueError(f"{what}: got {name!r}, expected one of: {known}")
+    return entries[name]
 
 
 def write_manifest_entry(

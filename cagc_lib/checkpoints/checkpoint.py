@@ -16,8 +16,7 @@ import torch
 from torch import nn
 
 from ..networks import PrunableGenerator, Shapes, check_pair
-from .artefacts import artefact_path, data_dir, manifest, named_models
-from .downloads import model_path
+from .artefacts import artefact_path, manifest, model_path, named_models
 from .files import atomic_write, file_kind, file_sha256, one_line
 from .formats import native, nvidia, rosinality
 
@@ -178,8 +177,8 @@ def _find(path_or_name: str | Path, trust: bool) -> Path:
 
 def generator_names() -> list[str]:
     """The names that `load_generator` knows: shipped generators, then those to be downloaded."""
-    files = {name: data_dir() / entry["file"] for name, entry in manifest().items()}
-    shipped = [name for name, file in files.items() if native.holds_networks(file)]
+    small = re.compile(r"\btrain (parser|features|classifier)\b")
+    shipped = [name for name, entry in manifest().items() if not small.search(entry["how"])]
     return [*sorted(shipped), *sorted(_named_generators())]
 
 

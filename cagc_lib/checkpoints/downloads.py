@@ -1,10 +1,10 @@
-"""Models that others published: fetched once, kept in a cache, checked before every use.
+"""Files that are not here yet: fetched once, kept in a cache, checked before every use.
 
-    name in data/manifest.json -> a file in the cache whose SHA-256 is the manifest's
+    an entry of data/manifest.json -> a file in the cache whose SHA-256 is the entry's
 
 A download that was cut off goes on where it stopped, by an HTTP range and only if the server still
 has the same file; it gets its final name once its size and hash are right. Where the manifest knows
-no hash, the file is used only if the caller trusts it. Nothing is ever fetched but a model asked
+no hash, the file is used only if the caller trusts it. Nothing is ever fetched but a network asked
 for by name. Chapter 12.
 """
 
@@ -19,7 +19,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .artefacts import named_models
 from .files import file_sha256, needing, reason_of
 
 _BLOCK_BYTES = 2**20
@@ -36,25 +35,13 @@ def cache_dir() -> Path:
     return Path(base or Path.home() / folder) / "cagc-lib"
 
 
-def model_path(name: str, trust: bool = False) -> Path:
-    """Find a named model in the cache, or download it there, and check that it is the right one.
-
-    Args:
-        name: one of `named_models()`.
-        trust: accept a model whose hash is not known; never one whose hash differs.
-
-    Returns:
-        The file's path.
+def fetched(entry: dict[str, Any], trust: bool = False) -> Path:
+    """Find what an entry of the manifest describes in the cache, or download it there.
 
     Raises:
-        ValueError: an unknown name; another size or hash than expected; a hash that is not known,
-            without trust.
-        OSError: the model could not be fetched: no network, a connection cut off, a full disk.
+        ValueError: another size or hash than expected; a hash that is not known, without trust.
+        OSError: the file could not be fetched: no network, a connection cut off, a full disk.
     """
-    models = named_models()
-    if name not in models:
-        raise ValueError(f"model: got {name!r}, expected one of: {', '.join(sorted(models))}")
-    entry = models[name]
     path = cache_dir() / entry["file"]
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)

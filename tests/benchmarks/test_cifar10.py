@@ -30,8 +30,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     data = tmp_path / "data"
     data.mkdir()
     (data / "manifest.json").write_text(json.dumps({"artefacts": []}))
-    for module in (artefacts, checkpoints):
-        monkeypatch.setattr(module, "data_dir", lambda: data)
+    monkeypatch.setattr(artefacts, "data_dir", lambda: data)
     for split in ("train", "test"):
         shutil.copytree(IMAGES, tmp_path / "cifar10" / split)
     torch.manual_seed(0)

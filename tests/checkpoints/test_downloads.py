@@ -120,6 +120,20 @@ def test_a_name_loads_through_the_same_door_fetched_once(place: Path, server, ca
     assert progress.out == ""
 
 
+def test_a_shipped_network_that_is_not_here_is_fetched_once(
+    place: Path, server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artefacts, "REPOSITORY", "https://models.test/data")
+    shipped = artefacts.data_dir() / "thing.pt"
+    shipped.write_bytes(GOLDEN)
+    write_manifest_entry(shipped, how="compress")
+    shipped.unlink()
+    assert "thing" in generator_names()
+    for _ in range(2):
+        assert load_checkpoint("thing").sha256 == SHA256
+    assert len(server.asked) == 1 and files(place) == ["thing.pt"]
+
+
 @pytest.mark.parametrize("cut", [0, 1, 1000, len(GOLDEN) - 1])
 def test_a_cut_download_goes_on_where_it_stopped(place: Path, server, cut: int) -> None:
     name_models(known={"sha256": SHA256})

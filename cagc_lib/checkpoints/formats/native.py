@@ -150,15 +150,6 @@ def read_networks(path: Path) -> tuple[PrunableGenerator, nn.Module | None, dict
     return generator, assemble(d_config, parts["discriminator"], "discriminator"), {}
 
 
-def holds_networks(path: Path) -> bool:
-    """Whether a file's header says that it holds a generator; False for anything unreadable."""
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            return _header(file)["format"] == "cagc-checkpoint"
-    except (safetensors.SafetensorError, LookupError, TypeError, ValueError, RuntimeError, OSError):
-        return False
-
-
 def _read_lineage(config: Shapes, header: dict | None, tensors: State) -> Lineage | None:
     names = [] if header is None else [f"keep.{k}" for k in range(len(config.channels))]
     check_names(tensors, names, "lineage")
