@@ -128,29 +128,17 @@ class Combination:
 
 
 def union(*sources: ContentSource) -> Combination:
-    """The source of all pixels that at least one of some sources calls content.
-
-    Raises:
-        ValueError: no source, or something that cannot be called.
-    """
+    """What one or more of some sources calls content; a ValueError without any or for no source."""
     return Combination("union", sources)
 
 
 def intersection(*sources: ContentSource) -> Combination:
-    """The source of all pixels that every one of some sources calls content.
-
-    Raises:
-        ValueError: no source, or something that cannot be called.
-    """
+    """What every one of some sources calls content; a ValueError without any or for no source."""
     return Combination("intersection", sources)
 
 
 def complement(source: ContentSource) -> Combination:
-    """The source of all pixels that a source does not call content.
-
-    Raises:
-        ValueError: something that cannot be called.
-    """
+    """What a source does not call content; a ValueError for no source."""
     return Combination("complement", (source,))
 
 
@@ -165,8 +153,8 @@ class PaintedMask:
             middle grey. H : W is as in the images that it is asked about.
 
     Raises:
-        ValueError: another tensor, a file that is no image, has 16 bits or is transparent, or a
-            mask that is all content or none.
+        ValueError: another tensor, a file that is no image or is transparent, or a mask that is
+            all content or none.
         OSError: the file cannot be opened.
     """
 
