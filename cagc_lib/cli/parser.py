@@ -104,7 +104,8 @@ OPTIONS = {
     "--resume": _option("continue the run where it stopped", bool),
     "--data": _option(
         "real images: portraits (rendered), or a folder of pictures (.png, .jpg, .jpeg, .webp, "
-        f".bmp, also in folders inside), cut to their central square and resized {SHIPPED}"
+        ".bmp, .tif, also in folders inside) or an uncompressed .zip of such, as NVIDIA's "
+        f"dataset_tool writes, all opaque, cut to their central square and resized {SHIPPED}"
     ),
     "--batch-size": _option("images a step (16; SN-GAN 64)", int),
     "--autocast": _option("networks' arithmetic in training", ("off", "bfloat16"), "bfloat16"),

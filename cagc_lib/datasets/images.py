@@ -150,12 +150,12 @@ class ClassFolders(_Files):
         files, labels = [], []
         for label, name in enumerate(self.classes):
             if name not in found:
-                raise ValueError(
-                    f"data: no class folder {name!r} in {folder}, found {', '.join(found)[:200]}"
-                )
+                got = ", ".join(found)[:200]
+                raise ValueError(f"data: no class folder {name!r} in {folder}, found {got}")
             own = _image_files(folder / name)
             if deep := [f for f in own if f.parent != folder / name]:
-                raise ValueError(f"data: {min(deep)} is in a folder inside that of a class, {name}")
+                got = f"{min(deep)} is in a folder inside that of a class"
+                raise ValueError(f"data: {got}, expected it in {folder / name}")
             files += own
             labels += [label] * len(own)
         super().__init__(folder, files, resolution)
@@ -282,7 +282,7 @@ def image_source(
     """Open a stream of real images.
 
     Args:
-        data: "portraits", or the path of a folder of images.
+        data: "portraits", or the path of a folder or a zip archive of images.
         resolution: side in pixels.
         first_seed: seed of the first portrait.
         pool: number of different portraits, 0 for no limit.
@@ -293,7 +293,7 @@ def image_source(
         A function (position, count) -> images [count, 3, R, R] in [-1, 1].
 
     Raises:
-        ValueError: no such folder, or no image in it.
+        ValueError: no such folder or archive, or no image in it.
     """
     if data == "portraits":
         source: ImageSource = RenderedPortraits(resolution, first_seed, pool, seed)
