@@ -25,7 +25,7 @@ from .portraits.render import render_portraits
 
 ImageSource = Callable[[int, int], torch.Tensor]
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-# Pillow's, that convert to RGB without a loss but of alpha, and with 16 bits
+# Pillow's modes that RGB can hold, all but their alpha; and those of grey in 16 bits
 MODES, DEEP_MODES = ("1", "L", "P", "RGB", "CMYK", "YCbCr", "LA", "PA", "RGBA"), ("I;16", "I;16B")
 # decoding thousands of tiny files every epoch costs more than the training step; CIFAR-10 fits
 KEPT_BYTES = 2**28
@@ -52,11 +52,11 @@ class RenderedPortraits:
 
     def __call__(self, position: int, count: int) -> torch.Tensor:
         """Return images position .. position + count - 1 of the stream, [count, 3, R, R]."""
-        positions = range(position, position + count)
         if not self.pool:
-            seeds = [self.first_seed + p for p in positions]
-            return render_portraits(seeds, self.resolution).images
-        numbers = [_shuffled(p, self.pool, self.seed) for p in positions]
+            first = self.first_seed + position
+            return render_portraits(range(first, first + count), self.resolution).images
+        places = range(position, position + count)
+        numbers = [_shuffled(p, self.pool, self.seed) for p in places]
         if missing := sorted({n for n in numbers if n not in self._kept}):
             portraits = render_portraits([self.first_seed + n for n in missing], self.resolution)
             self._kept.update(zip(missing, _to_bytes(portraits.images), strict=True))
@@ -267,6 +267,7 @@ def _in_archive(path: Path) -> list[str]:
         raise ValueError(f"data: {path} is no whole zip archive ({reason_of(error)})") from error
     images, room = [e for e in entries if _is_image(e.filename)], path.stat().st_size
     for e in images:
+        # a compressed one could unfold to any size, and overlapping ones to many times the archive
         room -= e.file_size
         plain = e.filename.isprintable() and not e.flag_bits & 1 and room >= 0
         if not plain or e.compress_type != zipfile.ZIP_STORED or e.compress_size != e.file_size:
