@@ -163,9 +163,8 @@ class PaintedMask:
             grey = np.asarray(read_image(Path(mask), "painted mask").convert("L"))
             mask = torch.from_numpy(grey > 127)
         if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool or mask.ndim != 2:
-            got = f"a {type(mask).__name__}"
-            if hasattr(mask, "dtype"):
-                got += f" of {mask.dtype} {list(mask.shape)}"
+            of = f" of {mask.dtype} {list(mask.shape)}" if hasattr(mask, "dtype") else ""
+            got = f"a {type(mask).__name__}{of}"
             raise ValueError(f"painted mask: got {got}, expected a bool tensor [H, W] or a file")
         self.mask = _part(mask)
 

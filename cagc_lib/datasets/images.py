@@ -55,8 +55,7 @@ class RenderedPortraits:
         if not self.pool:
             first = self.first_seed + position
             return render_portraits(range(first, first + count), self.resolution).images
-        places = range(position, position + count)
-        numbers = [_shuffled(p, self.pool, self.seed) for p in places]
+        numbers = [_shuffled(p, self.pool, self.seed) for p in range(position, position + count)]
         if missing := sorted({n for n in numbers if n not in self._kept}):
             portraits = render_portraits([self.first_seed + n for n in missing], self.resolution)
             self._kept.update(zip(missing, _to_bytes(portraits.images), strict=True))
@@ -200,7 +199,7 @@ def _decode(opened: Image.Image, file: BinaryIO) -> tuple[Image.Image, bool]:
     offset, stored = opened.tile[0][2:4] if opened.tile else (0, "")
     deep = opened.format in ("PNG", "TIFF") and ";16" in str(stored)
     # where white is 0, Pillow leaves 16 bits a negative; an EPS it would have Ghostscript run
-    negative = deep and opened.format == "TIFF" and opened.tag_v2.get(262) == 0
+    negative = deep and getattr(opened, "tag_v2", {}).get(262) == 0
     if opened.format == "EPS" or negative or opened.mode not in MODES + DEEP_MODES * deep:
         raise ValueError(f"got {opened.format}, mode {opened.mode}, expected 8 or 16-bit channels")
     image = ImageOps.exif_transpose(opened)
@@ -213,7 +212,7 @@ def _decode(opened: Image.Image, file: BinaryIO) -> tuple[Image.Image, bool]:
             # one colour is transparent, given in the file's bits; the pixels have 8
             factor = 1 / 256 if deep else {"L;2": 85, "L;4": 17}.get(stored, 1)
             key = np.multiply(key, factor).astype(int).tolist()
-            image.info["transparency"] = tuple(key) if image.mode == "RGB" else key
+            image.info["transparency"] = tuple(key) if isinstance(key, list) else key
         image = image.convert("RGBA")
         least, _ = image.getchannel("A").getextrema()
     elif opened.format == "BMP" and "BGRX" in stored:
@@ -263,7 +262,6 @@ def _in_archive(path: Path) -> list[str]:
     try:
         entries = _archive(path, os.getpid()).infolist()
     except Exception as error:
-        # zipfile raises what it likes, too
         raise ValueError(f"data: {path} is no whole zip archive ({reason_of(error)})") from error
     images, room = [e for e in entries if _is_image(e.filename)], path.stat().st_size
     for e in images:

@@ -144,12 +144,10 @@ class Protocol:
 @lru_cache(maxsize=8)
 def _real_portraits(protocol: Protocol, resolution: int) -> Features:
     """Features of the reference portraits, kept in memory: they are the same for every network."""
-
-    def rendered(start: int, n: int) -> torch.Tensor:
-        seeds = range(REFERENCE_SEED + start, REFERENCE_SEED + start + n)
-        return render_portraits(seeds, resolution, protocol.device).images
-
-    return protocol.real(rendered)
+    seeds = range(REFERENCE_SEED, REFERENCE_SEED + protocol.num_samples)
+    return protocol.real(
+        lambda at, n: render_portraits(seeds[at : at + n], resolution, protocol.device).images
+    )
 
 
 class TeacherDistance:

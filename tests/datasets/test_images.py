@@ -151,7 +151,7 @@ KEYS = [
         (saved("TIFF", "I;16", 0x80FF, compression="tiff_lzw"), "told"),
         (saved("TIFF", "I;16", 0x80FF, tiffinfo={262: 0}), "TIFF, mode I;16"),
         (saved("TIFF", "F", 1), "TIFF, mode F"), (saved("EPS", "RGB", 1), "EPS, mode RGB"),
-        (saved("PNG", "L", 128), ""), (saved("TIFF", "CMYK", (127, 127, 127, 0)), ""),
+        (saved("GIF", "L", 128, transparency=8), ""), (saved("TIFF", "CMYK", (*[127] * 3, 0)), ""),
     ],
 )
 def test_an_image_is_read_as_rgb_or_refused(
