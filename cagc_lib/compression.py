@@ -149,7 +149,7 @@ def perceptual_network(
     Args:
         name: "standard", "ours", or None for ours where it knows the pictures.
         kind: of the networks, a key of `networks.KINDS`.
-        data: the real images, "portraits" or a folder.
+        data: the real images, "portraits", a folder or a zip archive.
         device: where to put it.
 
     Raises:

@@ -171,7 +171,7 @@ def run_compress(parsed: argparse.Namespace) -> None:
 
 
 def run_evaluate(parsed: argparse.Namespace) -> None:
-    """Measure a generator against held-out rendered portraits, or a folder.
+    """Measure a generator against held-out rendered portraits, a folder or a zip archive.
     In the portraits' features, other images' distances mean little.
 
     One line a measure: Frechet distance (smaller is better), precision and recall (1 is best);

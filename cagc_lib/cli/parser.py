@@ -103,8 +103,8 @@ OPTIONS = {
     "--init": _option("the student's first weights", ("inherited", "fresh"), "inherited"),
     "--resume": _option("continue the run where it stopped", bool),
     "--data": _option(
-        "real images: portraits (rendered), or a folder of pictures (.png, .jpg, .jpeg, .webp, "
-        f".bmp, also in folders inside), cut to their central square and resized {SHIPPED}"
+        "real images: portraits (rendered), a folder of pictures (.png, .jpg, .jpeg, .webp, .bmp, "
+        f".tif, also in folders inside) or NVIDIA's .zip of them; cut to squares, resized {SHIPPED}"
     ),
     "--batch-size": _option("images a step (16; SN-GAN 64)", int),
     "--autocast": _option("networks' arithmetic in training", ("off", "bfloat16"), "bfloat16"),

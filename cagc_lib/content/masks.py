@@ -128,29 +128,17 @@ class Combination:
 
 
 def union(*sources: ContentSource) -> Combination:
-    """The source of all pixels that at least one of some sources calls content.
-
-    Raises:
-        ValueError: no source, or something that cannot be called.
-    """
+    """What one or more of some sources calls content; a ValueError without any or for no source."""
     return Combination("union", sources)
 
 
 def intersection(*sources: ContentSource) -> Combination:
-    """The source of all pixels that every one of some sources calls content.
-
-    Raises:
-        ValueError: no source, or something that cannot be called.
-    """
+    """What every one of some sources calls content; a ValueError without any or for no source."""
     return Combination("intersection", sources)
 
 
 def complement(source: ContentSource) -> Combination:
-    """The source of all pixels that a source does not call content.
-
-    Raises:
-        ValueError: something that cannot be called.
-    """
+    """What a source does not call content; a ValueError for no source."""
     return Combination("complement", (source,))
 
 
@@ -165,8 +153,8 @@ class PaintedMask:
             middle grey. H : W is as in the images that it is asked about.
 
     Raises:
-        ValueError: another tensor, a file that is no image, has 16 bits or is transparent, or a
-            mask that is all content or none.
+        ValueError: another tensor, a file that is no image or is transparent, or a mask that is
+            all content or none.
         OSError: the file cannot be opened.
     """
 
@@ -175,9 +163,8 @@ class PaintedMask:
             grey = np.asarray(read_image(Path(mask), "painted mask").convert("L"))
             mask = torch.from_numpy(grey > 127)
         if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool or mask.ndim != 2:
-            got = f"a {type(mask).__name__}"
-            if hasattr(mask, "dtype"):
-                got += f" of {mask.dtype} {list(mask.shape)}"
+            of = f" of {mask.dtype} {list(mask.shape)}" if hasattr(mask, "dtype") else ""
+            got = f"a {type(mask).__name__}{of}"
             raise ValueError(f"painted mask: got {got}, expected a bool tensor [H, W] or a file")
         self.mask = _part(mask)
 

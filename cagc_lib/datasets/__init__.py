@@ -1,4 +1,4 @@
-"""Chapters 1 and 5: where real images come from: rendered portraits, folders, CIFAR-10.
+"""Chapters 1 and 5: where real images come from: portraits, folders, archives, CIFAR-10.
 
 A source is a function of positions: the same seed and place give the same images on any machine.
 """

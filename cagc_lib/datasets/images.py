@@ -1,16 +1,20 @@
-"""Real images for training: rendered portraits or a folder, as a function of the position.
+"""Real images for training: portraits, a folder or a zip archive, as a function of the position.
 
     source(position, count) -> [count, 3, R, R] in [-1, 1]: images position .. position + count - 1
 
 A stream without state: resuming needs the position and nothing else, and two runs that share a
 seed see the same images in the same order. Portraits never repeat unless `pool` limits how many
-different ones there are (they are then kept in memory, 8 bits a channel). A folder is gone through
-in a new order every epoch, its files kept as well where they are small. Chapters 8 and 11.
+different ones there are (they are then kept in memory, 8 bits a channel). Files are gone through in
+a new order every epoch, and kept as well where they are small. Chapters 8 and 11.
 """
 
+import os
+import sys
+import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -20,9 +24,14 @@ from ..checkpoints import atomic_write, reason_of
 from .portraits.render import render_portraits
 
 ImageSource = Callable[[int, int], torch.Tensor]
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+# Pillow's modes that RGB can hold, all but their alpha; and those of grey in 16 bits
+MODES, DEEP_MODES = ("1", "L", "P", "RGB", "CMYK", "YCbCr", "LA", "PA", "RGBA"), ("I;16", "I;16B")
 # decoding thousands of tiny files every epoch costs more than the training step; CIFAR-10 fits
 KEPT_BYTES = 2**28
+_say_once = lru_cache(lambda line: print(line, file=sys.stderr))
+# opened for each process anew: a file that two share has one place to read from
+_archive = lru_cache(maxsize=4)(lambda path, process: zipfile.ZipFile(path))
 
 
 class RenderedPortraits:
@@ -43,24 +52,21 @@ class RenderedPortraits:
 
     def __call__(self, position: int, count: int) -> torch.Tensor:
         """Return images position .. position + count - 1 of the stream, [count, 3, R, R]."""
-        positions = range(position, position + count)
         if not self.pool:
-            return self._render([self.first_seed + p for p in positions])
-        numbers = [_shuffled(p, self.pool, self.seed) for p in positions]
+            first = self.first_seed + position
+            return render_portraits(range(first, first + count), self.resolution).images
+        numbers = [_shuffled(p, self.pool, self.seed) for p in range(position, position + count)]
         if missing := sorted({n for n in numbers if n not in self._kept}):
-            images = self._render([self.first_seed + n for n in missing])
-            self._kept.update(zip(missing, _to_bytes(images), strict=True))
+            portraits = render_portraits([self.first_seed + n for n in missing], self.resolution)
+            self._kept.update(zip(missing, _to_bytes(portraits.images), strict=True))
         return _to_floats(torch.stack([self._kept[n] for n in numbers]))
-
-    def _render(self, seeds: list[int]) -> torch.Tensor:
-        return render_portraits(seeds, self.resolution).images
 
 
 class _Files:
-    """Image files, cut to their central square, resized, and kept where they are small."""
+    """Images of a source, cut to their central square, resized, and kept where they are small."""
 
-    def __init__(self, files: list[Path], resolution: int) -> None:
-        self.files, self.resolution = files, resolution
+    def __init__(self, source: Path, files: Sequence[Path | str], resolution: int) -> None:
+        self.source, self.files, self.resolution = source, files, resolution
         self._kept: dict[int, torch.Tensor] = {}
         self._keep = len(files) * 3 * resolution**2 <= KEPT_BYTES
 
@@ -74,41 +80,38 @@ class _Files:
     def _image(self, number: int) -> torch.Tensor:
         if number in self._kept:
             return self._kept[number]
-        image = self._read(self.files[number])
-        if self._keep:
-            self._kept[number] = image
-        return image
-
-    def _read(self, file: Path) -> torch.Tensor:
-        image = read_image(file, "data")
+        file = self.files[number]
+        if isinstance(file, str):
+            file = zipfile.Path(_archive(self.source, os.getpid()), file)
+        image = read_image(file, "data", self.source)
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
         # cut first: resize(box=...) would mix in what lies outside the box. Pillow's bilinear
         # filter averages over all the pixels that shrink into one
         image = image.crop((left, top, left + side, top + side))
         image = image.resize([self.resolution] * 2, Image.Resampling.BILINEAR)
-        return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        if self._keep:
+            self._kept[number] = pixels
+        return pixels
 
 
 class ImageFolder(_Files):
-    """The images of a folder, cut to their central square and resized.
+    """The images of a folder or a zip archive, cut to their central square and resized.
 
     Args:
-        folder: searched for .png, .jpg, .jpeg, .webp and .bmp, also in folders inside: one flat
-            folder or one a class are the same. What is hidden, its name with a dot, is not looked
-            at.
+        folder: searched for EXTENSIONS, also in folders inside and behind links, each once: one
+            flat folder or one a class are the same. What is hidden, its name with a dot, is not
+            looked at. Or an uncompressed zip archive of the same, as NVIDIA's dataset_tool's are.
         resolution: side in pixels.
         seed: decides the order.
 
     Raises:
-        ValueError: no such folder, or no image in it.
+        ValueError: neither, no image in it, a dead link, or an archive compressed or damaged.
     """
 
     def __init__(self, folder: str | Path, resolution: int, seed: int = 0) -> None:
-        folder = Path(folder)
-        if not folder.is_dir():
-            raise ValueError(f'data: got {str(folder)!r}, expected "portraits" or a folder')
-        super().__init__(_image_files(folder), resolution)
+        super().__init__(Path(folder), _image_files(Path(folder)), resolution)
         self.seed = seed
 
     def __call__(self, position: int, count: int) -> torch.Tensor:
@@ -140,24 +143,21 @@ class ClassFolders(_Files):
         found = sorted(f.name for f in folder.iterdir() if f.is_dir() and f.name[0] != ".")
         if not found:
             raise ValueError(f"data: no class folder in {folder}, expected one a class")
-        if loose := sorted(f for f in folder.glob("[!.]*") if f.suffix.lower() in EXTENSIONS):
+        if loose := sorted(f for f in folder.iterdir() if _is_image(f.name)):
             raise ValueError(f"data: {loose[0]} is in no class, expected images in class folders")
         self.classes = tuple(found if classes is None else classes)
         files, labels = [], []
         for label, name in enumerate(self.classes):
             if name not in found:
-                raise ValueError(
-                    f"data: no class folder {name!r} in {folder}, found {', '.join(found)[:200]}"
-                )
+                got = ", ".join(found)[:200]
+                raise ValueError(f"data: no class folder {name!r} in {folder}, found {got}")
             own = _image_files(folder / name)
             if deep := [f for f in own if f.parent != folder / name]:
-                raise ValueError(
-                    f"data: {min(deep)} is in a folder inside that of a class, expected it in "
-                    f"{folder / name}"
-                )
+                got = f"{min(deep)} is in a folder inside that of a class"
+                raise ValueError(f"data: {got}, expected it in {folder / name}")
             files += own
             labels += [label] * len(own)
-        super().__init__(files, resolution)
+        super().__init__(folder, files, resolution)
         self.labels = torch.tensor(labels)
 
     def __getitem__(self, numbers: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -165,53 +165,113 @@ class ClassFolders(_Files):
         return self.images(numbers), self.labels[list(numbers)]
 
 
-def read_image(path: Path, what: str) -> Image.Image:
-    """Read an image file as RGB, upright as its camera says.
+def read_image(path: Path | zipfile.Path, what: str, source: Path | None = None) -> Image.Image:
+    """Read an image as RGB, upright as its camera says; of 16 bits a channel, the high byte.
 
     Args:
         path: the file.
         what: names the argument in errors.
+        source: what the file is one of; that 16 bits are cut is said once of each, on stderr.
 
     Raises:
-        ValueError: not a readable image, or one that 8 bits of RGB cannot hold.
+        ValueError: not a readable image, or one that RGB cannot hold.
         FileNotFoundError: no such file.
     """
     try:
-        with Image.open(path) as opened:
-            lost = _lost(opened)
-            image = opened if lost else ImageOps.exif_transpose(opened).convert("RGB")
+        with path.open("rb") as file, Image.open(file) as opened:
+            image, deep = _decode(opened, file)
     except FileNotFoundError:
         raise
     except Exception as error:
         # a decoder that meets a broken file raises what it likes, SyntaxError among them
-        reason = reason_of(error)
-        raise ValueError(f"{what}: {path} is not a readable image ({reason})") from error
-    if lost:
-        raise ValueError(
-            f"{what}: {path}: got {lost}, expected 8 bits a channel and no transparency"
-        )
+        reason = reason_of(error).partition(" <")[0]
+        if not reason.startswith("got "):
+            raise ValueError(f"{what}: {path} is not a readable image ({reason})") from error
+        raise ValueError(f"{what}: {path}: {reason}") from None
+    if deep:
+        _say_once(f"{what}: {source or path} has 16 bits a channel: the high 8 are read")
     return image
 
 
-def _lost(image: Image.Image) -> str:
-    """Name what conversion to RGB would clip or drop; "" if nothing."""
-    if image.mode in ("RGBA", "LA"):
-        # an alpha channel that is opaque everywhere says nothing
+def _decode(opened: Image.Image, file: BinaryIO) -> tuple[Image.Image, bool]:
+    """Decode to RGB, refusing what it cannot hold, and say whether channels had 16 bits."""
+    # how the file holds its pixels, in Pillow's words; decoding forgets it
+    offset, stored = opened.tile[0][2:4] if opened.tile else (0, "")
+    deep = opened.format in ("PNG", "TIFF") and ";16" in str(stored)
+    # where white is 0, Pillow leaves 16 bits a negative; an EPS it would have Ghostscript run
+    negative = deep and getattr(opened, "tag_v2", {}).get(262) == 0
+    if opened.format == "EPS" or negative or opened.mode not in MODES + DEEP_MODES * deep:
+        raise ValueError(f"got {opened.format}, mode {opened.mode}, expected 8 or 16-bit channels")
+    image = ImageOps.exif_transpose(opened)
+    key = image.info.get("transparency")
+    if image.mode in DEEP_MODES:
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    least = 255
+    if key is not None or image.mode.endswith("A"):
+        if not isinstance(key, bytes | None):
+            # one colour is transparent, given in the file's bits; the pixels have 8
+            factor = 1 / 256 if deep else {"L;2": 85, "L;4": 17}.get(stored, 1)
+            key = np.multiply(key, factor).astype(int).tolist()
+            image.info["transparency"] = tuple(key) if isinstance(key, list) else key
+        image = image.convert("RGBA")
         least, _ = image.getchannel("A").getextrema()
-        return "" if least == 255 else "transparency"
-    if "transparency" in image.info:
-        return "transparency"
-    eight_bits = ("1", "L", "P", "RGB", "CMYK", "YCbCr")
-    return "" if image.mode in eight_bits else f"mode {image.mode}"
+    elif opened.format == "BMP" and "BGRX" in stored:
+        # X is unused, and 0, by the format; but some keep alpha there
+        file.seek(offset)
+        alpha = file.read(4 * image.width * image.height)[3::4]
+        least = min(alpha) if any(alpha) else 255
+    if least < 255:
+        raise ValueError("got transparency, expected opaque pixels only")
+    return image.convert("RGB"), deep
 
 
-def _image_files(folder: Path) -> list[Path]:
-    """The images in a folder and those inside it, at least one, without what is hidden."""
-    found = sorted(f for f in folder.rglob("*") if f.suffix.lower() in EXTENSIONS)
-    found = [f for f in found if not any(p[0] == "." for p in f.relative_to(folder).parts)]
+def _is_image(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.suffix.lower() in EXTENSIONS and not any(p[0] == "." for p in path.parts)
+
+
+def _image_files(source: Path) -> Sequence[Path | str]:
+    """The images in a folder, or their names in a zip archive, at least one, sorted."""
+    if not source.is_dir() and not source.is_file():
+        raise ValueError(f'data: got {str(source)!r}, expected "portraits", a folder or a zip')
+    found = _in_folder(source) if source.is_dir() else _in_archive(source)
     if not found:
-        raise ValueError(f"data: no image in {folder}, expected {', '.join(EXTENSIONS)}")
+        raise ValueError(f"data: no image in {source}, expected {', '.join(EXTENSIONS)}")
     return found
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    found, seen, starts = [], set(), [folder]
+    # os.walk follows no link: where links lead is walked afterwards, and no place twice
+    for start in starts:
+        for place, inner, names in os.walk(start):
+            inner[:] = sorted(n for n in inner if n[0] != ".")
+            if (real := os.path.realpath(place)) in seen:
+                inner.clear()
+                continue
+            seen.add(real)
+            found += [Path(place, n) for n in inner + names if _is_image(n)]
+            starts += [Path(place, n) for n in inner if os.path.islink(os.path.join(place, n))]
+    if odd := [f for f in found if not f.is_file()]:
+        raise ValueError(f"data: {min(odd)} is a dead link or no file, expected an image")
+    return sorted(found)
+
+
+def _in_archive(path: Path) -> list[str]:
+    _archive.cache_clear()
+    try:
+        entries = _archive(path, os.getpid()).infolist()
+    except Exception as error:
+        raise ValueError(f"data: {path} is no whole zip archive ({reason_of(error)})") from error
+    images, room = [e for e in entries if _is_image(e.filename)], path.stat().st_size
+    for e in images:
+        # a compressed one could unfold to any size, and overlapping ones to many times the archive
+        room -= e.file_size
+        plain = e.filename.isprintable() and not e.flag_bits & 1 and room >= 0
+        if not plain or e.compress_type != zipfile.ZIP_STORED or e.compress_size != e.file_size:
+            got = f"a {'compressed' if plain else 'damaged or encrypted'} {e.filename[:99]!r}"
+            raise ValueError(f"data: {path}: got {got}, expected images stored as they are")
+    return sorted({e.filename for e in images}, key=PurePosixPath)
 
 
 def image_source(
@@ -221,7 +281,7 @@ def image_source(
     """Open a stream of real images.
 
     Args:
-        data: "portraits", or the path of a folder of images.
+        data: "portraits", or the path of a folder or a zip archive of images.
         resolution: side in pixels.
         first_seed: seed of the first portrait.
         pool: number of different portraits, 0 for no limit.
@@ -232,7 +292,7 @@ def image_source(
         A function (position, count) -> images [count, 3, R, R] in [-1, 1].
 
     Raises:
-        ValueError: no such folder, or no image in it.
+        ValueError: no such folder or archive, or no image in it.
     """
     if data == "portraits":
         source: ImageSource = RenderedPortraits(resolution, first_seed, pool, seed)

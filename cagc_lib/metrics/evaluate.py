@@ -144,12 +144,10 @@ class Protocol:
 @lru_cache(maxsize=8)
 def _real_portraits(protocol: Protocol, resolution: int) -> Features:
     """Features of the reference portraits, kept in memory: they are the same for every network."""
-
-    def rendered(start: int, n: int) -> torch.Tensor:
-        seeds = range(REFERENCE_SEED + start, REFERENCE_SEED + start + n)
-        return render_portraits(seeds, resolution, protocol.device).images
-
-    return protocol.real(rendered)
+    seeds = range(REFERENCE_SEED, REFERENCE_SEED + protocol.num_samples)
+    return protocol.real(
+        lambda at, n: render_portraits(seeds[at : at + n], resolution, protocol.device).images
+    )
 
 
 class TeacherDistance:
@@ -230,12 +228,12 @@ def evaluate(
         truncation_psi: pulls w toward w_avg; the protocol says 1.
         device: where to compute; None is where g is.
         progress: show a progress bar.
-        reference: "portraits", a folder of images, or a source of them, from its position 0.
+        reference: "portraits", a folder or a zip of images, or a source, from its position 0.
         features: the network whose features are compared, "standard", or a classifier's file or
             name; None and "portraits" are the portraits'.
 
     Raises:
-        ValueError: num_samples below 5, fewer images in the reference folder, a teacher of another
+        ValueError: num_samples below 5, fewer images in the reference, a teacher of another
             resolution or z_dim, or content that is no source or watches a generator.
 
     Example:
@@ -251,10 +249,8 @@ def evaluate(
         source = image_source(source, side)
         # one shown twice would be its own nearest neighbour
         if len(source) < num_samples:
-            raise ValueError(
-                f"reference: got {len(source)} images in {reference}, expected at least "
-                f"{num_samples}, the number of samples"
-            )
+            got = f"{len(source)} images in {reference}"
+            raise ValueError(f"reference: got {got}, expected at least {num_samples}, one a sample")
     if isinstance(content, str):
         content = find_content(content)
     device = first_parameter(g).device if device is None else torch.device(device)

@@ -66,7 +66,7 @@ class TrainConfig(Config):
         anchor, anchor_images: weight of the warm start's regression beside the adversarial loss,
             fading to zero over that many images: a fresh discriminator would otherwise undo what
             the warm start taught.
-        data: "portraits" or a folder of images.
+        data: "portraits", or a folder or a zip archive of images.
         first_seed, pool: which portraits, see `images.RenderedPortraits`.
         flip: mirror every other real image.
         autocast: "off" or "bfloat16"; the regularisers always run in float32.

@@ -193,7 +193,7 @@ def test_wrong_training_settings(place: Path, capsys, settings: list[str], words
         (["--channels", "wide"], ("channels", "wide", "160x6")),
         (["--channels", "0x10"], ("channels", "0")),
         (["--data", "no-such-folder"], ("data", "no-such-folder", "portraits")),
-        (["--data", "empty"], ("data", "empty")),
+        (["--data", "empty"], ("data", "empty")), (["--data", "text.pt"], ("no whole zip",)),
         (["--out", "good.safetensors"], ("good.safetensors",)),
     ],
 )

@@ -1,7 +1,15 @@
 """Streams of real images: functions of the position, whole epochs, honest errors."""
 
 import io
+import os
+import pickle
 import shutil
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +18,7 @@ import torch
 from PIL import Image
 
 from cagc_lib.datasets import ClassFolders, image_source, mixed_seed, render_portraits, save_sheet
-from cagc_lib.datasets.images import ImageFolder, RenderedPortraits
+from cagc_lib.datasets.images import ImageFolder, RenderedPortraits, _archive
 
 
 def folder_of(folder: Path, colours: list[int], size: tuple[int, int] = (20, 20)) -> Path:
@@ -70,13 +78,6 @@ def test_a_folder_goes_through_whole_epochs(tmp_path: Path) -> None:
     assert reds[:5] != reds[5:]
 
 
-def test_folders_inside_and_grey_images_are_read(tmp_path: Path) -> None:
-    folder_of(tmp_path / "inner", [10])
-    Image.new("L", (9, 9), 100).save(tmp_path / "grey.JPG")
-    (tmp_path / "notes.txt").write_text("not an image")
-    assert ImageFolder(tmp_path, 8)(0, 2).shape == (2, 3, 8, 8)
-
-
 def test_flips_mirror_about_half(tmp_path: Path) -> None:
     plain, flipped = (image_source("portraits", 16, pool=4, flip=f, seed=2) for f in (False, True))
     a, b = plain(0, 64), flipped(0, 64)
@@ -115,34 +116,127 @@ def test_a_file_that_is_no_image_is_named(tmp_path: Path, content: bytes, of: ty
     assert "\n" not in str(caught.value)
 
 
-GREY = np.full((8, 8), 128, np.uint8)
+def saved(form: str, mode: str, colour: object, **options: object) -> bytes:
+    Image.new(mode, (8, 8), colour).save(file := io.BytesIO(), form, **options)
+    return file.getvalue()
+
+
+def png(depth: int, colour: int, row: bytes, key: bytes) -> bytes:
+    """A PNG of 8 x 8 pixels, its rows the same, with a chunk that says what is transparent."""
+    head = struct.pack(">2I5B", 8, 8, depth, colour, 0, 0, 0)
+    parts = [(b"IHDR", head), (b"PLTE", b"\x80" * 6)][: 2 if colour == 3 else 1]
+    parts += [(b"tRNS", key), (b"IDAT", zlib.compress((b"\0" + row) * 8)), (b"IEND", b"")]
+    sums = [struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts]
+    parts = [struct.pack(">I", len(data)) + kind + data for kind, data in parts]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(p + s for p, s in zip(parts, sums, strict=True))
+
+
+ALPHA = [*product(("PNG", "TIFF"), ("RGBA", "LA")), ("BMP", "RGBA"), ("WEBP", "RGBA")]
+# depth, kind, a row of pixels; what the chunk says, in no pixel and in some
+KEYS = [
+    (8, 3, bytes([0, 1] * 4), b"\xff\xff\0", b"\xff\xfe"), (4, 0, b"\x88" * 4, b"\0\0", b"\0\x08"),
+    (8, 0, b"\x80" * 8, b"\0\x08", b"\0\x80"), (16, 0, b"\x80\1" * 8, b"\1\x80", b"\x80\1"),
+    (8, 2, b"\x80" * 24, bytes(6), b"\0\x80" * 3), (16, 2, b"\x80\1" * 24, bytes(6), b"\x80\1" * 3),
+]
 
 
 @pytest.mark.parametrize(
-    ("picture", "name", "got"),
+    ("content", "got"),
     [
-        (Image.fromarray(GREY.astype(np.uint16) * 256), "x.png", "mode I;16"),
-        (Image.fromarray(np.stack([GREY] * 4, -1)), "x.png", "transparency"),
-        (Image.fromarray(np.stack([GREY, GREY], -1), "LA"), "x.webp", "transparency"),
-        (Image.fromarray(GREY).convert("P"), "x.png", "transparency"),
+        *((saved(*kind, (128,) * (len(kind[1]) - 1) + (255,)), "") for kind in ALPHA),
+        *((saved(*kind, (128,) * (len(kind[1]) - 1) + (254,)), "transparency") for kind in ALPHA),
+        *((png(*kind, unused), "told" if kind[0] == 16 else "") for *kind, unused, _ in KEYS),
+        *((png(*kind, used), "transparency") for *kind, _, used in KEYS),
+        *((saved(form, "I;16", 0x80FF), "told") for form in ("PNG", "TIFF")),
+        (saved("TIFF", "I;16", 0x80FF, compression="tiff_lzw"), "told"),
+        (saved("TIFF", "I;16", 0x80FF, tiffinfo={262: 0}), "TIFF, mode I;16"),
+        (saved("TIFF", "F", 1), "TIFF, mode F"), (saved("EPS", "RGB", 1), "EPS, mode RGB"),
+        (saved("GIF", "L", 128, transparency=8), ""), (saved("TIFF", "CMYK", (*[127] * 3, 0)), ""),
     ],
 )
-def test_an_image_that_rgb_cannot_hold_is_refused(
-    picture: Image.Image, name: str, got: str, tmp_path: Path
+def test_an_image_is_read_as_rgb_or_refused(
+    content: bytes, got: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    picture.save(tmp_path / name, **({"transparency": 0} if picture.mode == "P" else {}))
-    with pytest.raises(ValueError, match=rf"^data: .*{name}: got {got}, expected 8 bits a chan"):
+    """Of 16 bits the high byte is read, which is told once a source."""
+    for name in ("x.tif", "y/x.tif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    if got in ("", "told"):
+        grey = ((ImageFolder(tmp_path, 8)(0, 2) + 1) * 127.5).round().unique().tolist()
+        # 136 is half of 4 bits
+        assert grey in ([128], [136])
+        line = f"data: {tmp_path} has 16 bits a channel: the high 8 are read\n"
+        assert capsys.readouterr().err == (line if got else "")
+        return
+    with pytest.raises(ValueError, match=rf"^data: .*x\.tif: got {got}, expected [^\n]*$"):
         ImageFolder(tmp_path, 8)(0, 1)
 
 
-def test_what_rgb_can_hold_is_read(tmp_path: Path) -> None:
-    opaque = np.dstack([GREY, GREY, GREY, np.full_like(GREY, 255)])
-    Image.fromarray(opaque).save(tmp_path / "0.png")
-    Image.fromarray(GREY).save(tmp_path / "1.png")
-    Image.fromarray(GREY).convert("P").save(tmp_path / "2.png")
-    Image.fromarray(GREY).convert("CMYK").save(tmp_path / "3.jpg")
-    images = ImageFolder(tmp_path, 8).images(range(4))
-    assert ((images + 1) * 127.5 - 128).abs().max() <= 1
+def test_links_are_followed_each_place_once(tmp_path: Path) -> None:
+    here, there = folder_of(tmp_path / "here" / "b", [10]).parent, folder_of(tmp_path / "x", [20])
+    links = {"a": here / "b", "b/loop": here, "b/self": here / "b/self", "c": there,
+             "d.png": there / "000.png", "e": there, "f": tmp_path / "absent"}
+    for name, target in links.items():
+        (here / name).symlink_to(target)
+    Image.new("L", (9, 9), 100).save(here / "grey.JPG")
+    (here / "notes.txt").write_text("not an image")
+    images = ImageFolder(here, 8)
+    names = ["b/000.png", "c/000.png", "d.png", "grey.JPG"]
+    assert [str(f.relative_to(here)) for f in images.files] == names
+    assert images(0, 4).shape == (4, 3, 8, 8)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda f: f.symlink_to("gone")])
+def test_an_image_name_that_is_no_file_is_named(make: Callable, tmp_path: Path) -> None:
+    make(folder_of(tmp_path, [10]) / "x.png")
+    with pytest.raises(ValueError, match=r"^data: .*x\.png is a dead link or no file, expected"):
+        ImageFolder(tmp_path, 8)
+
+
+def zip_of(folder: Path) -> Path:
+    """The folder as NVIDIA's dataset_tool writes it, with labels."""
+    with zipfile.ZipFile(folder.with_suffix(".zip"), "w") as archive:
+        for path in sorted(folder.rglob("*.png"), reverse=True):
+            archive.write(path, str(path.relative_to(folder)))
+        archive.writestr("dataset.json", '{"labels": null}')
+    return folder.with_suffix(".zip")
+
+
+def test_an_archive_is_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i in range(3):
+        folder_of(tmp_path / "d" / f"0000{i}", [40 * i + j for j in range(20)])
+    folder = image_source(str(tmp_path / "d"), 8, seed=3)(0, 60)
+    archive = image_source(str(zip_of(tmp_path / "d")), 8, seed=3)
+    archive._keep = False
+    with ThreadPoolExecutor(8) as pool:
+        assert torch.equal(torch.cat([*pool.map(archive, range(60), [1] * 60)]), folder)
+    # another process opens it anew
+    mine = _archive(archive.source, os.getpid())
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    assert torch.equal(pickle.loads(pickle.dumps(archive))(0, 60), folder)
+    assert _archive(archive.source, -1).fp is not mine.fp
+
+
+@pytest.mark.parametrize(
+    ("at", "offset", "new", "message"),
+    [
+        (b"PK\5\6", 0, b"", "no whole zip archive"), (b"PK\3\4", 0, b"?", "not a readable"),
+        (b"PK\1\2", 8, b"\1", "or encrypted '000"), (b"PK\1\2", 10, b"\x08", "a compressed '000"),
+        (b"PK\1\2", 20, b"\xff\xff\xff\x7f" * 2, "a damaged"),
+        (b"PK\1\2", 46, b"\x1b[m", r"a damaged or encrypted '\\x1b"),
+        (b"PK\1\2", 46, b"../", "no image in"), (b"PK\1\2", 46, b"abc", "not a readable"),
+        (b"IDAT", 9, b"\0\0\0", "not a readable"),
+    ],
+)
+def test_an_archive_of_another_kind_is_refused(
+    at: bytes, offset: int, new: bytes, message: str, tmp_path: Path
+) -> None:
+    file = zip_of(folder_of(tmp_path / "d", [10]))
+    place = (data := file.read_bytes()).index(at) + offset
+    file.write_bytes(data[:place] + new + (data[place + len(new) :] if new else b""))
+    with pytest.raises(ValueError, match=rf"^data: [^\n]*{message}[^\n]*$") as caught:
+        ImageFolder(file, 8)(0, 1)
+    assert str(file) in str(caught.value)
 
 
 def test_a_photograph_is_upright_as_its_camera_says(tmp_path: Path) -> None:
@@ -156,7 +250,7 @@ def test_a_photograph_is_upright_as_its_camera_says(tmp_path: Path) -> None:
 
 
 def test_a_missing_or_empty_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match='expected "portraits" or a folder'):
+    with pytest.raises(ValueError, match='expected "portraits", a folder or a zip'):
         image_source(str(tmp_path / "absent"), 8)
     with pytest.raises(ValueError, match="no image in"):
         image_source(str(tmp_path), 8)

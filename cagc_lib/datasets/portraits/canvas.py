@@ -10,6 +10,7 @@ batch. Chapter 5 shows the maps.
 
 import copy
 import math
+from itertools import product
 from types import SimpleNamespace
 from typing import Any
 
@@ -91,12 +92,10 @@ class Canvas:
     def box(self, left: float, top: float, right: float, bottom: float) -> View:
         """A window that holds the given head-frame box whatever the pose."""
         us, vs = [], []
-        for x in (left, right):
-            for y in (top, bottom):
-                for scale in (MIN_SCALE, MAX_SCALE):
-                    for roll in (-MAX_ROLL, 0.0, MAX_ROLL):
-                        us.append(scale * (x * math.cos(roll) - y * math.sin(roll)))
-                        vs.append(scale * (y * math.cos(roll) + x * math.sin(roll)))
+        rolls, scales = (-MAX_ROLL, 0.0, MAX_ROLL), (MIN_SCALE, MAX_SCALE)
+        for x, y, scale, roll in product((left, right), (top, bottom), scales, rolls):
+            us.append(scale * (x * math.cos(roll) - y * math.sin(roll)))
+            vs.append(scale * (y * math.cos(roll) + x * math.sin(roll)))
         return View(
             self, CENTRE_X - MAX_SHIFT + min(us), CENTRE_Y - MAX_SHIFT + min(vs),
             CENTRE_X + MAX_SHIFT + max(us), CENTRE_Y + MAX_SHIFT + max(vs),

@@ -273,13 +273,12 @@ def render_parameters(
             f"resolution: expected an int from {MIN_RESOLUTION} to {MAX_RESOLUTION}, "
             f"got {resolution!r}"
         )
-    if params.ndim != 2 or params.shape[1] != NUM_PARAMETERS or not params.is_floating_point():
+    shape = params.ndim == 2 and len(params) and params.shape[1] == NUM_PARAMETERS
+    if not shape or not params.is_floating_point():
         raise ValueError(
-            f"params: expected floating point [N, {NUM_PARAMETERS}], "
+            f"params: expected floating point [N >= 1, {NUM_PARAMETERS}], "
             f"got {params.dtype} {list(params.shape)}"
         )
-    if not len(params):
-        raise ValueError("params: expected at least one row, got none")
     params = params.detach().to(device, torch.float32)
     if not bool(((params > 0) & (params < 1)).all()):
         raise ValueError("params: expected values inside (0, 1)")
