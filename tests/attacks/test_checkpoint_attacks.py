@@ -63,7 +63,8 @@ def test_a_download_that_was_cut_off_is_named() -> None:
         "file (cut off?)"
     )
     torch.save({"g_ema": {}}, "old.pt", _use_new_zipfile_serialization=False)
-    assert "not a readable torch file: EOFError" in refuse(Path("old.pt").read_bytes()[:40])
+    told = refuse(Path("old.pt").read_bytes()[:40])
+    assert "refused at byte 36: cut off: got 3 bytes after byte 37, expected 4 for a number" in told
     data = (GOLDEN / "nvidia_ada.pkl").read_bytes()
     frame = struct.unpack("<Q", data[3:11])[0]
     assert refuse(data[:50_000], "trunc.pkl") == (
@@ -103,7 +104,7 @@ class Exploit:
 
 def hostile_torch_file(**options) -> bytes:
     buffer = io.BytesIO()
-    torch.save({"g_ema": {}, "args": Exploit()}, buffer, **options)
+    torch.save({"g_ema": Exploit(), "args": Exploit()}, buffer, **options)
     return buffer.getvalue()
 
 
@@ -111,7 +112,7 @@ def test_hostile_torch_files() -> None:
     system = b"\x80\x02cos\nsystem\nX\x0c\x00\x00\x00touch canary\x85R."
     assert "os.system" in refuse(zipped(system, version=b"3\n"))
     legacy = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19." + system
-    assert "os.system" in refuse(legacy)
+    assert "refused at byte 53: got opcode <" in refuse(legacy)
     for options in ({}, {"_use_new_zipfile_serialization": False}):
         assert "os.getenv" in refuse(hostile_torch_file(**options))
 
