@@ -249,7 +249,7 @@ def test_networks_that_are_no_stylegan2_of_pytorch_are_named(tmp_path: Path) -> 
     path = tmp_path / "x.pkl"
     for root in ({"G": module("Generator")}, {"G_ema": {}}, {"G_ema": module("Generator")}):
         path.write_bytes(dump(root))
-        with pytest.raises(ValueError, match=r"expected a StyleGAN2's tensors|got no StyleG|got dict"):
+        with pytest.raises(ValueError, match=r"expected a StyleGAN2's|got no StyleG|got dict"):
             load_checkpoint(path)
     # as StyleGAN3's: an input layer, and one layer after the other
     synthesis = module("SynthesisNetwork", children={"input": module("SynthesisInput")})

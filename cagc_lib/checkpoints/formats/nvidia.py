@@ -31,14 +31,7 @@ _BLOCK = layer("conv0", "conv0", _CONV) | layer("conv1", "conv1", _CONV) | {
 
 
 def read_generator(state: State, modules: Modules, what: str) -> layouts.Translated:
-    """Translate a generator.
-
-    Args:
-        state: its tensors by their names.
-        modules: its pickled layers; None where there are none to say what is no tensor: the clamp
-            is then unknown, and the rest is taken to be NVIDIA's.
-        what: its name, for errors.
-    """
+    """Translate a generator; without `modules` it is taken for one of NVIDIA's, unclamped."""
     if "synthesis.b4.const" not in state:
         raise ValueError(
             f"{what}: got no StyleGAN2 (no synthesis.b4.const), expected one; StyleGAN3 and "
@@ -75,7 +68,7 @@ def read_generator(state: State, modules: Modules, what: str) -> layouts.Transla
 
 
 def read_discriminator(state: State, modules: Modules, what: str) -> layouts.Translated:
-    """Translate a discriminator; the arguments are those of `read_generator`."""
+    """Translate a discriminator; without `modules` as `read_generator`."""
     _require(modules, {"c_dim": 0, "img_channels": 3, "architecture": "resnet", "num_channels": 1})
     sides = [int(m[1]) for name in state if (m := re.fullmatch(r"b(\d{1,4})\.skip\.weight", name))]
     sides.sort(reverse=True)

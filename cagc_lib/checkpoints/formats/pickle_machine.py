@@ -20,16 +20,13 @@ MAX_MEMO = 100_000
 MAX_TEXT_BYTES = 4 * 2**20  # four times that in memory, where one letter of a text is wide
 MAX_LINE_BYTES = 256
 MAX_INTEGER_BYTES = 1024  # few enough for Python to print it
-# a tuple's hash may take for ever: it counts what it holds as often as it is held
+# not tuples, whose hash may take for ever
 _PLAIN_KEYS = (str, int, float, bool, type(None))
 
 
 @dataclass(frozen=True)
 class Global:
-    """A name the file used where pickle would import; here it is only the name.
-
-    In an open grammar it also stands for all that calls of it would have made.
-    """
+    """A name the file used where pickle would import, or what it would have made: only the name."""
 
     name: str
 
@@ -222,10 +219,6 @@ class Machine:
             raise ValueError(f"got global {name[:120]!r}, {expected}")
         self.stack.append(Global(name))
 
-    def inert(self, value: Any) -> bool:
-        """Whether a value is a name of no meaning here, which swallows what is put into it."""
-        return self.grammar.open and type(value) is Global
-
     def set_items(self, items: list[Any]) -> None:
         """Put keys and values into the dict on top of the stack."""
         keys, target = items[::2], self.pop()
@@ -233,19 +226,19 @@ class Machine:
             keys = [k if type(k) in _PLAIN_KEYS else Global(type(k).__name__) for k in keys]
         elif any(type(key) is not str for key in keys):
             raise ValueError("got a key of another kind, expected a string")
-        if not self.inert(target):
-            if type(target) is not dict or len(items) % 2:
-                raise ValueError("got items of another kind, expected a dict, keys and values")
-            target.update(zip(keys, items[1::2], strict=True))
+        into = {} if self.grammar.open and type(target) is Global else target
+        if type(into) is not dict or len(items) % 2:
+            raise ValueError("got items of another kind, expected a dict, keys and values")
+        into.update(zip(keys, items[1::2], strict=True))
         self.stack.append(target)
 
     def extend(self, items: list[Any]) -> None:
         """Append to the list on top of the stack."""
         target = self.pop()
-        if not self.inert(target):
-            if type(target) is not list:
-                raise ValueError(f"got {type(target).__name__} to append to, expected a list")
-            target.extend(items)
+        into = [] if self.grammar.open and type(target) is Global else target
+        if type(into) is not list:
+            raise ValueError(f"got {type(target).__name__} to append to, expected a list")
+        into.extend(items)
         self.stack.append(target)
 
     def call(self, table: dict[str, Callable[..., Any] | None]) -> None:

@@ -9,11 +9,10 @@ classes, which NVIDIA's loader executes; here it is hashed and dropped. Whatever
 is a ValueError that gives the byte offset. Chapter 12.
 """
 
-import functools
 import hashlib
 import math
 import struct
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from .pickle_machine import Budget, Cursor, Global, Grammar, Machine
 
 MAX_FILE_BYTES = 2**31
 MAX_DEPTH = 64
-OUTER_OPCODES = frozenset(
+_OUTER_OPCODES = frozenset(
     """PROTO FRAME STOP NONE NEWTRUE NEWFALSE EMPTY_DICT EMPTY_LIST EMPTY_SET EMPTY_TUPLE
     BININT BININT1 BININT2 LONG1 LONG4 BINFLOAT SHORT_BINUNICODE BINUNICODE SHORT_BINBYTES BINBYTES
     BINBYTES8 BINGET LONG_BINGET BINPUT LONG_BINPUT MEMOIZE MARK TUPLE TUPLE1 TUPLE2 TUPLE3
@@ -66,26 +65,11 @@ class _Dtype:
     code: str
 
 
-@dataclass
+@dataclass(frozen=True)
 class Storage:
-    """A run of numbers: its type, their count, and the function that reads them once asked."""
+    """The numbers that tensors are views of, [numel]."""
 
-    dtype: torch.dtype
-    count: int
-    read: Callable[[], bytes | memoryview]
-
-    @functools.cached_property
-    def values(self) -> Tensor:
-        """All numbers, [count]."""
-        # a copy is aligned, may be written to, and lets the file's bytes go
-        data = bytearray(self.read())
-        expected = self.count * self.dtype.itemsize
-        if len(data) != expected:
-            raise ValueError(f"got a storage of {len(data)} bytes, expected {expected}")
-        # torch makes no tensor of an empty buffer
-        if not data:
-            return torch.empty(0, dtype=self.dtype)
-        return torch.frombuffer(data, dtype=self.dtype)
+    values: Tensor
 
 
 def _persistent(budget: Budget, meta: Any) -> PersistentObject:
@@ -199,12 +183,19 @@ def _load_storage(budget: Budget, blob: Any) -> Storage:
         raise ValueError(f"got {cursor.left()} bytes of numbers, expected {count}")
     # one blob out of the memo may be loaded any number of times
     budget.spend("bytes of storages", count)
-    return Storage(dtype, stored, functools.partial(cursor.take, count, "numbers"))
+    return storage_of(cursor.take(count, "numbers"), dtype)
+
+
+def storage_of(data: bytes | memoryview, dtype: torch.dtype) -> Storage:
+    """Copy raw numbers: a copy is aligned, and lets the file's bytes go."""
+    # torch makes no tensor of an empty buffer
+    values = torch.frombuffer(bytearray(data), dtype=dtype) if data else torch.empty(0, dtype=dtype)
+    return Storage(values)
 
 
 _INNER = Grammar(_INNER_OPCODES, dict.fromkeys(STORAGE_TYPES), persistent=storage_id)
 SNAPSHOT = Grammar(
-    OUTER_OPCODES,
+    _OUTER_OPCODES,
     calls={
         "torch_utils.persistence._reconstruct_persistent_obj": _persistent,
         "collections.OrderedDict": _empty_dict,
@@ -222,12 +213,8 @@ SNAPSHOT = Grammar(
         "dnnlib.tflib.": "a TensorFlow pickle; convert it with legacy.py of stylegan2-ada-pytorch "
         "first",
         **dict.fromkeys(
-            ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"),
-            "an array as StyleGAN3 and StyleGAN-XL hold, expected a StyleGAN2",
-        ),
-        **dict.fromkeys(
-            ("torch.nn.", "pg_modules.", "timm."),
-            "a part of StyleGAN-XL, Projected GAN or the like, expected a StyleGAN2",
+            ("numpy.core.multiarray._rec", "numpy._core.multiarray._rec", "torch.nn.", "pg_mod"),
+            "as StyleGAN3, StyleGAN-XL and Projected GAN have, expected a StyleGAN2",
         ),
     },
 )
@@ -313,8 +300,8 @@ def submodules(module: PersistentObject) -> dict[str, PersistentObject]:
 
 
 def loaded(value: Any) -> Any:
-    """A tensor that is still in its file, read; any other value as it is."""
-    return value() if type(value) is functools.partial else value
+    """Read what `torch_reader` left in the file, a tensor or a storage; return others as given."""
+    return value() if callable(value) else value
 
 
 def module_tensors(module: PersistentObject) -> dict[str, Tensor]:

@@ -62,10 +62,7 @@ def _discriminator_table(config: DiscriminatorConfig) -> Table:
 def read_generator(state: State, modules: object, what: str) -> layouts.Translated:
     """Translate a generator; `w_avg`, and noise maps if it lacks them all, stay absent.
 
-    Args:
-        state: its tensors by their names.
-        modules: None, as this layout has no pickled modules.
-        what: its name, for errors.
+    `modules` is what NVIDIA's layout has besides tensors, and None here.
     """
     convs = layouts.count(state, r"convs\.\d+\.conv\.weight")
     if convs % 2 or not convs:
@@ -84,7 +81,7 @@ def read_generator(state: State, modules: object, what: str) -> layouts.Translat
 
 
 def read_discriminator(state: State, modules: object, what: str) -> layouts.Translated:
-    """Translate a discriminator; the arguments are those of `read_generator`."""
+    """Translate a discriminator, as `read_generator`."""
     blocks = layouts.count(state, r"convs\.\d+\.conv2\.1\.weight")
     widths = [width(state, "convs.0.0.weight", 0)]
     widths += [width(state, f"convs.{i + 1}.conv2.1.weight", 0) for i in range(blocks)]

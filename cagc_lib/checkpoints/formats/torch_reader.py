@@ -5,31 +5,24 @@
 
 `pickle_machine` interprets the pickle with an open grammar: what makes tensors and NVIDIA's modules
 is known, and any other name stays a name, so that numpy's scalars, paths and options beside the
-weights are read past and nothing is imported. A tensor's numbers stay in the file until `loaded`
-asks for them, so that an optimiser's are never read. An archive that would unfold to more than its
-file is refused. Chapter 12.
+weights are read past and nothing is imported. Numbers stay in the file until `loaded` asks for
+them, so that an optimiser's are never read. An archive that would unfold to more than its file is
+refused. Chapter 12.
 """
 
 import contextlib
 import dataclasses
-import functools
 import re
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..files import one_line, reason_of
+from . import pickle_reader
 from .pickle_machine import Budget, Cursor, Machine
-from .pickle_reader import (
-    OUTER_OPCODES,
-    SNAPSHOT,
-    STORAGE_TYPES,
-    Storage,
-    legacy_pickles,
-    rebuild_tensor,
-    storage_id,
-)
+from .pickle_reader import SNAPSHOT, STORAGE_TYPES
 
 MAX_PICKLE_BYTES = 2**24
 # an entry that torch.save does not write -> what the archive is
@@ -37,27 +30,22 @@ _OTHERS = {
     "constants.pkl": "TorchScript", "archive_format": "a program of torch.export",
     "serialized_exported_program.json": "a program of torch.export",
 }  # fmt: skip
+_KNOWN = ("torch_utils.persistence._reconstruct_persistent_obj", "collections.OrderedDict")
 
 
 def _later(budget: Budget, storage: Any, offset: Any, size: Any, stride: Any, requires_grad: Any,
-           hooks: Any, metadata: Any = None) -> functools.partial:  # fmt: skip
-    return functools.partial(
-        rebuild_tensor, budget, storage, offset, size, stride, requires_grad, hooks
-    )
+           hooks: Any, metadata: Any = None) -> Callable[[], Any]:  # fmt: skip
+    shape = (offset, size, stride, requires_grad, hooks)
+    return lambda: pickle_reader.rebuild_tensor(budget, pickle_reader.loaded(storage), *shape)
 
 
-def _parameter(budget: Budget, data: Any, requires_grad: Any, hooks: Any) -> Any:
-    return data
-
-
-_KNOWN = ("torch_utils.persistence._reconstruct_persistent_obj", "collections.OrderedDict")
 _OPEN = dataclasses.replace(
     SNAPSHOT,
-    opcodes=OUTER_OPCODES | {"BINPERSID"},
+    opcodes=SNAPSHOT.opcodes | {"BINPERSID"},
     calls={
         **{name: SNAPSHOT.calls[name] for name in _KNOWN},
         "torch._utils._rebuild_tensor_v2": _later,
-        "torch._utils._rebuild_parameter": _parameter,
+        "torch._utils._rebuild_parameter": lambda budget, data, requires_grad, hooks: data,
     },
     build=lambda target, state: target,
     open=True,
@@ -65,30 +53,33 @@ _OPEN = dataclasses.replace(
 
 
 def _machine(
-    data: memoryview, budget: Budget, read: Callable[[str, int], bytes]
-) -> tuple[Machine, dict[str, Storage]]:
-    """A machine for a pickle, and the storages that it will name; `read` gives a key's bytes."""
-    found: dict[str, Storage] = {}
+    data: bytes, budget: Budget, read: Callable[[str, int], bytes]
+) -> tuple[Machine, dict[str, tuple[int, int]]]:
+    """A machine for a pickle, and the storages that it will name: key -> numbers, bytes.
 
-    def numbers(key: str, count: int) -> bytes:
-        budget.spend("bytes of storages", count)
-        return read(key, count)
+    `read` gives a storage's bytes by its key and their count.
+    """
+    places: dict[str, tuple[int, int]] = {}
+
+    @cache
+    def storage(name: str, key: str, size: int) -> pickle_reader.Storage:
+        budget.spend("bytes of storages", size)
+        numbers = read(key, size)
+        if len(numbers) != size:
+            raise ValueError(f"got a storage of {len(numbers)} bytes, expected {size}")
+        return pickle_reader.storage_of(numbers, STORAGE_TYPES[name])
 
     def persistent(args: Any) -> Any:
         if type(args) is tuple and len(args) == 4 and args[0] == "module":
             return args[1]  # before zip, a class came with its source
-        _, kind, key, _, count = storage_id(args)[:5]
-        dtype = STORAGE_TYPES.get(kind.name)
-        if dtype is None:
+        _, kind, key, _, count = pickle_reader.storage_id(args)[:5]
+        if kind.name not in STORAGE_TYPES:
             return kind
-        place = functools.partial(numbers, key, count * dtype.itemsize)
-        known = found.setdefault(key, Storage(dtype, count, place))
-        if (known.dtype, known.count) != (dtype, count):
-            raise ValueError("got a storage of two types or lengths, expected one")
-        return known
+        places[key] = count, count * STORAGE_TYPES[kind.name].itemsize
+        return partial(storage, kind.name, key, places[key][1])
 
     grammar = dataclasses.replace(_OPEN, persistent=persistent)
-    return Machine(Cursor(data), budget, grammar), found
+    return Machine(Cursor(memoryview(data)), budget, grammar), places
 
 
 @contextlib.contextmanager
@@ -132,53 +123,42 @@ def open_archive(file: BinaryIO) -> tuple[zipfile.ZipFile, str]:
     return archive, folder
 
 
-def _read_zip(file: BinaryIO, budget: Budget) -> Any:
-    with damage_named():
-        archive, folder = open_archive(file)
-
-    def entry(name: str, count: int = 0) -> bytes:
-        with damage_named():
-            return archive.read(f"{folder}/{name}")
-
-    if f"{folder}/byteorder" in archive.NameToInfo and entry("byteorder") != b"little":
-        raise ValueError("got big-endian numbers, expected little-endian")
-    machine, _ = _machine(
-        memoryview(entry("data.pkl")), budget, lambda key, count: entry(f"data/{key}")
-    )
-    try:
-        return machine.run()
-    except ValueError as error:
-        raise ValueError(f"data.pkl: refused at byte {machine.at}: {error}") from None
-
-
-def _read_legacy(file: BinaryIO, budget: Budget) -> Any:
+def _read(file: BinaryIO, budget: Budget) -> Any:
     starts: dict[str, int] = {}
 
-    def read(key: str, count: int) -> bytes:
-        file.seek(starts[key])
-        return file.read(count)
+    def read(key: str, size: int) -> bytes:
+        with damage_named():
+            if archive:
+                return archive.read(f"{folder}/data/{key}")
+            file.seek(starts[key])
+            return file.read(size)
 
-    size = file.seek(0, 2)
-    file.seek(0)
-    machine, found = _machine(memoryview(file.read(MAX_PICKLE_BYTES)), budget, read)
+    if file.read(2) == b"PK":
+        archive, folder = open_archive(file)
+        order = f"{folder}/byteorder"
+        if order in archive.NameToInfo and archive.read(order) != b"little":
+            raise ValueError("got big-endian numbers, expected little-endian")
+        machine, _ = _machine(archive.read(f"{folder}/data.pkl"), budget, read)
+    else:
+        archive, size = None, file.seek(0, 2)
+        file.seek(0)
+        machine, places = _machine(file.read(MAX_PICKLE_BYTES), budget, read)
     try:
-        content, keys = legacy_pickles(machine)
+        if archive:
+            return machine.run()
+        content, keys = pickle_reader.legacy_pickles(machine)
     except ValueError as error:
-        raise ValueError(f"refused at byte {machine.at}: {error}") from None
+        raise ValueError(f"refused at byte {machine.at} of its pickle: {error}") from None
     at = machine.cursor.position
-    for key in keys if type(keys) is list else ():
-        storage = found.get(key) if type(key) is str else None
-        if storage is None:
-            raise ValueError("got a list of other storages than the tensors', expected theirs")
+    for key in keys:
+        count, length = places[key]
         file.seek(at)
-        if int.from_bytes(file.read(8), "little") != storage.count:
-            raise ValueError(f"storage {key}: got another length, expected {storage.count}")
+        if int.from_bytes(file.read(8), "little") != count:
+            raise ValueError(f"got storage {key} of another length, expected {count}")
         starts[key] = at + 8
-        at += 8 + storage.count * storage.dtype.itemsize
-        if at > size:
-            raise ValueError(f"cut off: got {size} bytes, expected {at} or more")
-    if found.keys() != starts.keys():
-        raise ValueError("got tensors without their storages, expected all of them")
+        at += 8 + length
+    if at > size:
+        raise ValueError(f"got {size} bytes, expected {at} or more (cut off?)")
     return content
 
 
@@ -190,12 +170,13 @@ def torch_content(path: Path) -> Iterator[Any]:
     tensors what `loaded` reads, and anything else is a `Global`, its name.
 
     Raises:
-        ValueError: a damaged file or no torch file, here or where a tensor is read; one line that
-            starts with the path, as does that of any ValueError raised meanwhile.
+        ValueError: a damaged file or no torch file, here or where a tensor is read; like any
+            ValueError raised meanwhile, it is one line that starts with the path.
     """
     try:
         with path.open("rb") as file:
-            read = _read_zip if file.read(2) == b"PK" else _read_legacy
-            yield read(file, Budget(path.stat().st_size))
+            with damage_named():
+                content = _read(file, Budget(path.stat().st_size))
+            yield content
     except ValueError as error:
         raise ValueError(one_line(path, error)) from None
