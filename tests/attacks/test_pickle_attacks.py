@@ -5,7 +5,6 @@ import pickle
 import random
 import time
 import tracemalloc
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -24,10 +23,10 @@ from hostile import (
     zipped,
 )
 
-from book._tools.snapshots import Persistent, dump, generator_module, shells, snapshot
+from book._tools.snapshots import Persistent, dump, generator_module, snapshot
 from cagc_lib.checkpoints import load_checkpoint
 from cagc_lib.checkpoints.formats import rosinality
-from cagc_lib.checkpoints.formats.pickle_reader import module_tensors, read_nvidia_pickle
+from cagc_lib.checkpoints.formats.pickle_reader import read_nvidia_pickle
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "nvidia_ada.pkl"
 MUTANTS = {"whole": 2000, "small": 8000, "golden": 40}
@@ -149,7 +148,8 @@ def test_mutants_are_refused_or_read_and_run_nothing(name: str) -> None:
 @pytest.mark.parametrize("attack", ATTACKS | TORCH)
 def test_torch_files_run_nothing_either(attack: str) -> None:
     content = (ATTACKS | TORCH)[attack]
-    save_good()
+    torch.save(rosinality.pack(small_generator(), None), "good.pt")
+    load_checkpoint("good.pt")
     for data in (zipped(content, version=b"3", **{"data/0": bytes(16)}), legacy(content)):
         refuse(data)
         times = []
@@ -159,61 +159,3 @@ def test_torch_files_run_nothing_either(attack: str) -> None:
                 load_checkpoint("x.pkl")
             times.append(time.perf_counter() - start)
         assert min(times) < (0.05 if len(content) < 1000 else 1.5), min(times)
-
-
-def save_good() -> None:
-    """Load a torch file: whatever torch imports late."""
-    torch.save(rosinality.pack(small_generator(), None), "good.pt")
-    load_checkpoint("good.pt")
-
-
-def stranger(kind: str) -> bytes:
-    """A file of one of the kinds that torch.save writes of a generator."""
-    g, buffer = small_generator(), io.BytesIO()
-    Path("x.pkl").write_bytes(snapshot(g))
-    content = {
-        "rosinality": rosinality.pack(g, None), "module": generator_module(g),
-        "state": {"G_ema": module_tensors(read_nvidia_pickle("x.pkl")["G_ema"])},
-    }[kind.split()[0]]  # fmt: skip
-    with shells():
-        torch.save(content, buffer, _use_new_zipfile_serialization="legacy" not in kind)
-    return buffer.getvalue()
-
-
-def mutant_of(data: bytes, rng: random.Random) -> bytes:
-    """The file changed, or the pickle within its archive."""
-    if not data.startswith(b"PK") or rng.random() < 0.3:
-        return mutate(data, rng)
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(buffer, "w") as new:
-        for entry in old.namelist():
-            content = old.read(entry)
-            new.writestr(entry, mutate(content, rng) if "data.pkl" in entry else content)
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize(
-    "kind", ["rosinality", "rosinality legacy", "module", "module legacy", "state", "state legacy"]
-)
-def test_mutants_of_torch_files(kind: str) -> None:
-    data, rng, refused, count = stranger(kind), random.Random(5), 0, 500
-    path = Path("mutant")
-    path.write_bytes(data)
-    load_checkpoint(path)
-    for _ in range(count):
-        path.write_bytes(mutant_of(data, rng))
-        times: list[float] = []
-        while not times or (times[-1] > 0.15 and len(times) < 3):
-            start = time.perf_counter()
-            try:
-                with running_nothing():
-                    load_checkpoint(path)
-                told = "mutant: "
-            except ValueError as error:
-                told = str(error)
-            times.append(time.perf_counter() - start)
-        assert min(times) < 0.15
-        assert told.startswith("mutant: ")
-        assert "\n" not in told
-        refused += told != "mutant: "
-    assert count // 4 < refused < count

@@ -259,11 +259,7 @@ def read_nvidia_pickle(path: str | Path) -> dict[str, Any]:
     size = path.stat().st_size
     if not 0 < size <= MAX_FILE_BYTES:
         raise ValueError(f"{path}: got {size} bytes, expected 1 to {MAX_FILE_BYTES}")
-    data = bytearray(size)
-    with path.open("rb") as file:
-        if file.readinto(data) != size:
-            raise ValueError(f"{path}: got a file that shrank while it was read")
-    cursor = Cursor(memoryview(data))
+    cursor = Cursor(memoryview(path.read_bytes()))
     machine = Machine(cursor, Budget(size), SNAPSHOT)
     try:
         root = machine.run()
