@@ -98,6 +98,17 @@ def test_a_module_graph_that_doubles_is_refused() -> None:
             "M", {"_parameters": {}, "_buffers": {}, "_modules": {"a": node, "b": node}}
         )
     assert "repeated or not a module" in refuse(dump({"G_ema": node}))
+    shared = {f"{i}": None for i in range(10_000)}
+    layers = {
+        f"{i}": Persistent("M", {"_parameters": shared, "_buffers": {}, "_modules": {}})
+        for i in range(3_000)
+    }
+    layers = {"synthesis": Persistent("M", {"_parameters": {}, "_buffers": {}, "_modules": layers})}
+    node = Persistent("M", {"_parameters": {}, "_buffers": {}, "_modules": layers})
+    assert "expected dicts _parameters" in refuse(dump({"G_ema": node}))
+    # a long name over many
+    node = Persistent("M", {"_parameters": {}, "_buffers": {}, "_modules": layers | {"x" * 300: 1}})
+    assert "got a name of 300 letters, expected at most 256" in refuse(dump({"G_ema": node}))
 
 
 def test_hostile_source_text_changes_nothing() -> None:

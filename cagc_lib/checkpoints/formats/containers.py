@@ -16,7 +16,7 @@ from torch import Tensor
 
 from . import layouts, nvidia, rosinality
 from .pickle_machine import Budget, Global
-from .pickle_reader import PersistentObject, loaded, module_tensors, submodules
+from .pickle_reader import MAX_PATH, PersistentObject, loaded, module_tensors, submodules
 
 _LAYOUTS = {"rosinality": rosinality, "nvidia": nvidia}
 # a tensor that only such a network has -> its layout; StyleGAN3's is there to be named as such
@@ -29,7 +29,7 @@ _KEYS = {"g_ema": "rosinality", "G_ema": "nvidia"}, {"d": "rosinality", "D": "nv
 _WRAPPERS = re.compile(r"(?:(?:module|_orig_mod)\.)*")
 _WRAPPED = re.compile(r"(?:(?<![^.])(?:module|_orig_mod)\.)+$")
 _MAX_DEPTH = 3
-_MAX_NAME = 200
+_MAX_NETWORKS = 100
 # dotted place -> layout, what holds the network, prefix of its names there
 Found = dict[str, tuple[str, Any, str]]
 
@@ -47,7 +47,7 @@ def _find(content: Any, marks: dict[str, str], budget: Budget, path: tuple = ())
     # one dict out of the memo may lie in any number of others
     budget.spend("opcodes", len(content))
     for name, value in content.items():
-        if type(name) is not str or len(name) > _MAX_NAME or not name.isprintable():
+        if type(name) is not str or len(name) > MAX_PATH or not name.isprintable():
             continue
         for mark, layout in marks.items():
             if f".{name}".endswith(f".{mark}"):
@@ -55,6 +55,8 @@ def _find(content: Any, marks: dict[str, str], budget: Budget, path: tuple = ())
                 place = ".".join([*path, prefix[:-1]] if prefix else path)
                 found[place] = layout, content, prefix
         found |= _find(value, marks, budget, (*path, name))
+        if len(found) > _MAX_NETWORKS:
+            raise ValueError(f"got more than {_MAX_NETWORKS} networks, expected fewer")
     return found
 
 

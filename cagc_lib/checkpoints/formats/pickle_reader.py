@@ -24,6 +24,7 @@ from .pickle_machine import Budget, Cursor, Global, Grammar, Machine
 
 MAX_FILE_BYTES = 2**31
 MAX_DEPTH = 64
+MAX_PATH = 256
 _OUTER_OPCODES = frozenset(
     """PROTO FRAME STOP NONE NEWTRUE NEWFALSE EMPTY_DICT EMPTY_LIST EMPTY_SET EMPTY_TUPLE
     BININT BININT1 BININT2 LONG1 LONG4 BINFLOAT SHORT_BINUNICODE BINUNICODE SHORT_BINBYTES BINBYTES
@@ -286,13 +287,22 @@ def submodules(module: PersistentObject) -> dict[str, PersistentObject]:
         path, node = todo.pop()
         if type(node) is not PersistentObject or id(node) in seen:
             raise ValueError(f"module {path!r} is repeated or not a module, expected a tree")
-        seen.add(id(node))
-        if any(type(node.state.get(key)) is not dict for key in _MODULE_KEYS):
+        parts = [node.state.get(key) for key in _MODULE_KEYS]
+        # one dict out of the memo may be any number of modules'
+        if any(type(part) is not dict or id(part) in seen for part in parts):
             raise ValueError(f"module {path!r}: expected dicts {', '.join(_MODULE_KEYS)}")
+        seen |= {id(node), *map(id, parts)}
         found[path] = node
-        children = node.state["_modules"].items()
-        todo += [(f"{path}.{name}" if path else name, child) for name, child in children]
+        todo += [(_dotted(path, name), m) for name, m in node.state["_modules"].items()]
     return found
+
+
+def _dotted(path: str, name: Any) -> str:
+    """A name within a path; a long one would be repeated in all that it holds."""
+    dotted = f"{path}.{name}" if path else f"{name}"
+    if len(dotted) > MAX_PATH:
+        raise ValueError(f"got a name of {len(dotted)} letters, expected at most {MAX_PATH}")
+    return dotted
 
 
 def loaded(value: Any) -> Any:
@@ -309,7 +319,7 @@ def module_tensors(module: PersistentObject) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for path, node in submodules(module).items():
         for name, value in (node.state["_parameters"] | node.state["_buffers"]).items():
-            name, value = f"{path}.{name}" if path else name, loaded(value)
+            name, value = _dotted(path, name), loaded(value)
             if type(value) not in (Tensor, type(None)):
                 raise ValueError(f"{name}: got a {type(value).__name__}, expected a tensor")
             if value is not None:

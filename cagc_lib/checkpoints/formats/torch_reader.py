@@ -45,7 +45,8 @@ _OPEN = dataclasses.replace(
     calls={
         **{name: SNAPSHOT.calls[name] for name in _KNOWN},
         "torch._utils._rebuild_tensor_v2": _later,
-        "torch._utils._rebuild_parameter": lambda budget, data, requires_grad, hooks: data,
+        "torch._utils._rebuild_parameter": lambda budget, data, *rest: data,
+        "torch._utils._rebuild_parameter_with_state": lambda budget, data, *rest: data,
     },
     build=lambda target, state: target,
     open=True,
