@@ -316,9 +316,10 @@ def test_every_command_chooses_and_leaves_out(tmp_path: Path, capsys) -> None:
         ("train", "student", pruned, "--teacher", file, *everything, "--images", "4", *TINY,
          "--out", tmp_path / "run"),
         ("generate", file, "--seeds", "0", "--out", tmp_path / "x.png"),
-        ("convert", file, tmp_path / "y.pt"), ("inspect", file),
+        ("convert", file, tmp_path / "y.pt"),
         ("evaluate", file, "--content", "none", "--reference", "portraits", "--features",
          "portraits", "--num-samples", "5"),
+        ("inspect", file),
     ):  # fmt: skip
         for options, message in (((), "one, two"), (("--key", "one"), "--generator-only")):
             assert run(*arguments, *options) == 2
@@ -326,6 +327,9 @@ def test_every_command_chooses_and_leaves_out(tmp_path: Path, capsys) -> None:
         assert run(*arguments, "--key", "one", "--generator-only") == 0
         told = capsys.readouterr()
         assert f"{file}: read one, by its name no moving average (g_ema)\n" in told.err
+    card = dict(line.split(maxsplit=1) for line in told.out.splitlines())
+    assert card["read"] == "one, by its name no moving average (g_ema)"
+    assert card["not"].split(maxsplit=1) == ["read", "two, d"]
 
 
 @pytest.mark.parametrize("command", ["", "train", *COMMANDS])

@@ -78,8 +78,12 @@ def _kind(value: Any) -> str:
     return value.name if type(value) is Global else type(value).__name__
 
 
-def _read(holder: Any, prefix: str, what: str) -> tuple[layouts.State, nvidia.Modules, str]:
-    """Read a network's tensors from the file, and its layers if they are there."""
+def read_state(holder: Any, prefix: str, what: str) -> tuple[layouts.State, nvidia.Modules, str]:
+    """Read a network's tensors from the file, and its layers if they are there; `what` comes back.
+
+    Raises:
+        ValueError: anything but a dict of tensors by name, or one of NVIDIA's modules.
+    """
     if type(holder) is PersistentObject:
         return module_tensors(holder), submodules(holder), what
     if type(holder) is not dict or not holder:
@@ -142,7 +146,7 @@ def read_pair(content: Any, key: str | None, generator_only: bool) -> tuple[str,
         raise ValueError(f"got {got}, expected a StyleGAN2's tensors, as its state_dict() has them")
     place = _chosen(found, key)
     layout, *where = found[place]
-    state, modules, what = _read(*where, place or "generator")
+    state, modules, what = read_state(*where, place or "generator")
     generator, read, meta = _LAYOUTS[layout].read_generator(state, modules, what), [place], {}
     if root.get("latent_avg") is not None:
         generator.state.setdefault("w_avg", _mean_w(loaded(root["latent_avg"])))
@@ -160,7 +164,7 @@ def read_pair(content: Any, key: str | None, generator_only: bool) -> tuple[str,
         if len(named) > 1:
             raise ValueError(f"got discriminators {', '.join(named[:8])}, expected one")
         layout, *where = critics[named[0]]
-        return _LAYOUTS[layout].read_discriminator(*_read(*where, named[0] or "discriminator"))
+        return _LAYOUTS[layout].read_discriminator(*read_state(*where, named[0] or "discriminator"))
 
     wanted = discriminator if named and not generator_only else None
     read += named[:1] if wanted else []

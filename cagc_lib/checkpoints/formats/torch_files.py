@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..files import atomic_write, file_kind, one_line
 from . import native
-from .pickle_reader import loaded
+from .containers import read_state
 from .torch_reader import damage_named, open_archive, torch_content
 
 
@@ -63,13 +63,10 @@ def load_tensors(path: str | Path) -> dict[str, Tensor]:
     kind = file_kind(path)
     if kind == "safetensors":
         return native.read_tensors(path)[0]
-    if kind == "torch":
-        with torch_content(path) as content:
-            whole = content if type(content) is dict else {}
-            state = {name: loaded(value) for name, value in whole.items()}
-        if state and all(type(k) is str and type(v) is Tensor for k, v in state.items()):
-            return state
-    raise ValueError(f"{path}: got a file of something else, expected a network's tensors")
+    if kind == "pickle":
+        raise ValueError(f"{path}: got a file of something else, expected a network's tensors")
+    with torch_content(path) as content:
+        return read_state(content, "", "file")[0]
 
 
 def _check_plain(value: Any, where: str) -> None:
