@@ -4,12 +4,14 @@ Python's own pickler would not write most of these. The text of each key is what
 """
 
 import contextlib
+import io
 import os
 import random
 import struct
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -118,6 +120,23 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
         elif rng.random() < 0.2:
             del out[at:]
     return bytes(out) or b"\x80"
+
+
+def zipped(content: bytes, compression: int = zipfile.ZIP_STORED, **more: bytes) -> bytes:
+    """An archive as torch.save writes it, with this data.pkl."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        archive.writestr("archive/data.pkl", content)
+        for key, value in more.items():
+            archive.writestr(f"archive/{key}", value)
+    return buffer.getvalue()
+
+
+def legacy(content: bytes, keys: bytes = b"\x80\x02].") -> bytes:
+    """A file as torch.save wrote it before, up to the storages, with this as its value."""
+    buffer = io.BytesIO()
+    torch.save(None, buffer, _use_new_zipfile_serialization=False)
+    return buffer.getvalue().removesuffix(b"\x80\x02N." + b"\x80\x02]q\x00.") + content + keys
 
 
 OPCODES = (b"R", b"b", b"\x81", b"\x93", b"(", b".", b"cos\nsystem\n")
@@ -339,3 +358,43 @@ MALFORMED = {
 }
 TENSORS = {key: data if data.startswith(P) else root(data) for key, data in TENSORS.items()}
 ATTACKS = EXECUTION | RESOURCES | TENSORS | MALFORMED
+
+
+def later(key: str, numbers: int, size: int) -> bytes:
+    """A tensor as in a file of torch.save, of a storage that is said to hold so many numbers."""
+    place = b"(" + text("storage") + name("torch", "FloatStorage") + text(key) + text("cpu")
+    view = name("torch._utils", "_rebuild_tensor_v2") + b"(" + place + number(numbers) + b"tQ"
+    return view + b"K\x00" + number(size) + b"\x85K\x01\x85\x89}tR"
+
+
+def network(value: bytes) -> bytes:
+    """A file whose g_ema holds the value as its constant."""
+    return P + b"}" + text("g_ema") + b"}" + text("input.input") + value + b"ss."
+
+
+# what only the open grammar of torch's files lets pass: the values of data.pkl
+TORCH = {
+    "tuple as a key": network(b"}" + doubling(60) + b"Ns"),
+    "huge names": P + text("x" * 2**21) + b"\x94" + b"h\x00h\x00\x93" * 60_000 + b".",
+    "dicts in dicts in dicts": P + b"}" + b"".join(
+        text(f"{k}") + b"}(" + b"".join(
+            text(f"{i}") + (b"h" + bytes([k - 1]) if k else b"N") for i in range(300)
+        ) + b"u\x94s" for k in range(4)
+    ) + b".",
+    "dict that holds itself": P + b"}\x94" + text("a") + b"h\x00s.",
+    "many networks": P + b"}(" + b"".join(
+        text(f"{i}.input.input") + b"N" for i in range(30_000)
+    ) + b"u.",
+    "storage outside the archive": network(later("../../etc/passwd", 4, 4)),
+    "storage that is not there": network(later("9", 4, 4)),
+    "storage of another length": network(later("0", 5, 5)),
+    "storage of a huge length": network(later("0", 2**31 - 1, 4)),
+    "tensor beyond its storage": network(later("0", 4, 5)),
+    "tensor of a name": network(call("os", "system")),
+    "call of a call of a name": network(call("os", "system")[:-1] + b"R)R)\x81}b"),
+    "network of a name": P + b"}" + text("g_ema") + call("os", "system") + b"s.",
+    "module of no layers": P
+    + call("torch_utils.persistence", "_reconstruct_persistent_obj", b"}") + b".",
+    "integer of a million bytes": P + b"\x8b" + struct.pack("<i", 10**6) + bytes(10**6) + b".",
+    "integer of fewer bytes than none": P + b"\x8b" + struct.pack("<i", -1) + b".",
+}  # fmt: skip

@@ -18,14 +18,11 @@ from torch import nn
 from ..networks import PrunableGenerator, Shapes, check_pair
 from .artefacts import artefact_path, manifest, model_path, named_models
 from .files import atomic_write, file_kind, file_sha256, one_line
-from .formats import native, nvidia, rosinality
-
-# what `file_kind` tells -> the format's name and its reader
-_READERS = {
-    "safetensors": ("safetensors", native.read_networks),
-    "torch": ("rosinality", rosinality.read_rosinality),
-    "pickle": ("nvidia", nvidia.read_nvidia),
-}
+from .formats import native, rosinality
+from .formats.containers import read_pair
+from .formats.layouts import Pair
+from .formats.pickle_reader import read_nvidia_pickle
+from .formats.torch_reader import torch_content
 
 
 @dataclass(frozen=True)
@@ -35,10 +32,11 @@ class Checkpoint:
     Args:
         generator: in eval mode, float32, on the CPU.
         discriminator: the same, or None where the file has none.
-        format: "safetensors", "rosinality" or "nvidia".
+        format: "safetensors", "rosinality", "nvidia", or "nvidia-torch" where torch wrote it.
         sha256: hash of the file.
-        meta: what the loader made up ("noises", "w_avg"), the parts of the file that it did not
-            read ("not_read"), the hash of the Python source in a pickle ("source_code_sha256").
+        meta: what the loader made up ("noises", "w_avg", "conv_clamp"), the parts of the file that
+            it did not read ("not_read"), the generator's key where that does not say that it is a
+            moving average ("network"), the hash of the source text ("source_code_sha256").
 
     Example:
         >>> checkpoint = cagc.load_checkpoint("portraits")
@@ -53,13 +51,19 @@ class Checkpoint:
     meta: dict[str, Any] = field(default_factory=dict)
 
 
-def load_generator(path_or_name: str | Path, trust: bool = False) -> PrunableGenerator:
+def load_generator(
+    path_or_name: str | Path, trust: bool = False, *, key: str | None = None,
+    generator_only: bool = False,
+) -> PrunableGenerator:
     """Load a generator from a file of any known format, or one with a name.
 
     Args:
         path_or_name: a file; a shipped generator such as "portraits"; or a model of others such as
             "ffhq-256", which is downloaded when it is first asked for.
         trust: load a downloaded model whose hash is not known.
+        key: which network of another project's file, such as "g"; None for the moving average, or
+            the only one.
+        generator_only: leave the discriminator out, which is then not checked either.
 
     Returns:
         The generator, in eval mode, float32, on the CPU.
@@ -75,10 +79,15 @@ def load_generator(path_or_name: str | Path, trust: bool = False) -> PrunableGen
         >>> g(torch.randn(2, g.config.z_dim)).shape
         torch.Size([2, 3, 64, 64])
     """
-    return load_checkpoint(path_or_name, trust).generator
+    return load_checkpoint(
+        path_or_name, trust, key=key, generator_only=generator_only
+    ).generator
 
 
-def load_checkpoint(path_or_name: str | Path, trust: bool = False) -> Checkpoint:
+def load_checkpoint(
+    path_or_name: str | Path, trust: bool = False, *, key: str | None = None,
+    generator_only: bool = False,
+) -> Checkpoint:
     """Load everything a file holds: see `load_generator` for arguments and errors.
 
     Example:
@@ -87,13 +96,25 @@ def load_checkpoint(path_or_name: str | Path, trust: bool = False) -> Checkpoint
         (64, None)
     """
     path = _find(path_or_name, trust)
-    name, read = _READERS[file_kind(path)]
     with torch.random.fork_rng(devices=[]):
         try:
-            generator, discriminator, meta = read(path)
+            name, (generator, discriminator, meta) = _read(path, key, generator_only)
         except (ValueError, RecursionError) as error:
             raise ValueError(one_line(path, error)) from None
     return Checkpoint(generator, discriminator, name, file_sha256(path), meta)
+
+
+def _read(path: Path, key: str | None, generator_only: bool) -> tuple[str, Pair]:
+    kind = file_kind(path)
+    if kind == "torch":
+        with torch_content(path) as content:
+            layout, pair = read_pair(content, key, generator_only)
+        return layout.replace("nvidia", "nvidia-torch"), pair
+    if kind == "pickle":
+        return read_pair(read_nvidia_pickle(path), key, generator_only)
+    if key is not None:
+        raise ValueError(f"key: got {key!r}, expected none: a file of this project has one network")
+    return "safetensors", native.read_networks(path, generator_only)
 
 
 def save_generator(generator: PrunableGenerator, path: str | Path) -> None:

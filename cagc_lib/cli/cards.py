@@ -17,7 +17,7 @@ from ..networks import KINDS, GeneratorConfig, PrunableGenerator, kind_of
 TURNS = 9
 _FORMATS = {
     "safetensors": "safetensors of this project", "rosinality": "rosinality/CAGC .pt",
-    "nvidia": "NVIDIA .pkl",
+    "nvidia": "NVIDIA .pkl", "nvidia-torch": "NVIDIA's network in a .pt",
 }
 
 
@@ -46,6 +46,8 @@ def card(checkpoint: Checkpoint, name: str) -> str:
             ("teacher", f"SHA-256 {lineage.source_sha256 or 'unknown'}"),
             ("kept", f"indices of all {len(lineage.keep)} layers; RGB gain {lineage.rgb_gain}"),
         ]
+    if "network" in meta:
+        rows.append(("read", meta["network"]))
     if "source_code_sha256" in meta:
         rows.append(("source text", f"SHA-256 {meta['source_code_sha256']}, not run"))
     missing = [f"{what}: {meta[key]}" for key, what in DRAWN.items() if key in meta]

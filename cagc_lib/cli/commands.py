@@ -22,7 +22,6 @@ from ..checkpoints import (
     check_target,
     load_checkpoint,
     load_features,
-    load_generator,
     new_artefact_path,
     reason_of,
     save_checkpoint,
@@ -82,7 +81,7 @@ def run_train_teacher(parsed: argparse.Namespace) -> None:
 def run_train_student(parsed: argparse.Namespace) -> None:
     """Distil a network that was pruned before, in a run folder."""
     teacher, content, data = _load_teacher(parsed, trains=True)
-    student = load_generator(parsed.student, parsed.trust)
+    student = _load(parsed, parsed.student).generator
     source = student.lineage and student.lineage.source_sha256
     if source and source != teacher.sha256:
         # no error, as a converted teacher has another hash
@@ -190,8 +189,8 @@ def run_evaluate(parsed: argparse.Namespace) -> None:
     if parsed.content not in (None, "none"):
         # a mistyped name is reported before a model is downloaded
         read_content(parsed.content)
-    generator = load_checkpoint(parsed.file, parsed.trust)
-    teacher = None if parsed.teacher is None else load_checkpoint(parsed.teacher, parsed.trust)
+    generator = _load(parsed, parsed.file, parsed.key)
+    teacher = None if parsed.teacher is None else _load(parsed, parsed.teacher)
     known = any(draws_portraits(c) for c in (generator, teacher) if c is not None)
     content, reference, features = (
         or_portraits(name, getattr(parsed, name), known, expected)
@@ -221,7 +220,7 @@ def run_generate(parsed: argparse.Namespace) -> None:
       %(prog)s student.safetensors --seeds 0-3,20 --psi 1 --out sheet.png
     """
     _check_output(parsed.out, ".png")
-    generator = load_generator(parsed.file, parsed.trust).to(find_device(parsed.device))
+    generator = _load(parsed, parsed.file, parsed.key).generator.to(find_device(parsed.device))
     z = [
         torch.randn(generator.config.z_dim, generator=torch.Generator().manual_seed(seed))
         for seed in parsed.seeds
@@ -249,9 +248,7 @@ def run_convert(parsed: argparse.Namespace) -> None:
     _check_output(parsed.out, ".safetensors", ".pt")
     if parsed.out.exists() and Path(parsed.file).exists() and parsed.out.samefile(parsed.file):
         raise ValueError(f"out: {parsed.out} is the file to be converted, expected another one")
-    source = load_checkpoint(parsed.file, parsed.trust)
-    if parsed.generator_only:
-        source = dataclasses.replace(source, discriminator=None)
+    source = _load(parsed, parsed.file, parsed.key)
     result = convert(source, parsed.out, parsed.half, True, parsed.drop_clamp)
     print(result.summary())
     print(f"{parsed.out}: {parsed.out.stat().st_size:,} bytes, SHA-256 {result.sha256}")
@@ -264,7 +261,16 @@ def run_inspect(parsed: argparse.Namespace) -> None:
       %(prog)s portraits-11x
       %(prog)s network-snapshot-025000.pkl
     """
-    print(card(load_checkpoint(parsed.file, parsed.trust), str(parsed.file)))
+    print(card(_load(parsed, parsed.file, parsed.key), str(parsed.file)))
+
+
+def _load(parsed: argparse.Namespace, file: str, key: str | None = None) -> Checkpoint:
+    """Load a file with the options that all commands share; say it where it is no average."""
+    only = parsed.generator_only
+    checkpoint = load_checkpoint(file, parsed.trust, key=key, generator_only=only)
+    if "network" in checkpoint.meta:
+        print(f"{file}: read {checkpoint.meta['network']}", file=sys.stderr)
+    return checkpoint
 
 
 def _held_out(parsed: argparse.Namespace) -> ClassFolders:
@@ -284,13 +290,13 @@ def _load_teacher(parsed: argparse.Namespace, trains: bool) -> tuple[Checkpoint,
     if parsed.content is not None:
         # a mistyped name is reported before a model is downloaded
         read_content(parsed.content)
-    teacher = load_checkpoint(parsed.teacher, parsed.trust)
+    teacher = _load(parsed, parsed.teacher, parsed.key)
     known, data = draws_portraits(teacher), parsed.data
     content = or_portraits("content", parsed.content, known, "--content SOURCE, such as everything")
     if trains:
         data = or_portraits("data", data, known, "--data FOLDER of real pictures")
         if teacher.discriminator is None:
-            print("the teacher's file holds no discriminator: a new one is trained")
+            print("the teacher comes without a discriminator: a new one is trained")
     return teacher, content, data
 
 

@@ -61,6 +61,7 @@ OPTIONS = {
     "out": _option(".safetensors, or rosinality's .pt for a StyleGAN2", Path, metavar="OUT"),
     "--out": _option("run folder", Path, required=True),
     "--teacher": _option("its teacher's file or name", metavar="FILE", required=True),
+    "--key": _option("which generator of another project's file to read, such as g"),
     "--trust": _option("load a downloaded model whose hash is not known", bool),
     "--seed": _option("decides every random draw", seed, 0),
     "--device": _option("cpu or cuda (cuda where there is one)"),
@@ -124,7 +125,7 @@ OPTIONS = {
     "--seeds": _option("one image a seed", seeds, "0-15", metavar="0-15,20"),
     "--noise": _option("noise maps: stored, new, or none", ("const", "random", "none"), "const"),
     "--columns": _option("images in a row", int, 8),
-    "--generator-only": _option("leave the discriminator out", bool),
+    "--generator-only": _option("leave the discriminator out, unread", bool),
     "--half": _option("store float16, half the size; .safetensors only", bool),
     "--drop-clamp": _option(
         "leave conv_clamp out, a bound on activations that .pt has no place for; refused where "
@@ -145,6 +146,7 @@ DISTILLATION = (
     "--content", "--l1", "--perceptual", "--perceptual-network", "--rgb", "--adversarial",
     "--no-mask", "--teacher-noise", "--init",
 )
+LOADING = ("--key", "--generator-only", "--trust")
 TRAINING = ("--resume", "--data", "--batch-size", "--autocast", "--set", "--register")
 GROUPS = {"content and distillation": DISTILLATION, "training": TRAINING}
 FILE_OR_NAME = {"required": False, "help": "a .safetensors"}
@@ -170,32 +172,33 @@ COMMANDS = {
         ("teacher", "--out", "--ratio", "--method", "--num-samples", "--score-batch",
          "--noise-prob", "--per-sample", "--rgb-gain", "--round-to", "--sparse-images",
          "--sparsity", "--distil-images", "--run", *DISTILLATION, *TRAINING, "--seed", "--device",
-         "--trust"),
+         *LOADING),
         "TEACHER --out FILE [--ratio RATIO] [options]",
         {"--out": {"help": ".safetensors, or rosinality's .pt"}},
     ),
     "evaluate": Command(
         commands.run_evaluate, "measure a generator against held-out images",
         ("file", "--teacher", "--num-samples", "--content", "--reference", "--features", "--psi",
-         "--json", "--csv", "--seed", "--device", "--trust"),
+         "--json", "--csv", "--seed", "--device", *LOADING),
         "FILE [options]",
         {"--teacher": {"required": False, "help": "also measure the distance to this one"},
+         "--key": {"help": "which generator of FILE to read, such as g"},
          "--num-samples": {"default": 2000, "help": "images to measure"},
          "--content": {"help": "as for compress, but not attention, which knows one generator's "
                                f"images only; or none for the overall numbers only {SHIPPED}"}},
     ),
     "generate": Command(
         commands.run_generate, "draw a sheet of images",
-        ("file", "--out", "--seeds", "--psi", "--noise", "--columns", "--device", "--trust"),
+        ("file", "--out", "--seeds", "--psi", "--noise", "--columns", "--device", *LOADING),
         "FILE --out FILE [options]", {"--out": {"help": "a .png"}, "--psi": {"default": 0.7}},
     ),
     "convert": Command(
         commands.run_convert, "write a network in another format",
-        ("file", "out", "--generator-only", "--half", "--drop-clamp", "--trust"),
+        ("file", "out", "--half", "--drop-clamp", *LOADING),
         "FILE OUT [options]",
     ),
     "inspect": Command(
-        commands.run_inspect, "say what a file holds and what it lacks", ("file", "--trust"),
+        commands.run_inspect, "say what a file holds and what it lacks", ("file", *LOADING),
         "FILE [options]",
     ),
     "train teacher": Command(
@@ -209,8 +212,9 @@ COMMANDS = {
     "train student": Command(
         commands.run_train_student, "a pruned generator, against its teacher",
         ("student", "--teacher", "--out", "--images", *DISTILLATION, *TRAINING, "--seed",
-         "--device", "--trust"),
+         "--device", *LOADING),
         "STUDENT --teacher FILE --out FOLDER [options]",
+        {"--key": {"help": "which generator of the teacher's file to read, such as g"}},
     ),
     **{
         f"train {what}": Command(

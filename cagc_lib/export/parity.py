@@ -19,7 +19,7 @@ NUM_IMAGES = 8
 # not 1: an image then depends on w_avg too
 TRUNCATION_PSI = 0.7
 LIMIT = 1e-5
-DRAWN = {"noises": "noise maps", "w_avg": "average w"}
+DRAWN = {"noises": "noise maps", "w_avg": "average w", "conv_clamp": "clamp"}
 
 
 class Difference(NamedTuple):

@@ -3,6 +3,7 @@
 import io
 import pickle
 import random
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -11,16 +12,20 @@ import torch
 from hostile import (
     ATTACKS,
     EXECUTION,
+    TORCH,
+    legacy,
     mutate,
     refuse,
     refused_at_once,
     running_nothing,
     small_generator,
     watch,
+    zipped,
 )
 
 from book._tools.snapshots import Persistent, dump, generator_module, snapshot
 from cagc_lib.checkpoints import load_checkpoint
+from cagc_lib.checkpoints.formats import rosinality
 from cagc_lib.checkpoints.formats.pickle_reader import read_nvidia_pickle
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "nvidia_ada.pkl"
@@ -93,6 +98,17 @@ def test_a_module_graph_that_doubles_is_refused() -> None:
             "M", {"_parameters": {}, "_buffers": {}, "_modules": {"a": node, "b": node}}
         )
     assert "repeated or not a module" in refuse(dump({"G_ema": node}))
+    shared = {f"{i}": None for i in range(10_000)}
+    layers = {
+        f"{i}": Persistent("M", {"_parameters": shared, "_buffers": {}, "_modules": {}})
+        for i in range(3_000)
+    }
+    layers = {"synthesis": Persistent("M", {"_parameters": {}, "_buffers": {}, "_modules": layers})}
+    node = Persistent("M", {"_parameters": {}, "_buffers": {}, "_modules": layers})
+    assert "expected dicts _parameters" in refuse(dump({"G_ema": node}))
+    # a long name over many
+    node = Persistent("M", {"_parameters": {}, "_buffers": {}, "_modules": layers | {"x" * 300: 1}})
+    assert "got a name of 300 letters, expected at most 256" in refuse(dump({"G_ema": node}))
 
 
 def test_hostile_source_text_changes_nothing() -> None:
@@ -138,3 +154,19 @@ def test_mutants_are_refused_or_read_and_run_nothing(name: str) -> None:
             else:
                 assert type(root) is dict
     assert MUTANTS[name] // 4 < refused < MUTANTS[name]
+
+
+@pytest.mark.parametrize("attack", ATTACKS | TORCH)
+def test_torch_files_run_nothing_either(attack: str) -> None:
+    content = (ATTACKS | TORCH)[attack]
+    torch.save(rosinality.pack(small_generator(), None), "good.pt")
+    load_checkpoint("good.pt")
+    for data in (zipped(content, version=b"3", **{"data/0": bytes(16)}), legacy(content)):
+        refuse(data)
+        times = []
+        for _ in range(3):  # as above
+            start = time.perf_counter()
+            with pytest.raises(ValueError), running_nothing():
+                load_checkpoint("x.pkl")
+            times.append(time.perf_counter() - start)
+        assert min(times) < (0.05 if len(content) < 1000 else 1.5), min(times)

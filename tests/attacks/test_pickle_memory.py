@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from hostile import ATTACKS, small_generator
+import torch
+from hostile import ATTACKS, TORCH, small_generator, zipped
 
 from book._tools.snapshots import snapshot
+from cagc_lib.checkpoints.formats import rosinality
 from cagc_lib.networks import Generator, GeneratorConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,7 +59,8 @@ def measure(*files: str) -> list[tuple[str, int, int, str]]:
 
 
 def test_attacks() -> None:
-    contents = sorted(ATTACKS.values(), key=len)
+    others = [zipped(data, version=b"3") for data in [*ATTACKS.values(), *TORCH.values()]]
+    contents = sorted([*ATTACKS.values(), *others], key=len)
     for i, data in enumerate(contents):
         Path(f"attack{i}.pkl").write_bytes(data)
     rows = measure(*(f"attack{i}.pkl" for i in range(len(contents))))
@@ -77,3 +80,15 @@ def test_a_real_size() -> None:
         # the measurement itself: a file read whole is at least its own size
         assert size > 80 * 2**20
         assert used > 0.9 * size
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_what_is_not_asked_for_is_not_read(zipped: bool) -> None:
+    g = Generator(GeneratorConfig(64, (512,) * 8 + (256,) * 2))
+    content = rosinality.pack(g, None)
+    size = sum(t.numel() * t.element_size() for t in content["g_ema"].values())
+    moments = {"state": {0: {"exp_avg": torch.zeros(3 * size // 4)}}}
+    torch.save(content | {"g_optim": moments}, "x.pt", _use_new_zipfile_serialization=zipped)
+    ((_, _, used, told),) = measure("x.pt")
+    assert told == "loaded"
+    assert size < used < 2 * size + 64 * 2**20

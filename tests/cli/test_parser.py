@@ -12,6 +12,7 @@ from PIL import Image
 import cagc_lib as cagc
 from cagc_lib import compression
 from cagc_lib.checkpoints import artefacts, load_checkpoint, save_checkpoint
+from cagc_lib.checkpoints.formats.rosinality import pack
 from cagc_lib.cli import commands, main
 from cagc_lib.cli.parser import COMMANDS
 from cagc_lib.networks import (
@@ -303,6 +304,32 @@ def test_inspect_prints_a_card(capsys) -> None:
     for word in ("safetensors", "64 px", "48x6,24x2,12x2", "490,860", "25,185,536", "160x6,80x2"):
         assert word in printed
     assert max(map(len, printed.splitlines())) <= 100
+
+
+def test_every_command_chooses_and_leaves_out(tmp_path: Path, capsys) -> None:
+    content = pack(cagc.load_generator(GOLDEN), None)["g"]
+    broken = {"final_linear.1.weight": torch.ones(1)}
+    torch.save({"one": content, "two": content, "d": broken}, file := tmp_path / "x.pt")
+    everything, pruned = ("--content", "everything"), tmp_path / "s.safetensors"
+    for arguments in (
+        ("compress", file, *everything, *QUICK, "--out", pruned),
+        ("train", "student", pruned, "--teacher", file, *everything, "--images", "4", *TINY,
+         "--out", tmp_path / "run"),
+        ("generate", file, "--seeds", "0", "--out", tmp_path / "x.png"),
+        ("convert", file, tmp_path / "y.pt"),
+        ("evaluate", file, "--content", "none", "--reference", "portraits", "--features",
+         "portraits", "--num-samples", "5"),
+        ("inspect", file),
+    ):  # fmt: skip
+        for options, message in (((), "one, two"), (("--key", "one"), "--generator-only")):
+            assert run(*arguments, *options) == 2
+            assert message in capsys.readouterr().err
+        assert run(*arguments, "--key", "one", "--generator-only") == 0
+        told = capsys.readouterr()
+        assert f"{file}: read one, by its name no moving average (g_ema)\n" in told.err
+    card = dict(line.split(maxsplit=1) for line in told.out.splitlines())
+    assert card["read"] == "one, by its name no moving average (g_ema)"
+    assert card["not"].split(maxsplit=1) == ["read", "two, d"]
 
 
 @pytest.mark.parametrize("command", ["", "train", *COMMANDS])

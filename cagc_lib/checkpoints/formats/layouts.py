@@ -59,8 +59,10 @@ def state_shapes(make: Callable[[], nn.Module]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(t.shape) for name, t in state.items() if not name.endswith(COUNTER)}
 
 
-def build_pair(generator: Translated, discriminator: Translated | None, meta: dict) -> Pair:
-    """Build what a foreign file holds.
+def build_pair(
+    generator: Translated, discriminator: Callable[[], Translated] | None, meta: dict
+) -> Pair:
+    """Build what a foreign file holds; `discriminator` reads it, if there is one to be read.
 
     What a generator may lack, stored noise and the mean w, is drawn with seed 0 and noted before
     the entries of `meta`.
@@ -81,15 +83,12 @@ def build_pair(generator: Translated, discriminator: Translated | None, meta: di
             g.w_avg.copy_(g.mapping(z).mean(dim=0))
     if discriminator is None:
         return g, None, made_up | meta
-    check_pair(discriminator.config, config, "discriminator", "resolution")
-    config, state, theirs = discriminator
-    return g, assemble(config, state, "discriminator", theirs), made_up | meta
-
-
-def not_read(content: Mapping[Any, Any], read: tuple[str, ...]) -> dict[str, Any]:
-    """Name what a file holds besides what was read of it, as meta's "not_read"."""
-    names = [str(key)[:40] for key, v in content.items() if key not in read and v is not None]
-    return {"not_read": names} if names else {}
+    try:
+        other, state, theirs = discriminator()
+        check_pair(other, config, "discriminator", "resolution")
+        return g, assemble(other, state, "discriminator", theirs), made_up | meta
+    except ValueError as error:
+        raise ValueError(f"{error}; --generator-only (generator_only) reads the rest") from None
 
 
 def check_names(got: Iterable[str], expected: Iterable[str], what: str) -> None:
@@ -114,6 +113,15 @@ def width(state: State, name: str, axis: int) -> int:
     if state[name].ndim <= axis:
         raise ValueError(f"{name}: got shape {list(state[name].shape)}, expected more axes")
     return state[name].shape[axis]
+
+
+def start_width(state: State, name: str) -> int:
+    """The width of the learned constant, [..., C, 4, 4], where every image starts."""
+    width(state, name, 2)
+    *_, channels, high, wide = state[name].shape
+    if high != wide:
+        raise ValueError(f"{name}: got non-square images ({high}x{wide}), expected square ones")
+    return channels
 
 
 def count(state: State, pattern: str) -> int:

@@ -122,7 +122,9 @@ def _check_keys(header: dict[str, Any], known: tuple[str, ...], what: str) -> No
         raise ValueError(f"{what}: got unknown key {unknown[0]!r}, expected {', '.join(known)}")
 
 
-def read_networks(path: Path) -> tuple[PrunableGenerator, nn.Module | None, dict[str, Any]]:
+def read_networks(
+    path: Path, generator_only: bool = False
+) -> tuple[PrunableGenerator, nn.Module | None, dict[str, Any]]:
     """Read what `pack` and `write_file` wrote, with meta of `Checkpoint`: nothing is made up."""
     tensors, header = read_file(path, "cagc-checkpoint")
     _check_keys(header, _HEADER, "header")
@@ -144,6 +146,8 @@ def read_networks(path: Path) -> tuple[PrunableGenerator, nn.Module | None, dict
         raise ValueError(f"malformed header: {type(error).__name__} {error}") from None
     generator = assemble(config, parts["generator"], "generator")
     generator.lineage = lineage
+    if generator_only:
+        return generator, None, {"not_read": ["discriminator"]} if d_config else {}
     if not d_config:
         check_names(parts["discriminator"], [], "discriminator")
         return generator, None, {}

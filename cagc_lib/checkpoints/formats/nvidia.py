@@ -10,15 +10,15 @@ Chapter 12.
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ...networks import MAPPING_LR_MULTIPLIER, DiscriminatorConfig, GeneratorConfig
 from . import layouts
-from .layouts import Table, layer, width
-from .pickle_reader import PersistentObject, module_tensors, read_nvidia_pickle, submodules
+from .layouts import State, Table, layer, width
+from .pickle_reader import PersistentObject
 
-Modules = Mapping[str, PersistentObject]
+# the pickled layers by dotted path; None where a file holds the tensors alone
+Modules = Mapping[str, PersistentObject] | None
 _PLAIN: Table = {"weight": "weight", "bias": "bias"}
 _CONV = _PLAIN | {"resample_filter": None}
 _RGB = _PLAIN | layer("affine", "affine", _PLAIN)
@@ -30,20 +30,20 @@ _BLOCK = layer("conv0", "conv0", _CONV) | layer("conv1", "conv1", _CONV) | {
 }  # fmt: skip
 
 
-def _read_generator(network: PersistentObject) -> layouts.Translated:
-    state, modules = module_tensors(network), submodules(network)
+def read_generator(state: State, modules: Modules, what: str) -> layouts.Translated:
+    """Translate a generator; without `modules` it is taken for one of NVIDIA's, unclamped."""
     if "synthesis.b4.const" not in state:
         raise ValueError(
-            "G_ema: got no StyleGAN2 (no synthesis.b4.const), expected one; StyleGAN3 is not "
-            "supported"
+            f"{what}: got no StyleGAN2 (no synthesis.b4.const), expected one; StyleGAN3 and "
+            "StyleGAN-XL are not supported"
         )
-    if (classes := _common(modules, "c_dim")) != 0:
-        raise ValueError(f"G_ema: got a conditional network (c_dim {classes!r}), expected c_dim 0")
+    if (classes := _common(modules, "c_dim", int("mapping.embed.weight" in state))) != 0:
+        raise ValueError(f"{what}: got a conditional network (c_dim {classes!r}), expected c_dim 0")
     _require(modules, {"c_dim": 0, "img_channels": 3, "architecture": "skip", "use_noise": True})
     _require(_select(modules, r"synthesis\..*\.conv[01]"), {"activation": "lrelu"})
     mapping = {"activation": "lrelu", "bias_gain": MAPPING_LR_MULTIPLIER}
     _require(_select(modules, r"mapping\.fc\d+"), mapping)
-    side, widths = 4, [width(state, "synthesis.b4.const", 0)]
+    side, widths = 4, [layouts.start_width(state, "synthesis.b4.const")]
     widths.append(width(state, "synthesis.b4.conv1.weight", 0))
     while f"synthesis.b{side * 2}.conv0.weight" in state:
         side *= 2
@@ -64,35 +64,37 @@ def _read_generator(network: PersistentObject) -> layouts.Translated:
         block = f"synthesis.b{4 * 2**j}"
         table |= layer(f"{block}.torgb", f"synthesis.torgbs.{j}", _RGB)
         table[f"{block}.resample_filter"] = None
-    return layouts.translate(config, state, table, 1.0, "G_ema")
+    return layouts.translate(config, state, table, 1.0, what)
 
 
-def _read_discriminator(network: PersistentObject) -> layouts.Translated:
-    state, modules = module_tensors(network), submodules(network)
+def read_discriminator(state: State, modules: Modules, what: str) -> layouts.Translated:
+    """Translate a discriminator; without `modules` as `read_generator`."""
     _require(modules, {"c_dim": 0, "img_channels": 3, "architecture": "resnet", "num_channels": 1})
     sides = [int(m[1]) for name in state if (m := re.fullmatch(r"b(\d{1,4})\.skip\.weight", name))]
     sides.sort(reverse=True)
     if not sides:
-        raise ValueError("D: tensor b8.skip.weight is missing")
+        raise ValueError(f"{what}: tensor b8.skip.weight is missing")
     # the one kind of convolution that is never clamped
-    shortcuts = _select(modules, r"b\d+\.skip")
-    _require(shortcuts, {"conv_clamp": None})
+    _require(_select(modules, r"b\d+\.skip"), {"conv_clamp": None})
     widths = [width(state, f"b{sides[0]}.fromrgb.weight", 0)]
     widths += [width(state, f"b{side}.conv1.weight", 0) for side in sides]
     config = DiscriminatorConfig(
-        resolution=sides[0], channels=tuple(widths), mbstd_group=_common(modules, "group_size"),
-        conv_clamp=_conv_clamp({path: m for path, m in modules.items() if path not in shortcuts}),
+        resolution=sides[0], channels=tuple(widths),
+        mbstd_group=_common(modules, "group_size", DiscriminatorConfig.mbstd_group),
+        conv_clamp=_conv_clamp(_select(modules, r"(?s)(?!b\d+\.skip$).*")),
     )
     table = layer(f"b{sides[0]}.fromrgb", "fromrgb", _CONV)
     for i, side in enumerate(sides):
         table |= layer(f"b{side}", f"blocks.{i}", _BLOCK)
     table |= layer("b4.conv", "conv", _CONV)
     table |= layer("b4.fc", "fc", _PLAIN) | layer("b4.out", "out", _PLAIN)
-    return layouts.translate(config, state, table, 1.0, "D")
+    return layouts.translate(config, state, table, 1.0, what)
 
 
-def _common(modules: Modules, key: str) -> Any:
+def _common(modules: Modules, key: str, unknown: Any = None) -> Any:
     """The one plain value that every pickled module with this attribute gives it."""
+    if modules is None:
+        return unknown
     values = [module.state[key] for module in modules.values() if key in module.state]
     if not values or any(type(v) not in (int, float, bool, str, type(None)) for v in values):
         raise ValueError(f"{key}: got no plain value, expected one for all layers")
@@ -102,12 +104,12 @@ def _common(modules: Modules, key: str) -> Any:
 
 
 def _select(modules: Modules, pattern: str) -> Modules:
-    return {path: m for path, m in modules.items() if re.fullmatch(pattern, path)}
+    return modules and {path: m for path, m in modules.items() if re.fullmatch(pattern, path)}
 
 
 def _require(modules: Modules, expected: Mapping[str, Any]) -> None:
     for key, value in expected.items():
-        got = _common(modules, key)
+        got = _common(modules, key, value)
         if got != value or type(got) is not type(value):
             raise ValueError(f"{key}: got {got!r}, expected {value!r}")
 
@@ -117,16 +119,3 @@ def _conv_clamp(modules: Modules) -> float | None:
     if clamp is not None and type(clamp) not in (int, float):
         raise ValueError(f"conv_clamp: got {clamp!r}, expected a number or None")
     return clamp
-
-
-def read_nvidia(path: Path) -> layouts.Pair:
-    """Read a .pkl of NVIDIA's."""
-    root = read_nvidia_pickle(path)
-    network, critic = root.get("G_ema"), root.get("D")
-    if type(network) is not PersistentObject:
-        raise ValueError(f"got a pickle with {list(root)[:8]}, expected a network G_ema")
-    generator = _read_generator(network)
-    discriminator = None if critic is None else _read_discriminator(critic)
-    meta = {"source_code_sha256": network.source_sha256}
-    meta |= layouts.not_read(root, ("G_ema", "D"))
-    return layouts.build_pair(generator, discriminator, meta)

@@ -19,11 +19,14 @@ MAX_OPCODES = 200_000  # a 32x32 snapshot has 24,000, inner pickles included
 MAX_MEMO = 100_000
 MAX_TEXT_BYTES = 4 * 2**20  # four times that in memory, where one letter of a text is wide
 MAX_LINE_BYTES = 256
+MAX_INTEGER_BYTES = 1024  # few enough for Python to print it
+# not tuples, whose hash may take for ever
+_PLAIN_KEYS = (str, int, float, bool, type(None))
 
 
 @dataclass(frozen=True)
 class Global:
-    """A name the file used where pickle would import; here it is only the name."""
+    """A name the file used where pickle would import, or what it would have made: only the name."""
 
     name: str
 
@@ -40,6 +43,7 @@ class Grammar:
         build: BUILD, as a function of (target, state).
         persistent: BINPERSID, as a function of the persistent id.
         explained: beginnings of refused names that tell what the file is -> what to say of it.
+        open: let other names pass; such a name stays one, whatever is called on it or put into it.
     """
 
     opcodes: frozenset[str]
@@ -48,6 +52,7 @@ class Grammar:
     build: Callable[[Any, Any], Any] | None = None
     persistent: Callable[[Any], Any] | None = None
     explained: dict[str, str] = field(default_factory=dict)
+    open: bool = False
 
     @functools.cached_property
     def actions(self) -> dict[int, Callable[["Machine"], None]]:
@@ -156,6 +161,14 @@ class Machine:
         self.budget.spend("bytes of text", count)
         self.stack.append(str(self.cursor.take(count, "a string"), "utf-8", "surrogatepass"))
 
+    def integer(self, layout: str) -> None:
+        """Push an integer whose length in bytes comes first."""
+        count = self.cursor.number(layout)
+        if not 0 <= count <= MAX_INTEGER_BYTES:
+            raise ValueError(f"got an integer of {count} bytes, expected 0 to {MAX_INTEGER_BYTES}")
+        data = self.cursor.take(count, "an integer")
+        self.stack.append(int.from_bytes(data, "little", signed=True))
+
     def get(self, index: int) -> None:
         """Push a remembered value."""
         if index not in self.memo:
@@ -190,10 +203,14 @@ class Machine:
         self.memo[index] = value
 
     def push_global(self, module: Any, attribute: Any) -> None:
-        """Push a name if it is on the lists; it is never imported."""
+        """Push a name if it is on the lists, or any in an open grammar; it is never imported."""
         if type(module) is not str or type(attribute) is not str:
             raise ValueError("got a global named by other things, expected two strings")
         name = f"{module}.{attribute}"
+        if self.grammar.open:
+            self.budget.spend("bytes of text", len(name))
+            self.stack.append(Global(name))
+            return
         if name not in self.grammar.calls and name not in self.grammar.instances:
             allowed = sorted({*self.grammar.calls, *self.grammar.instances})
             explained = self.grammar.explained.items()
@@ -205,17 +222,23 @@ class Machine:
     def set_items(self, items: list[Any]) -> None:
         """Put keys and values into the dict on top of the stack."""
         keys, target = items[::2], self.pop()
-        if type(target) is not dict or len(items) % 2 or any(type(key) is not str for key in keys):
-            raise ValueError("got items of another kind, expected a dict and its string keys")
-        target.update(zip(keys, items[1::2], strict=True))
+        if self.grammar.open:
+            keys = [k if type(k) in _PLAIN_KEYS else Global(type(k).__name__) for k in keys]
+        elif any(type(key) is not str for key in keys):
+            raise ValueError("got a key of another kind, expected a string")
+        into = {} if self.grammar.open and type(target) is Global else target
+        if type(into) is not dict or len(items) % 2:
+            raise ValueError("got items of another kind, expected a dict, keys and values")
+        into.update(zip(keys, items[1::2], strict=True))
         self.stack.append(target)
 
     def extend(self, items: list[Any]) -> None:
         """Append to the list on top of the stack."""
         target = self.pop()
-        if type(target) is not list:
+        into = [] if self.grammar.open and type(target) is Global else target
+        if type(into) is not list:
             raise ValueError(f"got {type(target).__name__} to append to, expected a list")
-        target.extend(items)
+        into.extend(items)
         self.stack.append(target)
 
     def call(self, table: dict[str, Callable[..., Any] | None]) -> None:
@@ -224,6 +247,9 @@ class Machine:
         if type(callee) is not Global or type(arguments) is not tuple:
             raise ValueError(f"got a call of {type(callee).__name__}, expected an allowed global")
         rebuild = table.get(callee.name)
+        if rebuild is None and self.grammar.open:
+            self.stack.append(callee)
+            return
         if rebuild is None:
             raise ValueError(f"got a call of {callee.name}, which is not called this way")
         try:
@@ -256,9 +282,8 @@ _ACTIONS: dict[str, Callable[[Machine], None]] = {
     "BININT1": lambda m: m.stack.append(m.cursor.number("<B")),
     "BININT2": lambda m: m.stack.append(m.cursor.number("<H")),
     "BINFLOAT": lambda m: m.stack.append(m.cursor.number(">d")),
-    "LONG1": lambda m: m.stack.append(
-        int.from_bytes(m.cursor.take(m.cursor.number("<B"), "a long"), "little", signed=True)
-    ),
+    "LONG1": lambda m: m.integer("<B"),
+    "LONG4": lambda m: m.integer("<i"),
     "SHORT_BINUNICODE": lambda m: m.text("<B"),
     "BINUNICODE": lambda m: m.text("<I"),
     "SHORT_BINBYTES": lambda m: m.stack.append(m.cursor.take(m.cursor.number("<B"), "bytes")),

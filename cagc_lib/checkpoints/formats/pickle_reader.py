@@ -24,24 +24,27 @@ from .pickle_machine import Budget, Cursor, Global, Grammar, Machine
 
 MAX_FILE_BYTES = 2**31
 MAX_DEPTH = 64
+MAX_PATH = 256
 _OUTER_OPCODES = frozenset(
     """PROTO FRAME STOP NONE NEWTRUE NEWFALSE EMPTY_DICT EMPTY_LIST EMPTY_SET EMPTY_TUPLE
-    BININT BININT1 BININT2 BINFLOAT SHORT_BINUNICODE BINUNICODE SHORT_BINBYTES BINBYTES BINBYTES8
-    BINGET LONG_BINGET BINPUT LONG_BINPUT MEMOIZE MARK TUPLE TUPLE1 TUPLE2 TUPLE3
+    BININT BININT1 BININT2 LONG1 LONG4 BINFLOAT SHORT_BINUNICODE BINUNICODE SHORT_BINBYTES BINBYTES
+    BINBYTES8 BINGET LONG_BINGET BINPUT LONG_BINPUT MEMOIZE MARK TUPLE TUPLE1 TUPLE2 TUPLE3
     APPEND APPENDS SETITEM SETITEMS GLOBAL STACK_GLOBAL REDUCE NEWOBJ BUILD""".split()  # noqa: SIM905
 )
 _INNER_OPCODES = frozenset(
     """PROTO STOP NONE NEWTRUE LONG1 BININT BININT1 BININT2 BINUNICODE BINPUT LONG_BINPUT MARK TUPLE
     EMPTY_DICT EMPTY_LIST APPEND SETITEM SETITEMS GLOBAL BINPERSID""".split()  # noqa: SIM905
 )
-_STORAGE_TYPES = {
+STORAGE_TYPES = {
     "torch.FloatStorage": torch.float32, "torch.HalfStorage": torch.float16,
     "torch.DoubleStorage": torch.float64, "torch.BFloat16Storage": torch.bfloat16,
     "torch.LongStorage": torch.int64, "torch.IntStorage": torch.int32,
     "torch.ShortStorage": torch.int16, "torch.CharStorage": torch.int8,
-    "torch.ByteStorage": torch.uint8,
+    "torch.ByteStorage": torch.uint8, "torch.BoolStorage": torch.bool,
+    "torch.ComplexFloatStorage": torch.complex64, "torch.ComplexDoubleStorage": torch.complex128,
 }  # fmt: skip
 _SCALARS = {"f8": "<d", "f4": "<f", "i8": "<q", "i4": "<i", "b1": "<?"}
+_ID_KINDS = [str, Global, str, str, int]
 _DTYPE_STATE_TAIL = (None, None, None, -1, -1, 0)
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
@@ -64,8 +67,10 @@ class _Dtype:
 
 
 @dataclass(frozen=True)
-class _Storage:
-    values: Tensor  # [numel]
+class Storage:
+    """The numbers that tensors are views of, [numel]."""
+
+    values: Tensor
 
 
 def _persistent(budget: Budget, meta: Any) -> PersistentObject:
@@ -111,7 +116,7 @@ def _scalar(budget: Budget, dtype: Any, data: Any) -> int | float | bool:
 def rebuild_tensor(budget: Budget, storage: Any, offset: Any, size: Any, stride: Any,
                    requires_grad: Any, hooks: Any) -> Tensor:  # fmt: skip
     """Rebuild a tensor as torch does, if it lies in its storage; each number is counted once."""
-    if type(storage) is not _Storage or type(requires_grad) is not bool or hooks != {}:
+    if type(storage) is not Storage or type(requires_grad) is not bool or hooks != {}:
         raise ValueError("got a malformed tensor, expected a storage, a flag and no hooks")
     if type(size) is not tuple or type(stride) is not tuple or not len(size) == len(stride) <= 8:
         raise ValueError("got a malformed tensor shape, expected two tuples of up to 8 sizes")
@@ -141,45 +146,56 @@ def _set_byte_order(target: Any, state: Any) -> _Dtype:
     return target
 
 
-def _storage_id(args: Any) -> tuple:
-    """The persistent id of a nested torch.save: a storage's type, key, place and length."""
+def storage_id(args: Any) -> tuple:
+    """Check a persistent id: "storage", its type, key, place, length, and None before zip."""
     kinds = [type(value) for value in args] if type(args) is tuple else []
-    if kinds != [str, Global, str, str, int, type(None)] or args[0] != "storage" or args[4] < 0:
+    known = kinds in (_ID_KINDS, [*_ID_KINDS, type(None)])
+    if not known or args[0] != "storage" or args[4] < 0:
         raise ValueError("got an unknown persistent id, expected that of a torch storage")
     return args
 
 
-def _load_storage(budget: Budget, blob: Any) -> _Storage:
+def legacy_pickles(machine: Machine) -> tuple[Any, Any]:
+    """The value and the storages' keys of a `torch.save` before its zip format: five pickles."""
+    magic, protocol, system, value, keys = (machine.run() for _ in range(5))
+    if (magic, protocol) != (_LEGACY_MAGIC, _LEGACY_PROTOCOL) or type(system) is not dict:
+        raise ValueError("got a storage of another kind, expected torch.save before its zip format")
+    if system.get("little_endian") is not True:
+        raise ValueError("got a big-endian storage, expected little-endian")
+    return value, keys
+
+
+def _load_storage(budget: Budget, blob: Any) -> Storage:
     """A nested pre-zip `torch.save`: five pickles, the length as int64, the raw numbers."""
     if type(blob) is not memoryview:
         raise ValueError("got a storage that is not bytes")
     cursor = Cursor(blob)
     machine = Machine(cursor, budget, _INNER)
     try:
-        magic, protocol, system, place, keys = (machine.run() for _ in range(5))
+        place, keys = legacy_pickles(machine)
         stored = cursor.number("<q")
     except ValueError as error:
         raise ValueError(f"storage, byte {machine.at} of {len(blob)}: {error}") from None
-    if (magic, protocol) != (_LEGACY_MAGIC, _LEGACY_PROTOCOL) or type(system) is not dict:
-        raise ValueError("got a storage of another kind, expected torch.save before its zip format")
-    if system.get("little_endian") is not True:
-        raise ValueError("got a big-endian storage, expected little-endian")
     if type(place) is not tuple or keys != [place[2]] or stored != place[4]:
         raise ValueError("got a storage whose id, key list and length disagree")
-    dtype = _STORAGE_TYPES[place[1].name]
+    dtype = STORAGE_TYPES[place[1].name]
     count = stored * dtype.itemsize
     if count != cursor.left():
         raise ValueError(f"got {cursor.left()} bytes of numbers, expected {count}")
-    if not count:
-        return _Storage(torch.empty(0, dtype=dtype))
     # one blob out of the memo may be loaded any number of times
     budget.spend("bytes of storages", count)
-    # The clone is aligned, and lets the file's bytes go as soon as reading ends.
-    return _Storage(torch.frombuffer(cursor.take(count, "numbers"), dtype=dtype).clone())
+    return storage_of(cursor.take(count, "numbers"), dtype)
 
 
-_INNER = Grammar(_INNER_OPCODES, dict.fromkeys(_STORAGE_TYPES), persistent=_storage_id)
-_OUTER = Grammar(
+def storage_of(data: bytes | memoryview, dtype: torch.dtype) -> Storage:
+    """Copy raw numbers: a copy is aligned, and lets the file's bytes go."""
+    # torch makes no tensor of an empty buffer
+    values = torch.frombuffer(bytearray(data), dtype=dtype) if data else torch.empty(0, dtype=dtype)
+    return Storage(values)
+
+
+_INNER = Grammar(_INNER_OPCODES, dict.fromkeys(STORAGE_TYPES), persistent=storage_id)
+SNAPSHOT = Grammar(
     _OUTER_OPCODES,
     calls={
         "torch_utils.persistence._reconstruct_persistent_obj": _persistent,
@@ -197,6 +213,10 @@ _OUTER = Grammar(
     explained={
         "dnnlib.tflib.": "a TensorFlow pickle; convert it with legacy.py of stylegan2-ada-pytorch "
         "first",
+        **dict.fromkeys(
+            ("numpy.core.multiarray._rec", "numpy._core.multiarray._rec", "torch.nn.", "pg_mod"),
+            "as StyleGAN3, StyleGAN-XL and Projected GAN have, expected a StyleGAN2",
+        ),
     },
 )
 
@@ -240,12 +260,8 @@ def read_nvidia_pickle(path: str | Path) -> dict[str, Any]:
     size = path.stat().st_size
     if not 0 < size <= MAX_FILE_BYTES:
         raise ValueError(f"{path}: got {size} bytes, expected 1 to {MAX_FILE_BYTES}")
-    data = bytearray(size)
-    with path.open("rb") as file:
-        if file.readinto(data) != size:
-            raise ValueError(f"{path}: got a file that shrank while it was read")
-    cursor = Cursor(memoryview(data))
-    machine = Machine(cursor, Budget(size), _OUTER)
+    cursor = Cursor(memoryview(path.read_bytes()))
+    machine = Machine(cursor, Budget(size), SNAPSHOT)
     try:
         root = machine.run()
         if cursor.left():
@@ -271,13 +287,27 @@ def submodules(module: PersistentObject) -> dict[str, PersistentObject]:
         path, node = todo.pop()
         if type(node) is not PersistentObject or id(node) in seen:
             raise ValueError(f"module {path!r} is repeated or not a module, expected a tree")
-        seen.add(id(node))
-        if any(type(node.state.get(key)) is not dict for key in _MODULE_KEYS):
+        parts = [node.state.get(key) for key in _MODULE_KEYS]
+        # one dict out of the memo may be any number of modules'
+        if any(type(part) is not dict or id(part) in seen for part in parts):
             raise ValueError(f"module {path!r}: expected dicts {', '.join(_MODULE_KEYS)}")
+        seen |= {id(node), *map(id, parts)}
         found[path] = node
-        children = node.state["_modules"].items()
-        todo += [(f"{path}.{name}" if path else name, child) for name, child in children]
+        todo += [(_dotted(path, name), m) for name, m in node.state["_modules"].items()]
     return found
+
+
+def _dotted(path: str, name: Any) -> str:
+    """A name within a path; a long one would be repeated in all that it holds."""
+    dotted = f"{path}.{name}" if path else f"{name}"
+    if len(dotted) > MAX_PATH:
+        raise ValueError(f"got a name of {len(dotted)} letters, expected at most {MAX_PATH}")
+    return dotted
+
+
+def loaded(value: Any) -> Any:
+    """Read what `torch_reader` left in the file, a tensor or a storage; return others as given."""
+    return value() if callable(value) else value
 
 
 def module_tensors(module: PersistentObject) -> dict[str, Tensor]:
@@ -289,7 +319,7 @@ def module_tensors(module: PersistentObject) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for path, node in submodules(module).items():
         for name, value in (node.state["_parameters"] | node.state["_buffers"]).items():
-            name = f"{path}.{name}" if path else name
+            name, value = _dotted(path, name), loaded(value)
             if type(value) not in (Tensor, type(None)):
                 raise ValueError(f"{name}: got a {type(value).__name__}, expected a tensor")
             if value is not None:

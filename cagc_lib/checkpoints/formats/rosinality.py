@@ -10,17 +10,13 @@ Chapter 12.
 """
 
 import re
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ...networks import KINDS, DiscriminatorConfig, GeneratorConfig, kind_of
 from . import layouts
 from .layouts import State, Table, layer, width
-from .torch_files import torch_load
 
 _PLAIN: Table = {"weight": "weight", "bias": "bias"}
 _WEIGHT: Table = {"conv.weight": "weight"}
@@ -63,12 +59,15 @@ def _discriminator_table(config: DiscriminatorConfig) -> Table:
     return table | layer("final_linear.0", "fc", _PLAIN) | layer("final_linear.1", "out", _PLAIN)
 
 
-def _read_generator(state: State) -> layouts.Translated:
-    """Translate a generator; `w_avg`, and noise maps if it lacks them all, stay absent."""
+def read_generator(state: State, modules: object, what: str) -> layouts.Translated:
+    """Translate a generator; `w_avg`, and noise maps if it lacks them all, stay absent.
+
+    `modules` is what NVIDIA's layout has besides tensors, and None here.
+    """
     convs = layouts.count(state, r"convs\.\d+\.conv\.weight")
     if convs % 2 or not convs:
         raise ValueError(f"convs.*.conv.weight: got {convs} tensors, expected two per resolution")
-    widths = [width(state, "input.input", 1), width(state, "conv1.conv.weight", 1)]
+    widths = [layouts.start_width(state, "input.input"), width(state, "conv1.conv.weight", 1)]
     widths += [width(state, f"convs.{i}.conv.weight", 1) for i in range(convs)]
     config = GeneratorConfig(
         resolution=4 * 2 ** (convs // 2), channels=tuple(widths),
@@ -78,54 +77,16 @@ def _read_generator(state: State) -> layouts.Translated:
     table = _generator_table(config)
     if not any(name.startswith("noises.") for name in state):
         table = {a: b for a, b in table.items() if not a.startswith("noises.")}
-    return layouts.translate(config, state, table, 4.0, "generator")
+    return layouts.translate(config, state, table, 4.0, what)
 
 
-def _read_discriminator(state: State) -> layouts.Translated:
+def read_discriminator(state: State, modules: object, what: str) -> layouts.Translated:
+    """Translate a discriminator, as `read_generator`."""
     blocks = layouts.count(state, r"convs\.\d+\.conv2\.1\.weight")
     widths = [width(state, "convs.0.0.weight", 0)]
     widths += [width(state, f"convs.{i + 1}.conv2.1.weight", 0) for i in range(blocks)]
     config = DiscriminatorConfig(resolution=4 * 2**blocks, channels=tuple(widths))
-    return layouts.translate(config, state, _discriminator_table(config), 1.0, "discriminator")
-
-
-def read_rosinality(path: Path) -> layouts.Pair:
-    """Read a .pt of rosinality or CAGC."""
-    loaded = torch_load(path)
-    content = loaded if isinstance(loaded, Mapping) else {}
-    if content and all(isinstance(value, Tensor) for value in content.values()):
-        content = {"g_ema": content}  # a generator's state dict by itself
-    if "g_ema" not in content:
-        keys = [key for key in content if isinstance(key, str)]
-        raise ValueError(f"got a torch file with keys {keys[:8]}, expected a dict with g_ema")
-    limit = path.stat().st_size
-    generator = _read_generator(_foreign_state(content["g_ema"], "g_ema", limit))
-    if "latent_avg" in content:
-        average = {"latent_avg": content["latent_avg"]}
-        generator.state["w_avg"] = _foreign_state(average, "checkpoint", limit)["latent_avg"]
-    discriminator = None
-    if content.get("d") is not None:
-        discriminator = _read_discriminator(_foreign_state(content["d"], "d", limit))
-    meta = layouts.not_read(content, ("g_ema", "d", "latent_avg"))
-    return layouts.build_pair(generator, discriminator, meta)
-
-
-def _foreign_state(value: Any, what: str, limit: int) -> State:
-    """Check that a value is a state dict no bigger than its file; strip DataParallel's prefix."""
-    if not isinstance(value, Mapping) or not value:
-        raise ValueError(f"{what}: got {type(value).__name__}, expected a dict of tensors")
-    for name, tensor in value.items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise ValueError(f"{what}: got a {type(tensor).__name__}, expected names and tensors")
-        if tensor.layout is not torch.strided or tensor.device.type != "cpu":
-            raise ValueError(f"{what}.{name}: got a sparse or meta tensor, expected stored numbers")
-        if not tensor.is_floating_point():
-            raise ValueError(f"{what}.{name}: got {tensor.dtype}, expected floating point")
-    # a view can repeat one stored number any number of times
-    if sum(t.numel() * t.element_size() for t in value.values()) > limit:
-        raise ValueError(f"{what}: got tensors larger than the file, expected stored numbers")
-    prefixed = all(name.startswith("module.") for name in value)
-    return {name.removeprefix("module.") if prefixed else name: t for name, t in value.items()}
+    return layouts.translate(config, state, _discriminator_table(config), 1.0, what)
 
 
 def check_config(config: Any) -> None:
