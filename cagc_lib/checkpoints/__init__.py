@@ -12,7 +12,7 @@ from .checkpoint import (
     save_generator,
 )
 from .downloads import model_path
-from .files import atomic_write, file_sha256, needing, reason_of
+from .files import atomic_write, file_sha256, needing, reason_of, remove_temporaries, writing
 from .formats.native import load_network, save_network
 from .formats.pickle_machine import Budget, Machine
 from .formats.pickle_reader import module_tensors, read_nvidia_pickle, rebuild_tensor

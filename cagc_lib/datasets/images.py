@@ -108,7 +108,7 @@ class ImageFolder(_Files):
         folder = Path(folder)
         if not folder.is_dir():
             raise ValueError(f'data: got {str(folder)!r}, expected "portraits" or a folder')
-        super().__init__(_image_files(folder), resolution)
+        super().__init__(image_files(folder), resolution)
         self.seed = seed
 
     def __call__(self, position: int, count: int) -> torch.Tensor:
@@ -149,7 +149,7 @@ class ClassFolders(_Files):
                 raise ValueError(
                     f"data: no class folder {name!r} in {folder}, found {', '.join(found)[:200]}"
                 )
-            own = _image_files(folder / name)
+            own = image_files(folder / name)
             if deep := [f for f in own if f.parent != folder / name]:
                 raise ValueError(
                     f"data: {min(deep)} is in a folder inside that of a class, expected it in "
@@ -205,8 +205,8 @@ def _lost(image: Image.Image) -> str:
     return "" if image.mode in eight_bits else f"mode {image.mode}"
 
 
-def _image_files(folder: Path) -> list[Path]:
-    """The images in a folder and those inside it, at least one, without what is hidden."""
+def image_files(folder: Path) -> list[Path]:
+    """The images in a folder and those inside it, at least one, sorted, without what is hidden."""
     found = sorted(f for f in folder.rglob("*") if f.suffix.lower() in EXTENSIONS)
     found = [f for f in found if not any(p[0] == "." for p in f.relative_to(folder).parts)]
     if not found:
