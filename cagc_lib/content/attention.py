@@ -110,10 +110,6 @@ class GeneratorFeatures:
         other._watch(g)
         return other
 
-    def __getstate__(self) -> tuple[torch.Tensor, tuple[int, ...]]:
-        """What tells it from another; the generator's last images do not."""
-        return self.centres, self.kept
-
     def _watch(self, g: PrunableGenerator) -> None:
         self._features: dict[int, torch.Tensor] = {}
         self._image: torch.Tensor | None = None

@@ -21,7 +21,6 @@ import platform
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import CodeType
 from typing import Any
 
 import torch
@@ -93,14 +92,11 @@ def held(out: Path) -> Iterator[None]:
 
 
 def fingerprint(value: Any, above: tuple[int, ...] = ()) -> str:
-    """Hash what a network, a content source or any other value is made of.
+    """Hash what a network, a content source or any other value is made of: 16 hexadecimal digits.
 
-    That is numbers, texts and tensors, wherever they lie; a network's state and public attributes;
-    a function's name, what it closes over and, unless it is the library's own, its code; of other
-    objects what copies are made from. `above` are the ids of what the value is part of.
-
-    Returns:
-        The first 16 hexadecimal digits of a SHA-256.
+    A network counts with its state, a function with its name, what it closes over and, unless it is
+    the library's own, its code; what an object calls _private or device does not count. `above`
+    are the ids of what the value is part of.
     """
     says, parts = type(value).__qualname__.encode(), []
     if isinstance(value, torch.Tensor):
@@ -110,27 +106,22 @@ def fingerprint(value: Any, above: tuple[int, ...] = ()) -> str:
         says += repr(value).encode()
     elif isinstance(value, list | tuple):
         parts = value
-    elif isinstance(value, dict):
-        parts = value.items()
     elif isinstance(value, set | frozenset):
         parts = sorted(value, key=repr)
+    elif isinstance(value, dict):
+        parts = [(k, v) for k, v in value.items() if str(k)[:1] != "_" and k != "device"]
     elif isinstance(value, torch.nn.Module):
-        public = {k: v for k, v in vars(value).items() if k[0] != "_" and k != "training"}
-        parts = [value.state_dict(), public]
-    elif isinstance(value, CodeType):
-        parts = [value.co_code, value.co_names, value.co_consts]
+        parts = [*value.state_dict().items(), vars(value)]
     elif inspect.isfunction(value):
+        parts = [value.__qualname__, value.__defaults__, inspect.getclosurevars(value).nonlocals]
         # the library's own code may change from version to version
-        code = None if str(value.__module__).startswith("cagc_lib.") else value.__code__
-        closed = inspect.getclosurevars(value).nonlocals
-        parts = [value.__qualname__, value.__defaults__, closed, code]
-    elif hasattr(value, "__name__") and not inspect.ismethod(value):
-        # a class or a module
-        parts = value.__name__
+        if not str(value.__module__).startswith("cagc_lib."):
+            code = value.__code__
+            parts += [code.co_code, code.co_names, code.co_consts]
     else:
-        # what cannot be copied, such as a lock, tells nothing apart
+        # what copies are made from; what cannot be copied, such as a lock, tells nothing apart
         with suppress(TypeError):
-            parts = value.__reduce_ex__(4)
+            parts = value.__reduce_ex__(4)[1:]
     digest = hashlib.sha256(says)
     for part in parts:
         inner = "a circle" if id(part) in above else fingerprint(part, (*above, id(value)))
