@@ -7,7 +7,7 @@
     state.pt                  everything needed to continue bit for bit
 
 Every file but the log is replaced whole or not at all. One process at a time works in the folder;
-meanwhile the file .lock names it. Chapter 8.
+meanwhile the file .owner names it. Chapter 8.
 """
 
 import csv
@@ -51,7 +51,7 @@ INPUTS = ("teacher", "content", "features", "data")
 SHEET = 64
 # what a run writes, those of `compress` included
 _FILES = (
-    "config.json", "log.csv", "samples-*.png", "checkpoint.safetensors", "state.pt",
+    ".owner", "config.json", "log.csv", "samples-*.png", "checkpoint.safetensors", "state.pt",
     "compress.json", "pruned.safetensors",
 )
 
@@ -65,7 +65,7 @@ def held(out: Path) -> Iterator[None]:
     Raises:
         ValueError: another process, which the error names, is there; not a folder to write to.
     """
-    file = out.resolve() / ".lock"
+    file, owner = (out.resolve() / name for name in (".lock", ".owner"))
     lock = FileLock(file)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -73,20 +73,20 @@ def held(out: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise ValueError(
-            f"out: {out} is in use by {file.read_text()}, expected a folder of one's own; wait for "
-            "that process, or end it"
+            f"out: {out} is in use by {owner.read_text()}, expected a folder of one's own; wait "
+            "for that process, or end it"
         ) from None
     except OSError as error:
         raise ValueError(f"out: {out} is not a folder to write to ({reason_of(error)})") from None
     try:
-        with writing(file):
-            file.write_text(f"process {os.getpid()} on {platform.node()}")
         for name in _FILES:
             remove_temporaries(out / name)
+        atomic_write(owner, f"process {os.getpid()} on {platform.node()}".encode())
         yield
     finally:
         # the folder may be gone by now, or read-only
         with suppress(OSError):
+            owner.unlink()
             file.unlink()
         lock.release()
 
@@ -95,8 +95,8 @@ def fingerprint(value: Any, above: tuple[int, ...] = ()) -> str:
     """Hash what a network, a content source or any other value is made of: 16 hexadecimal digits.
 
     A network counts with its state, a function with its name, what it closes over and, unless it is
-    the library's own, its code; what an object calls _private or device does not count. `above`
-    are the ids of what the value is part of.
+    the library's own, its code and the networks and numbers it names; what an object calls _private
+    or device does not count. `above` are the ids of what the value is part of.
     """
     says, parts = type(value).__qualname__.encode(), []
     if isinstance(value, torch.Tensor):
@@ -113,11 +113,13 @@ def fingerprint(value: Any, above: tuple[int, ...] = ()) -> str:
     elif isinstance(value, torch.nn.Module):
         parts = [*value.state_dict().items(), vars(value)]
     elif inspect.isfunction(value):
-        parts = [value.__qualname__, value.__defaults__, inspect.getclosurevars(value).nonlocals]
+        named, code = inspect.getclosurevars(value), value.__code__
+        parts = [value.__qualname__, value.__defaults__, named.nonlocals]
         # the library's own code may change from version to version
         if not str(value.__module__).startswith("cagc_lib."):
-            code = value.__code__
-            parts += [code.co_code, code.co_names, code.co_consts]
+            kinds = torch.nn.Module | torch.Tensor | int | float
+            seen = {name: v for name, v in named.globals.items() if isinstance(v, kinds)}
+            parts += [code.co_code, code.co_names, code.co_consts, seen]
     else:
         # what copies are made from; what cannot be copied, such as a lock, tells nothing apart
         with suppress(TypeError):

@@ -337,6 +337,14 @@ def brighter(threshold: float) -> Callable:
     return lambda images: images[:, :1] > threshold
 
 
+PARSER = nn.Conv2d(3, 19, 1)
+
+
+def by_parser(images: torch.Tensor) -> torch.Tensor:
+    """A source of one's own, as in a notebook: its network is a global name."""
+    return PARSER(images) > 0
+
+
 @pytest.mark.parametrize("name", INPUTS)
 def test_a_run_resumes_with_what_it_was_started_with(tmp_path: Path, name: str) -> None:
     (tmp_path / "photos").mkdir()
@@ -379,12 +387,10 @@ def test_fingerprints_tell_content_sources_apart() -> None:
     g = teacher()
 
     def sources(threshold: float, classes: list[str], mask: torch.Tensor, keep: int) -> list:
-        parser = nn.Conv2d(3, 19, 1)
-        nn.init.constant_(parser.weight, threshold)
-        nn.init.zeros_(parser.bias)
+        nn.init.constant_(PARSER.weight, threshold)
         painted = content_source("painted", mask=mask)
         return [
-            brighter(threshold), ParserSource(parser), ParserSource(nn.Identity(), classes),
+            by_parser, brighter(threshold), ParserSource(PARSER), ParserSource(g, classes),
             painted, painted.__call__, GeneratorFeatures(g, 3, [keep], 2),
             functools.partial(max, threshold), union(everything, brighter(threshold)),
         ]
