@@ -20,13 +20,7 @@ from runs import assert_same, log
 from torch import nn
 
 from cagc_lib.checkpoints import load_checkpoint, load_training_state, save_training_state
-from cagc_lib.content import (
-    GeneratorFeatures,
-    ParserSource,
-    content_source,
-    everything,
-    union,
-)
+from cagc_lib.content import GeneratorFeatures, ParserSource, content_source, everything, union
 from cagc_lib.datasets import image_source, parameters_from_latents, render_parameters
 from cagc_lib.distillation import DistillationConfig
 from cagc_lib.networks import (
@@ -37,18 +31,10 @@ from cagc_lib.networks import (
     Lineage,
     matching_discriminator,
 )
-from cagc_lib.training import (
-    INPUTS,
-    Lesson,
-    Steps,
-    TrainConfig,
-    TrainState,
-    fingerprint,
-    train_student,
-    train_teacher,
-)
+from cagc_lib.training import Lesson, Steps, TrainConfig, TrainState, train_student, train_teacher
 from cagc_lib.training import loop as training
 from cagc_lib.training import steps as train_steps
+from cagc_lib.training.run_folder import INPUTS, fingerprint
 from cagc_lib.training.warm_start import Target, multiscale_l1
 
 TEACHER = GeneratorConfig(16, (8,) * 6, z_dim=128, w_dim=16, mapping_layers=2)
@@ -248,21 +234,18 @@ def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:
     assert run_teacher(tmp_path, resume=True, **LONG).step == 10
 
 
-FULL, LOCKED, GONE = (os.strerror(n) for n in (errno.ENOSPC, errno.EROFS, errno.ENOENT))
-
-
 @pytest.mark.parametrize("file", ["log.csv", "state.pt", "samples-00000004.png"])
-@pytest.mark.parametrize("reason", [FULL, LOCKED, GONE])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.ENOENT])
 def test_a_file_that_cannot_be_written_is_told(
-    tmp_path: Path, file: str, reason: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, file: str, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, opened = tmp_path / "run", Path.open
 
     def failing(path: Path, mode: str = "r", *more: object, **options: object) -> object:
         if file in path.name and mode[0] != "r" and (out / "state.pt").exists():
-            if reason == LOCKED:
-                raise OSError(errno.EROFS, reason)
-            if reason == GONE:
+            if number == errno.EROFS:
+                raise OSError(number, os.strerror(number))
+            if number == errno.ENOENT:
                 shutil.rmtree(out)
             else:
                 # Linux's file that is always full
@@ -270,8 +253,9 @@ def test_a_file_that_cannot_be_written_is_told(
         return opened(path, mode, *more, **options)
 
     monkeypatch.setattr(Path, "open", failing)
-    left = "no checkpoint is left" if reason == GONE else "the last checkpoint is whole: put this"
-    with pytest.raises(OSError, match=rf"{file}: cannot be written \({reason}\); {left}"):
+    left = "no checkpoint is" if number == errno.ENOENT else "the last checkpoint is whole: put th"
+    words = rf"{file}: cannot be written \({os.strerror(number)}\); {left}"
+    with pytest.raises(OSError, match=words):
         run_teacher(out, images=24)
     monkeypatch.undo()
     straight = run_teacher(tmp_path / "straight", images=24)
