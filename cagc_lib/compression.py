@@ -9,7 +9,7 @@ function on the command line.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,7 @@ from .distillation import DistillationConfig
 from .importance import score_channels
 from .networks import Config, ImageFeatures, PrunableGenerator, check_positive, kind_of
 from .pruning import plan_pruning, prune
-from .training import TrainConfig, check_lessons, check_resumed, train_student
+from .training import TrainConfig, check_lessons, check_resumed, fingerprint, held, train_student
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def compress(
     distillation: DistillationConfig | None = None, sparse_training: TrainConfig | None = None,
     features: ImageFeatures | str | None = None, run: str | Path | None = None,
     resume: bool = False, device: torch.device | str = "cpu", progress: bool = False,
-    **settings: Any,
+    allow: Collection[str] = (), **settings: Any,
 ) -> PrunableGenerator:
     """Compress a generator where the content of its images depends on it least.
 
@@ -87,14 +87,16 @@ def compress(
         run: folder of the trainings, which need one.
         resume: continue the run in that folder.
         device, progress: where to compute, and whether to show it.
+        allow: what may be another than the resumed run's, see `train_student`.
         settings: further fields of `CompressionConfig`.
 
     Returns:
         The student, on the CPU.
 
     Raises:
-        ValueError: settings that do not fit, or a run folder that holds another run.
+        ValueError: settings that do not fit, or a run folder that holds another run or is in use.
         FileNotFoundError: neither a file nor a name.
+        OSError: a file cannot be written.
 
     Example:
         >>> student = cagc.compress("portraits-11x", 0.5, "hair,hat", num_samples=4)
@@ -114,7 +116,7 @@ def compress(
     learn = partial(
         train_student, distillation=lessons, teacher=teacher.generator,
         discriminator=teacher.discriminator, content=source, features=features, resume=resume,
-        device=device, progress=progress,
+        device=device, progress=progress, allow=allow,
     )
 
     def pruned() -> PrunableGenerator:
@@ -135,10 +137,19 @@ def compress(
 
     if training is None:
         return pruned()
-    noted = {"teacher_sha256": teacher.sha256, "content": str(content)} | config.to_dict()
+    noted = {"teacher_sha256": teacher.sha256, "content_sha256": fingerprint(source)}
+    noted |= {"content": content if isinstance(content, str) else None} | config.to_dict()
     if sparse_training is not None:
         noted |= {"sparse_images": sparse_training.images, "sparsity": sparse_training.sparsity}
-    return learn(training, student=_kept(Path(run), noted, resume, pruned), out=run).average.cpu()
+    record, file = Path(run) / "compress.json", Path(run) / "pruned.safetensors"
+    if resume and file.exists():
+        check_resumed(record, noted, allow)
+    else:
+        with held(Path(run)):
+            student = pruned()
+            atomic_write(record, (json.dumps(noted, indent=2) + "\n").encode())
+            save_generator(student, file)
+    return learn(training, student=load_generator(file), out=run).average.cpu()
 
 
 def perceptual_network(
@@ -184,18 +195,3 @@ def _check(
     begun = trainings and [f for f in ("state.pt", "sparse/state.pt") if (Path(run) / f).exists()]
     if begun and not resume:
         raise ValueError(f"run: {run} holds a run already; --resume it or choose another --run")
-
-
-def _kept(
-    run: Path, noted: dict[str, Any], resume: bool, pruned: Callable[[], PrunableGenerator]
-) -> PrunableGenerator:
-    """The pruned network that a run started from, or a new one, kept with its settings."""
-    file, record = run / "pruned.safetensors", run / "compress.json"
-    if resume and file.exists():
-        check_resumed(record, noted)
-        return load_generator(file)
-    student = pruned()
-    run.mkdir(parents=True, exist_ok=True)
-    atomic_write(record, (json.dumps(noted, indent=2) + "\n").encode())
-    save_generator(student, file)
-    return student

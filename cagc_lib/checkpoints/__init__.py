@@ -12,7 +12,7 @@ from .checkpoint import (
     Checkpoint, check_target, generator_names, load_checkpoint, load_generator, save_checkpoint,
     save_generator,
 )
-from .files import atomic_write, file_sha256, needing, reason_of
+from .files import atomic_write, file_sha256, needing, reason_of, remove_temporaries, writing
 from .formats.native import load_network, save_network
 from .formats.pickle_machine import Budget, Machine
 from .formats.pickle_reader import module_tensors, read_nvidia_pickle, rebuild_tensor

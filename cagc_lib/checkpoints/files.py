@@ -34,24 +34,47 @@ def atomic_write(path: str | Path, data: bytes | Callable[[BinaryIO], object]) -
     Raises:
         FileNotFoundError: the folder does not exist.
         OSError: the disk is full or the folder cannot be written to; the old file is untouched.
+            It names the file.
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: no folder {path.parent}, expected an existing one")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    with writing(path):
+        try:
+            with temporary.open("xb") as file:
+                if callable(data):
+                    data(file)
+                else:
+                    file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the disk says inside the block into a one-line OSError that names the file."""
     try:
-        with temporary.open("xb") as file:
-            if callable(data):
-                data(file)
-            else:
-                file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-        raise
+        yield
+    except (OSError, RuntimeError) as error:
+        # torch.save has words of its own for a full disk; what the disk said lies beneath
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, OSError):
+            cause = cause.__context__
+        if cause is None:
+            raise
+        raise OSError(f"{path}: cannot be written ({reason_of(cause)})") from None
+
+
+def remove_temporaries(path: Path) -> None:
+    """Remove what a killed `atomic_write` to this path left; its name may be a glob pattern."""
+    for left in path.parent.glob(f".{path.name}.{'[0-9a-f]' * 8}.tmp"):
+        left.unlink(missing_ok=True)
 
 
 def reason_of(error: BaseException) -> str:

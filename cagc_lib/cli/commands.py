@@ -72,7 +72,8 @@ def run_train_teacher(parsed: argparse.Namespace) -> None:
     network = load_features(device, "portraits-perceptual") if config.looks_at_features else None
     target = _registered(parsed)
     state = train_teacher(
-        config, generator, parsed.out, features=network, resume=parsed.resume, device=device
+        config, generator, parsed.out, features=network, resume=parsed.resume, device=device,
+        allow=parsed.allow,
     )
     print(f"{parsed.out / 'checkpoint.safetensors'}: {state.images:,} images seen")
     _register(target, state.average, state.discriminator, parsed.how)
@@ -99,6 +100,7 @@ def run_train_student(parsed: argparse.Namespace) -> None:
     state = train_student(
         config, lessons, student, teacher.generator, parsed.out, teacher.discriminator,
         find_content(content, teacher.generator), features, parsed.resume, device,
+        allow=parsed.allow,
     )
     print(f"{parsed.out / 'checkpoint.safetensors'}: {state.images:,} images seen")
     _register(target, state.average, None, parsed.how)
@@ -158,7 +160,7 @@ def run_compress(parsed: argparse.Namespace) -> None:
         teacher, content=content, training=training, distillation=_distillation_config(parsed),
         sparse_training=sparse, features=parsed.perceptual_network,
         run=parsed.run or parsed.out.with_suffix(".run"), resume=parsed.resume,
-        device=find_device(parsed.device), progress=True,
+        device=find_device(parsed.device), progress=True, allow=parsed.allow,
         **{name: getattr(parsed, name) for name in names},
     )
     save_checkpoint(student, None, parsed.out)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, NoReturn
 from ..importance import METHODS
 from ..networks import KINDS
 from ..pruning import RGB_GAINS
+from ..training import INPUTS
 from . import commands
 from .arguments import channels, number, seed, seeds, setting
 
@@ -103,6 +104,7 @@ OPTIONS = {
     "--teacher-noise": _option("teacher's noise maps", ("independent", "shared"), "independent"),
     "--init": _option("the student's first weights", ("inherited", "fresh"), "inherited"),
     "--resume": _option("continue the run where it stopped", bool),
+    "--allow": _option("what may be another than the resumed run's", INPUTS, [], action="append"),
     "--data": _option(
         "real images: portraits (rendered), a folder of pictures (.png, .jpg, .jpeg, .webp, .bmp, "
         f".tif, also in folders inside) or NVIDIA's .zip of them; cut to squares, resized {SHIPPED}"
@@ -147,7 +149,7 @@ DISTILLATION = (
     "--no-mask", "--teacher-noise", "--init",
 )
 LOADING = ("--key", "--generator-only", "--trust")
-TRAINING = ("--resume", "--data", "--batch-size", "--autocast", "--set", "--register")
+TRAINING = ("--resume", "--allow", "--data", "--batch-size", "--autocast", "--set", "--register")
 GROUPS = {"content and distillation": DISTILLATION, "training": TRAINING}
 FILE_OR_NAME = {"required": False, "help": "a .safetensors"}
 

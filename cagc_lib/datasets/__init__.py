@@ -4,7 +4,9 @@ A source is a function of positions: the same seed and place give the same image
 """
 
 from .cifar10 import fetch_cifar10
-from .images import ClassFolders, ImageSource, image_source, mixed_seed, read_image, save_sheet
+from .images import (
+    ClassFolders, ImageSource, image_sizes, image_source, mixed_seed, read_image, save_sheet,
+)
 from .portraits.anatomy import COLUMNS
 from .portraits.render import (
     ATTRIBUTES, CLASS_NAMES, MIN_RESOLUTION, Portraits, parameters_from_latents,

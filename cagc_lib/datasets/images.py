@@ -240,6 +240,15 @@ def _image_files(source: Path) -> Sequence[Path | str]:
     return found
 
 
+def image_sizes(source: Path) -> list[tuple[str, int]]:
+    """The images of a folder or a zip archive, sorted: their names in it and their bytes."""
+    files = _image_files(source)
+    if source.is_dir():
+        return [(f.relative_to(source).as_posix(), f.stat().st_size) for f in files]
+    archive = _archive(source, os.getpid())
+    return [(name, archive.getinfo(name).file_size) for name in files]
+
+
 def _in_folder(folder: Path) -> list[Path]:
     found, seen, starts = [], set(), [folder]
     # os.walk follows no link: where links lead is walked afterwards, and no place twice

@@ -12,7 +12,7 @@ from .calibration import LayerDrift, calibrate, layer_drift
 from .config import SNGAN_RECIPE, TrainConfig
 from .loop import check_lessons, train_student, train_teacher
 from .recognition import accuracy, train_network
-from .run_folder import check_resumed
+from .run_folder import INPUTS, check_resumed, fingerprint, held
 from .state import TrainState
 from .steps import Lesson, Steps, proximal_step
 from .supervised import HELD_OUT_SEED, augment, gaussian_blur

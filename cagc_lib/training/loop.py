@@ -7,7 +7,7 @@ leaves the last checkpoint. `run_folder` says what a run leaves on disk. Chapter
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from ..networks import (
     matching_discriminator,
 )
 from .config import TrainConfig, check_zero
-from .run_folder import RunFolder
+from .run_folder import RunFolder, held
 from .state import TrainState
 from .steps import Lesson, Steps
 
@@ -36,7 +36,7 @@ from .steps import Lesson, Steps
 def train_teacher(
     config: TrainConfig, generator: Shapes, out: str | Path, discriminator: Any = None,
     features: ImageFeatures | None = None, resume: bool = False, device: torch.device | str = "cpu",
-    progress: bool = True,
+    progress: bool = True, allow: Collection[str] = (),
 ) -> TrainState:
     """Train a generator and its discriminator from new weights.
 
@@ -49,13 +49,15 @@ def train_teacher(
         resume: continue from the folder's last checkpoint, or start if there is none.
         device: where to train.
         progress: show a progress bar.
+        allow: what may be another than the resumed run's, out of `run_folder.INPUTS`.
 
     Returns:
         The final state; `state.average` is the network to use.
 
     Raises:
-        ValueError: settings that do not fit, a folder that holds a run already, a loss that is no
-            longer finite.
+        ValueError: settings that do not fit, a folder that holds a run already or that another
+            process works in, other inputs than the resumed run's, a loss that is no longer finite.
+        OSError: a file cannot be written; says whether there is a checkpoint to resume from.
     """
     if config.looks_at_features and features is None:
         raise ValueError("features: got None, expected a network for warm_start_perceptual")
@@ -63,7 +65,8 @@ def train_teacher(
         torch.manual_seed(mixed_seed(config.seed, 4))
         g = build(generator)
         d = build(discriminator or matching_discriminator(generator))
-    return _train(TrainState(g, d, config, device), None, features, Path(out), resume, progress)
+    state = TrainState(g, d, config, device)
+    return _train(state, None, features, Path(out), resume, progress, allow)
 
 
 def train_student(
@@ -71,6 +74,7 @@ def train_student(
     teacher: PrunableGenerator, out: str | Path, discriminator: nn.Module | None = None,
     content: ContentSource | None = None, features: ImageFeatures | None = None,
     resume: bool = False, device: torch.device | str = "cpu", progress: bool = True,
+    allow: Collection[str] = (),
 ) -> TrainState:
     """Train a pruned generator against its teacher.
 
@@ -83,13 +87,13 @@ def train_student(
         discriminator: the teacher's; a copy is trained. None starts a new one.
         content: images -> content mask; None compares everywhere.
         features: needed where `distillation.perceptual` is not 0.
-        resume, device, progress: as for `train_teacher`.
+        resume, device, progress, allow: as for `train_teacher`.
 
     Returns:
         The final state; `state.average` is the network to use.
 
     Raises:
-        ValueError: as `train_teacher`, or networks that do not fit together.
+        ValueError, OSError: as `train_teacher`, or networks that do not fit together.
     """
     if content is not None:
         check_source(content)
@@ -105,36 +109,37 @@ def train_student(
     # a copy of its own: the caller's teacher stays where and as it is
     teacher = TrainState(teacher, discriminator, config, device).average
     lesson = Lesson(teacher, distillation, following(content, teacher), features)
-    return _train(state, lesson, None, Path(out), resume, progress)
+    return _train(state, lesson, None, Path(out), resume, progress, allow)
 
 
 def _train(
     state: TrainState, lesson: Lesson | None, features: ImageFeatures | None, out: Path,
-    resume: bool, progress: bool,
+    resume: bool, progress: bool, allow: Collection[str],
 ) -> TrainState:
     config, resolution = state.config, state.generator.config.resolution
     source = image_source(
         config.data, resolution, config.first_seed, config.pool, config.flip, config.seed
     )
-    folder = RunFolder(out, state, lesson, resume)
     steps = Steps(state, source, lesson, features)
-    bar = tqdm(total=config.steps, initial=state.step, disable=not progress, unit="step")
-    stop = state.step >= config.steps
-    with bar, _deferred_signals() as received:
-        while not stop:
-            start = time.perf_counter()
-            losses = steps()
-            folder.note(losses, time.perf_counter() - start)
-            bar.update()
-            stop = state.step == config.steps
-            if state.step % config.log_every == 0 or stop:
-                bar.set_postfix(folder.log(), refresh=False)
-            # a signal after this line waits for the next step, which then leaves a checkpoint
-            stop = stop or bool(received)
-            if state.step % config.sample_every == 0 or stop:
-                folder.sample()
-            if state.step % config.checkpoint_every == 0 or stop:
-                folder.checkpoint()
+    with held(out):
+        folder = RunFolder(out, state, lesson, features, resume, allow)
+        bar = tqdm(total=config.steps, initial=state.step, disable=not progress, unit="step")
+        stop = state.step >= config.steps
+        with bar, folder.outlived(), _deferred_signals() as received:
+            while not stop:
+                start = time.perf_counter()
+                losses = steps()
+                folder.note(losses, time.perf_counter() - start)
+                bar.update()
+                stop = state.step == config.steps
+                if state.step % config.log_every == 0 or stop:
+                    bar.set_postfix(folder.log(), refresh=False)
+                # a signal after this line waits for the next step, which then leaves a checkpoint
+                stop = stop or bool(received)
+                if state.step % config.sample_every == 0 or stop:
+                    folder.sample()
+                if state.step % config.checkpoint_every == 0 or stop:
+                    folder.checkpoint()
     if received:
         raise KeyboardInterrupt(f"stopped at step {state.step}, checkpoint in {out}")
     return state

@@ -3,8 +3,8 @@
 A run has two phases. Steps below `warm_start` regress the generator onto rendered portraits; the
 rest are adversarial. Everything random in step s is drawn from one generator seeded with
 (seed, s), and real images are a function of their position, so config, step, weights, optimiser
-moments and the running path length are the whole state: a resumed run continues bit for bit on the
-same machine. Chapter 8.
+moments, the running path length and the losses of the log's next row are the whole state: a resumed
+run continues bit for bit on the same machine. Chapter 8.
 """
 
 import copy
@@ -33,6 +33,7 @@ class TrainState:
         mean_path: running mean of the path length, a scalar tensor.
         step: steps done, warm start included.
         seconds: time spent in them, over all resumptions.
+        sums: loss -> its values since the log's last row.
     """
 
     def __init__(
@@ -54,8 +55,7 @@ class TrainState:
         self.mean_path = torch.zeros([], device=self.device)
         self.step = 0
         self.seconds = 0.0
-        # the step at which update_means was last called
-        self._means_of = -1
+        self.sums: dict[str, list[float]] = {}
         self.make_optimisers()
 
     @property
@@ -118,12 +118,9 @@ class TrainState:
 
     def update_means(self) -> None:
         """Set what the average generator's weights and latents decide: w_avg or statistics."""
-        if self._means_of == self.step:
-            return
         draw = torch.Generator().manual_seed(mixed_seed(self.config.seed, 3))
         z = torch.randn(self.average.mean_samples, self.average.config.z_dim, generator=draw)
         self.average.update_means(z.to(self.device))
-        self._means_of = self.step
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything as tensors and plain values, for `save_training_state`."""
@@ -134,6 +131,7 @@ class TrainState:
             "step": self.step,
             "seconds": self.seconds,
             "mean_path": self.mean_path,
+            "sums": self.sums,
             **{name: dict(getattr(self, name).state_dict()) for name in _PARTS},
         }
 
@@ -149,6 +147,9 @@ class TrainState:
                 if state[name] != value:
                     raise ValueError(f"got {name} {state[name]}, expected {value}")
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
+            # absent from the states of earlier versions
+            sums = state.get("sums", {}).items()
+            self.sums = {str(name): [float(v) for v in values] for name, values in sums}
             self.make_optimisers()
             self.mean_path.copy_(state["mean_path"])
             for name in _PARTS:

@@ -80,8 +80,9 @@ class Steps:
         losses = self._warm_start() if state.warming else self.adversarial()
         state.step += 1
         if state.step == state.config.warm_start:
-            # what follows starts from the smoother of the two, with fresh moments
-            state.generator.load_state_dict(state.average.state_dict())
+            # what follows starts from the smoother of the two, with fresh moments; its w_avg stays
+            # behind, which is from the last sample or checkpoint, wherever that was
+            update_average(state.generator, state.average, 1, 0.0)
             state.make_optimisers()
         return {name: value.detach() for name, value in losses.items()}
 

@@ -265,6 +265,10 @@ def test_resuming_a_run_with_a_damaged_record(place: Path, capsys) -> None:
     (run / "compress.json").write_text("{")
     distil = ["--distil-images", "8", "--data", "portraits", "--perceptual", "0", "--resume"]
     refuses(place, capsys, [*compress(), *distil], "compress.json")
+    # a source of the same name with other weights
+    (run / "compress.json").write_text('{"content": "everything", "content_sha256": "ab"}')
+    refuses(place, capsys, [*compress(), *distil], "content_sha256 is", "--allow content")
+    refuses(place, capsys, [*compress(), *distil, "--allow", "content"], "method is")
 
 
 NOTHING = "got nothing, expected"

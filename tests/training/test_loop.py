@@ -1,10 +1,15 @@
 """The training loop: exact resume, what a run leaves behind, what it refuses, that it learns."""
 
 import copy
+import errno
 import functools
 import json
 import os
+import platform
+import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +17,10 @@ import pytest
 import torch
 from PIL import Image
 from runs import assert_same, log
+from torch import nn
 
 from cagc_lib.checkpoints import load_checkpoint, load_training_state, save_training_state
-from cagc_lib.content import everything
+from cagc_lib.content import GeneratorFeatures, ParserSource, content_source, everything, union
 from cagc_lib.datasets import image_source, parameters_from_latents, render_parameters
 from cagc_lib.distillation import DistillationConfig
 from cagc_lib.networks import (
@@ -28,6 +34,7 @@ from cagc_lib.networks import (
 from cagc_lib.training import Lesson, Steps, TrainConfig, TrainState, train_student, train_teacher
 from cagc_lib.training import loop as training
 from cagc_lib.training import steps as train_steps
+from cagc_lib.training.run_folder import INPUTS, fingerprint
 from cagc_lib.training.warm_start import Target, multiscale_l1
 
 TEACHER = GeneratorConfig(16, (8,) * 6, z_dim=128, w_dim=16, mapping_layers=2)
@@ -61,11 +68,13 @@ def run_teacher(out: Path, resume: bool = False, **changes: object) -> TrainStat
     return train_teacher(config(**changes), TEACHER, out, resume=resume, progress=False)
 
 
-def run_student(out: Path, resume: bool = False, **changes: object) -> TrainState:
+def run_student(
+    out: Path, resume: bool = False, first: int = 0, **changes: object
+) -> TrainState:
     torch.manual_seed(1)
     return train_student(
-        config(**changes), PIXELS, student(), teacher(), out, content=everything, resume=resume,
-        progress=False,
+        config(**changes), PIXELS, student(first), teacher(), out, content=everything,
+        resume=resume, progress=False,
     )
 
 
@@ -112,10 +121,12 @@ def test_what_a_run_leaves_behind(tmp_path: Path) -> None:
     assert GeneratorConfig.from_dict(told["generator"]) == STUDENT
 
 
-def test_resuming_drops_rows_after_the_checkpoint(tmp_path: Path) -> None:
+# the last two were cut off by a full disk
+@pytest.mark.parametrize("row", ["3,12,9.9,1.0,,,,,,,\n", "3,12,9", "1"])
+def test_resuming_drops_rows_after_the_checkpoint(tmp_path: Path, row: str) -> None:
     run_teacher(tmp_path, images=8)
     with (tmp_path / "log.csv").open("a") as file:
-        file.write("3,12,9.9,1.0,,,,,,,\n")
+        file.write(row)
     run_teacher(tmp_path, resume=True, images=12)
     rows = log(tmp_path)
     assert [row["step"] for row in rows] == ["1", "2", "3"]
@@ -145,40 +156,110 @@ def test_callers_networks_and_random_numbers_are_left_alone(tmp_path: Path) -> N
     assert not any(p.requires_grad for p in big.parameters())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("moment", ["in step 3", "after step 2"])
-def test_a_signal_leaves_a_checkpoint_to_resume(
-    tmp_path: Path, moment: str, number: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    straight = run_teacher(tmp_path / "a", images=20, checkpoint_every=100)
+def be_struck(out: Path, step: int, number: int, place: str, **changes: object) -> None:
+    """Train, and send oneself a signal at that step: in it, or while writing a file after it."""
+    note, fsync, now = training.RunFolder.note, os.fsync, [0]
 
-    def interrupting(*arguments: object) -> object:
-        source = image_source(*arguments)
-
-        def images(position: int, count: int) -> torch.Tensor:
-            if position == 8:
-                os.kill(os.getpid(), number)
-            return source(position, count)
-
-        return images
-
-    sample = training.RunFolder.sample
-
-    def interrupted(folder: object) -> None:
-        if folder.state.step == 2:
+    def strike(here: str) -> None:
+        if (here, now[0]) == (place, step):
             os.kill(os.getpid(), number)
-        sample(folder)
 
-    if moment == "in step 3":
-        monkeypatch.setattr(training, "image_source", interrupting)
+    def noting(folder: object, *losses: object) -> None:
+        now[0] = folder.state.step
+        note(folder, *losses)
+        strike("step")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: (strike("file"), fsync(file)))
+        patch.setattr(training.RunFolder, "note", noting)
+        run_teacher(out, **changes)
+
+
+LONG = {"warm_start": 4, "images": 24, "log_every": 5, "checkpoint_every": 6, "sample_every": 4}
+
+
+def start(out: Path, step: int, number: int, place: str) -> subprocess.Popen:
+    """`be_struck` in a process of its own."""
+    call = f"test_loop.be_struck(out, {step}, {int(number)}, {place!r}, **test_loop.LONG)"
+    code = f"import conftest, test_loop; from pathlib import Path; out = Path({str(out)!r}); "
+    paths = os.pathsep.join(str(path) for path in Path(__file__).parents[:3])
+    return subprocess.Popen(
+        [sys.executable, "-c", f"{code}conftest.pytest_configure(); {call}"],
+        env=os.environ | {"PYTHONPATH": paths}, stderr=subprocess.DEVNULL,
+    )
+
+
+# in the warm start; while a file is written, where the step after it is the last; hard
+@pytest.mark.parametrize(
+    ("step", "number", "place"),
+    [
+        (3, signal.SIGTERM, "step"), (4, signal.SIGINT, "file"), (9, signal.SIGKILL, "step"),
+        (10, signal.SIGKILL, "file"),
+    ],
+)
+def test_a_stopped_run_is_taken_up_to_the_bit(
+    tmp_path: Path, step: int, number: int, place: str
+) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    if number == signal.SIGKILL:
+        assert start(b, step, number, place).wait(120) == -number
+        last = 6
     else:
-        monkeypatch.setattr(training.RunFolder, "sample", interrupted)
-    with pytest.raises(KeyboardInterrupt, match="stopped at step 3"):
-        run_teacher(tmp_path / "b", images=20, checkpoint_every=100)
+        last = step + (place == "file")
+        with pytest.raises(KeyboardInterrupt, match=f"stopped at step {last}, checkpoint in "):
+            be_struck(b, step, number, place, **LONG)
+    assert load_training_state(b / "state.pt")["step"] == last
+    assert len(list(b.glob(".*.tmp"))) == (step == 10)
+    (b / ".notes.txt.0123abcd.tmp").write_text("a stranger's")
+    assert_same(*(run_teacher(out, resume=out == b, **LONG).state_dict() for out in (a, b)))
+    rows = [[row | {"seconds": 0, "images_per_second": 0} for row in log(out)] for out in (a, b)]
+    assert rows[0] == rows[1] and [row["step"] for row in rows[0]] == ["5", "10"]
+    file = "checkpoint.safetensors"
+    assert (a / file).read_bytes() == (b / file).read_bytes()
+    assert [file.name for file in b.glob(".*")] == [".notes.txt.0123abcd.tmp"]
+
+
+def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:
+    first = start(tmp_path, 4, signal.SIGSTOP, "step")
+    os.waitpid(first.pid, os.WUNTRACED)
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    owner = rf"^out: .* is in use by process {first.pid} on {platform.node()}, expected"
+    for run in (run_teacher, run_student, functools.partial(run_teacher, resume=True, **LONG)):
+        with pytest.raises(ValueError, match=owner):
+            run(tmp_path)
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+    first.kill()
+    first.wait()
+    assert (tmp_path / ".lock").exists()
+    assert run_teacher(tmp_path, resume=True, **LONG).step == 10
+
+
+@pytest.mark.parametrize("file", ["log.csv", "state.pt", "samples-00000004.png"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.ENOENT])
+def test_a_file_that_cannot_be_written_is_told(
+    tmp_path: Path, file: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, opened = tmp_path / "run", Path.open
+
+    def failing(path: Path, mode: str = "r", *more: object, **options: object) -> object:
+        if file in path.name and mode[0] != "r" and (out / "state.pt").exists():
+            if number == errno.EROFS:
+                raise OSError(number, os.strerror(number))
+            if number == errno.ENOENT:
+                shutil.rmtree(out)
+            else:
+                # Linux's file that is always full
+                path, mode = Path("/dev/full"), mode.replace("x", "w")
+        return opened(path, mode, *more, **options)
+
+    monkeypatch.setattr(Path, "open", failing)
+    left = "no checkpoint is" if number == errno.ENOENT else "the last checkpoint is whole: put th"
+    words = rf"{file}: cannot be written \({os.strerror(number)}\); {left}"
+    with pytest.raises(OSError, match=words):
+        run_teacher(out, images=24)
     monkeypatch.undo()
-    assert load_training_state(tmp_path / "b" / "state.pt")["step"] == 3
-    resumed = run_teacher(tmp_path / "b", resume=True, images=20, checkpoint_every=100)
-    assert_same(straight.state_dict()["generator"], resumed.state_dict()["generator"])
+    straight = run_teacher(tmp_path / "straight", images=24)
+    assert_same(straight.state_dict(), run_teacher(out, resume=True, images=24).state_dict())
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(
@@ -224,7 +305,86 @@ def test_a_run_whose_rates_decay_keeps_its_length(tmp_path: Path) -> None:
 def test_a_student_with_other_channels_kept_does_not_resume(tmp_path: Path) -> None:
     run_student(tmp_path, images=8)
     with pytest.raises(ValueError, match=r"^resume: kept channels is '.*', but the run was"):
-        train_student(config(), PIXELS, student(first=1), teacher(), tmp_path, resume=True)
+        run_student(tmp_path, resume=True, first=1)
+
+
+class Edges(nn.Conv2d):
+    """A network of features that takes the smallest images."""
+
+    channel_weights, prepare = None, nn.Identity()
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        return [super().forward(images)]
+
+
+def brighter(threshold: float) -> Callable:
+    return lambda images: images[:, :1] > threshold
+
+
+PARSER = nn.Conv2d(3, 19, 1)
+
+
+def by_parser(images: torch.Tensor) -> torch.Tensor:
+    """A source of one's own, as in a notebook: its network is a global name."""
+    return PARSER(images) > 0
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_a_run_resumes_with_what_it_was_started_with(tmp_path: Path, name: str) -> None:
+    (tmp_path / "photos").mkdir()
+    for i in range(3):
+        Image.new("RGB", (16, 16), (80 * i, 0, 0)).save(tmp_path / f"photos/{i}.png")
+
+    def run(images: int, **more: object) -> TrainState:
+        torch.manual_seed(1)
+        used = {"teacher": teacher(), "content": brighter(0.0), "features": Edges(3, 2, 3)}
+        return train_student(
+            config(images=images, data=str(tmp_path / "photos")), DistillationConfig(), student(),
+            out=tmp_path / "run", resume=True, progress=False, **(used | more),
+        )
+
+    run(4)
+    others = {"teacher": teacher(), "content": brighter(0.5), "features": Edges(3, 2, 3)}
+    other = {name: others[name]} if name != "data" else {}
+    if name == "data":
+        (tmp_path / "photos/1.png").unlink()
+    record = tmp_path / "run/config.json"
+    before = record.read_bytes()
+    with pytest.raises(ValueError, match=rf"^resume: inputs {name} is .*; .* --allow {name}, a"):
+        run(8, **other)
+    with pytest.raises(ValueError, match=r"^allow: got 'data', expected some of teacher, content"):
+        run(8, allow="data", **other)
+    assert record.read_bytes() == before
+    # what is allowed once is what the run is done with
+    assert run(8, allow=[name], **other).step == 2
+    assert run(12, **other).step == 3
+    # runs of earlier versions noted nothing
+    told = json.loads(record.read_text())
+    del told["inputs"]
+    record.write_text(json.dumps(told))
+    assert run(16).step == 4
+
+
+def test_fingerprints_tell_content_sources_apart() -> None:
+    torch.manual_seed(0)
+    mask = torch.eye(4, dtype=torch.bool)
+    g = teacher()
+
+    def sources(threshold: float, classes: list[str], mask: torch.Tensor, keep: int) -> list:
+        nn.init.constant_(PARSER.weight, threshold)
+        painted = content_source("painted", mask=mask)
+        return [
+            by_parser, brighter(threshold), ParserSource(PARSER), ParserSource(g, classes),
+            painted, painted.__call__, GeneratorFeatures(g, 3, [keep], 2),
+            functools.partial(max, threshold), union(everything, brighter(threshold)),
+        ]
+
+    a, b, c = (
+        [fingerprint(source) for source in sources(*values)]
+        for values in [(0.1, ["skin"], mask, 1)] * 2 + [(0.2, ["hair"], ~mask, 2)]
+    )
+    assert a == b
+    assert len({*a, *c}) == 2 * len(a)
 
 
 def test_settings_younger_than_the_run_have_their_defaults(tmp_path: Path) -> None:
@@ -248,7 +408,8 @@ def test_a_resumed_student_is_the_same_to_the_bit(tmp_path: Path) -> None:
     # what is left was made before SN-GAN, and before kept channels were noted
     told = json.loads((old / "config.json").read_text())
     state = load_training_state(old / "state.pt")
-    assert told.pop("kept")["channels"]
+    assert told.pop("kept")["channels"] and told.pop("inputs")["teacher"]
+    del state["sums"]
     for name in ("loss", "adam_beta2", "lr_decay", "d_steps", "sparsity", "gains_lr"):
         del told["training"][name], state["config"][name]
     (old / "config.json").write_text(json.dumps(told))
@@ -278,6 +439,7 @@ def trained_state() -> dict:
         (lambda s: s.update(generator_config="a\nb"), "got generator_config a b, expected {"),
         (lambda s: s.update(step="three"), "invalid literal"),
         (lambda s: s["generator"].popitem(), "RuntimeError: Error(s) in"),
+        (lambda s: s.update(sums={"d": ["three"]}), "could not convert string to float"),
         (lambda s: s["generator"].update({"\x1b\n": torch.ones(1)}), "Unexpected key(s) in "),
         (lambda s: s.update(g_optimiser=None), "'NoneType' object"),
         (lambda s: s["d_optimiser"]["param_groups"].clear(), "ValueError: loaded state dict"),
