@@ -1,8 +1,9 @@
 """Content-aware GAN compression: a generator made smaller where nobody looks.
 
 The rooms of this package are the road of the book: ops, networks, checkpoints, datasets, content,
-importance, pruning, distillation, training, metrics, editing, export, figures, cli. Each imports
-only from those before it, and says in its first lines what it is for. The public names are here.
+importance, pruning, distillation, training, compression, metrics, editing, export, cli. Each
+imports only from those before it; figures stands apart. A room says in its first lines what it is
+for. The public names are here.
 """
 
 from .checkpoints import (

@@ -25,6 +25,7 @@ from .checkpoints import (
     load_features,
     load_generator,
     load_standard_features,
+    manifest,
     save_generator,
 )
 from .content import ContentSource, check_source, find_content
@@ -67,8 +68,8 @@ class CompressionConfig(Config):
 
 
 def compress(
-    teacher: str | Path | Checkpoint, ratio: float = 0.7,
-    content: str | ContentSource = "portraits", *, training: TrainConfig | None = None,
+    teacher: str | Path | Checkpoint | PrunableGenerator, ratio: float = 0.7,
+    content: str | ContentSource | None = None, *, training: TrainConfig | None = None,
     distillation: DistillationConfig | None = None, sparse_training: TrainConfig | None = None,
     features: ImageFeatures | str | None = None, run: str | Path | None = None,
     resume: bool = False, device: torch.device | str = "cpu", progress: bool = False,
@@ -77,9 +78,10 @@ def compress(
     """Compress a generator where the content of its images depends on it least.
 
     Args:
-        teacher: a file, a name, or what `load_checkpoint` returned.
+        teacher: a file, a name, what `load_checkpoint` returned, or a generator by itself.
         ratio: share of every width's channels to remove, in [0, 1).
-        content: a source, or text as `find_content` reads it, such as "everything" or "hair,hat".
+        content: a source, or text as `find_content` reads it, such as "everything" or "hair,hat";
+            None is "portraits" for the shipped networks that draw them, and an error for others.
         training: how to distil afterwards; None prunes only, which spoils the images.
         distillation: the losses that tie the student to its teacher; None is the defaults.
         sparse_training: for method "slimming": how to drive all gains toward zero beforehand.
@@ -104,13 +106,18 @@ def compress(
         (24, 24, 24, 24, 24, 24, 12, 12, 6, 6)
     """
     config = CompressionConfig.from_dict({"ratio": ratio, **settings})
-    teacher = teacher if isinstance(teacher, Checkpoint) else load_checkpoint(teacher)
+    if isinstance(teacher, str | Path):
+        teacher = load_checkpoint(teacher)
+    elif not isinstance(teacher, Checkpoint):
+        teacher = Checkpoint(teacher, None, "", "")
     trainings = [t for t in (sparse_training, training) if t is not None]
     lessons = distillation or DistillationConfig()
     _check(config, teacher, trainings, lessons, run, resume)
     if trainings and lessons.perceptual and (features is None or isinstance(features, str)):
         kind = kind_of(teacher.generator.config)
         features = perceptual_network(features, kind, trainings[0].data, device)
+    if content is None:
+        content = or_portraits("content", None, draws_portraits(teacher), 'such as "everything"')
     source = find_content(content, teacher.generator) if isinstance(content, str) else content
     check_source(source)
     learn = partial(
@@ -150,6 +157,26 @@ def compress(
             atomic_write(record, (json.dumps(noted, indent=2) + "\n").encode())
             save_generator(student, file)
     return learn(training, student=load_generator(file), out=run).average.cpu()
+
+
+def draws_portraits(checkpoint: Checkpoint) -> bool:
+    """Whether a network is one of the shipped generators, or was pruned from one."""
+    shipped = {e["sha256"] for name, e in manifest().items() if name.startswith("portraits")}
+    lineage = checkpoint.generator.lineage
+    return checkpoint.sha256 in shipped or bool(lineage and lineage.source_sha256 in shipped)
+
+
+def or_portraits(option: str, given: str | None, portraits: bool, expected: str) -> str:
+    """Return what an option was given, or "portraits" for a network that draws portraits.
+
+    To take a stranger's network for one would score, train and measure it by the wrong pictures,
+    without a word: for another, a ValueError names the option and asks for what is expected.
+    """
+    if given is None and not portraits:
+        raise ValueError(
+            f"{option}: got nothing, expected {expected} (portraits are for the shipped teacher)"
+        )
+    return "portraits" if given is None else given
 
 
 def perceptual_network(

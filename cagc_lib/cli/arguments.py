@@ -1,8 +1,10 @@
-"""Readers of the arguments whose words are more than a number: what argparse calls with a text."""
+"""Readers of the arguments whose words are more than a number."""
 
 import argparse
 import math
 import re
+
+import torch
 
 
 def number(text: str) -> float:
@@ -61,3 +63,16 @@ def setting(text: str) -> tuple[str, object]:
         except ValueError:
             continue
     return name, value
+
+
+def find_device(name: str | None) -> torch.device:
+    """Return the device of this name, or the GPU where there is one; a ValueError without it."""
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"device: got {name!r}, expected cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device: got {name!r}, but torch sees no GPU; expected cpu")
+    return device

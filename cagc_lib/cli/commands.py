@@ -27,7 +27,13 @@ from ..checkpoints import (
     save_checkpoint,
     write_manifest_entry,
 )
-from ..compression import CompressionConfig, compress, perceptual_network
+from ..compression import (
+    CompressionConfig,
+    compress,
+    draws_portraits,
+    or_portraits,
+    perceptual_network,
+)
 from ..content import find_content, read_content
 from ..datasets import ClassFolders, save_sheet
 from ..distillation import DistillationConfig
@@ -42,8 +48,8 @@ from ..training import (
     train_student,
     train_teacher,
 )
+from .arguments import find_device
 from .cards import card, comparison
-from .choices import draws_portraits, find_device, or_portraits
 
 # what `train teacher` makes where nothing else is asked for, and how a kind of network is trained
 SHAPES: dict[str, dict[str, Any]] = {

@@ -1,4 +1,4 @@
-"""What stands for nothing on the command line, and what each word of it stands for."""
+"""The road in one call: what stands for nothing, and what each word stands for."""
 
 import dataclasses
 from pathlib import Path
@@ -8,8 +8,8 @@ import torch
 
 from cagc_lib import compression
 from cagc_lib.checkpoints import Checkpoint, load_checkpoint
-from cagc_lib.cli.choices import draws_portraits, find_device, or_portraits
-from cagc_lib.compression import perceptual_network
+from cagc_lib.cli.arguments import find_device
+from cagc_lib.compression import compress, draws_portraits, or_portraits, perceptual_network
 from cagc_lib.content import GeneratorFeatures, everything, find_content, read_content
 from cagc_lib.datasets import CLASS_NAMES
 from cagc_lib.networks import Generator, GeneratorConfig, Lineage
@@ -39,6 +39,13 @@ def test_only_a_network_of_portraits_needs_no_word() -> None:
         or_portraits("data", None, False, "--data FOLDER")
     message = "data: got nothing, expected --data FOLDER (portraits are for the shipped teacher)"
     assert str(error.value) == message
+
+
+def test_a_generator_by_itself_is_a_stranger() -> None:
+    g = Generator(CONFIG).eval()
+    with pytest.raises(ValueError, match=r'^content: got nothing, expected such as "everything" '):
+        compress(g, 0.5)
+    assert compress(g, 0.5, "everything", num_samples=1).config.channels == (2,) * 6
 
 
 @pytest.mark.parametrize(
