@@ -85,15 +85,13 @@ def compare(before: Checkpoint, after: Checkpoint, progress: bool) -> Conversion
         images.append(_pair(image, after.generator(one, TRUNCATION_PSI)))
         if d is not None and other_d is not None:
             logits.append(_pair(d(image), other_d(image)))
+    # torch's maximum of a NaN is NaN, Python's may hide it
+    of_images = Difference(*torch.stack(images).amax(0).tolist())
+    of_logits = Difference(*torch.stack(logits).amax(0).tolist()) if logits else None
     meta = before.meta
     made_up = tuple(f"{what} ({meta[key]})" for key, what in DRAWN.items() if key in meta)
-    return Conversion(after.sha256, _largest(images), _largest(logits) if logits else None, made_up)
+    return Conversion(after.sha256, of_images, of_logits, made_up)
 
 
-def _pair(before: Tensor, after: Tensor) -> list[Tensor]:
-    return [(before - after).abs().max(), before.abs().max()]
-
-
-def _largest(pairs: list[list[Tensor]]) -> Difference:
-    # torch's maximum of a NaN is NaN, Python's may hide it
-    return Difference(*(torch.stack(column).max().item() for column in zip(*pairs, strict=True)))
+def _pair(before: Tensor, after: Tensor) -> Tensor:
+    return torch.stack([(before - after).abs().max(), before.abs().max()])

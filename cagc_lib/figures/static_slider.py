@@ -11,7 +11,7 @@ import hashlib
 import html
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
@@ -68,14 +68,11 @@ SCRIPT = """
 class StaticSlider:
     """HTML that a notebook displays; `html` is the whole of it."""
 
-    html: str
+    # far too long for a notebook's plain output
+    html: str = field(repr=False)
 
     def _repr_html_(self) -> str:
         return self.html
-
-    def __repr__(self) -> str:
-        """Return a short text: the HTML is far too long for a notebook's plain output."""
-        return "StaticSlider()"
 
 
 def static_slider(

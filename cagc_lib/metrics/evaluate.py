@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from tqdm import tqdm
@@ -27,13 +27,14 @@ from ..networks import (
     Config,
     ImageFeatures,
     PrunableGenerator,
+    check,
     check_pair,
     check_positive,
     first_parameter,
     perceptual_distance,
 )
 from . import costs
-from .distances import compare_features, feature_distance, mask_images, psnr
+from .distances import compare_features, feature_statistics, frechet_distance, mask_images, psnr
 
 # Reference portraits: disjoint from every seed the trainers draw (HELD_OUT_SEED of training).
 REFERENCE_SEED = 1_500_000_000
@@ -103,8 +104,7 @@ class Report(Config):
         return cls.from_dict(json.loads(text))
 
 
-@dataclass(frozen=True)
-class Features:
+class Features(NamedTuple):
     """Features [N, D] of images, overall and inside the content, and its share of them."""
 
     whole: torch.Tensor
@@ -112,44 +112,33 @@ class Features:
     area: float | None
 
 
-@dataclass(frozen=True)
-class Protocol:
-    """How images are looked at: through which network, inside which content, how many, where."""
+def _look(
+    network: ImageFeatures, content: ContentSource | None, batches: Iterable[torch.Tensor]
+) -> Features:
+    whole, inside, areas = [], [], []
+    for images in batches:
+        whole.append(network.embed(images).cpu())
+        if content is not None:
+            mask = check_mask(content(images), images)
+            inside.append(network.embed(mask_images(images, mask)).cpu())
+            areas.append(mask.float().mean((1, 2, 3)).cpu())
+    area = torch.cat(areas).mean().item() if areas else None
+    return Features(torch.cat(whole), torch.cat(inside) if inside else None, area)
 
-    network: ImageFeatures
-    content: ContentSource | None
-    num_samples: int
-    batch_size: int
-    device: torch.device
 
-    def features(self, batches: Iterable[torch.Tensor]) -> Features:
-        """Look at batches of images [n, 3, R, R]."""
-        whole, inside, areas = [], [], []
-        for images in batches:
-            whole.append(self.network.embed(images).cpu())
-            if self.content is not None:
-                mask = check_mask(self.content(images), images)
-                inside.append(self.network.embed(mask_images(images, mask)).cpu())
-                areas.append(mask.float().mean((1, 2, 3)).cpu())
-        area = torch.cat(areas).mean().item() if areas else None
-        return Features(torch.cat(whole), torch.cat(inside) if inside else None, area)
-
-    def real(self, source: ImageSource) -> Features:
-        """Look at the first images of a source."""
-        n, size = self.num_samples, self.batch_size
-        starts = range(0, n, size)
-        return self.features(source(s, min(size, n - s)).to(self.device) for s in starts)
+def _batches(num_samples: int, batch_size: int) -> list[range]:
+    numbers = range(num_samples)
+    return [numbers[start : start + batch_size] for start in numbers[::batch_size]]
 
 
 @lru_cache(maxsize=8)
-def _real_portraits(protocol: Protocol, resolution: int) -> Features:
+def _real_portraits(
+    network: ImageFeatures, content: ContentSource | None, num_samples: int, batch_size: int,
+    resolution: int, device: torch.device,
+) -> Features:
     """Features of the reference portraits, kept in memory: they are the same for every network."""
-
-    def rendered(start: int, n: int) -> torch.Tensor:
-        seeds = range(REFERENCE_SEED + start, REFERENCE_SEED + start + n)
-        return render_portraits(seeds, resolution, protocol.device).images
-
-    return protocol.real(rendered)
+    seeds = ([REFERENCE_SEED + i for i in part] for part in _batches(num_samples, batch_size))
+    return _look(network, content, (render_portraits(s, resolution, device).images for s in seeds))
 
 
 class TeacherDistance:
@@ -198,11 +187,10 @@ def sample_inputs(
     generator = torch.Generator().manual_seed(seed)
     sides = g.config.noise_sides
     sizes = [g.config.z_dim, *(side**2 for side in sides)]
-    for start in range(0, num_samples, batch_size):
-        n = min(batch_size, num_samples - start)
-        rows = [torch.randn(sum(sizes), generator=generator) for _ in range(n)]
+    for part in _batches(num_samples, batch_size):
+        rows = [torch.randn(sum(sizes), generator=generator) for _ in part]
         z, *maps = torch.stack(rows).to(first_parameter(g).device).split(sizes, dim=1)
-        yield z, [m.reshape(n, 1, s, s) for m, s in zip(maps, sides, strict=True)]
+        yield z, [m.reshape(-1, 1, s, s) for m, s in zip(maps, sides, strict=True)]
 
 
 @torch.no_grad()
@@ -251,30 +239,31 @@ def evaluate(
         source = image_source(source, side)
         # one shown twice would be its own nearest neighbour
         if len(source) < num_samples:
-            raise ValueError(
-                f"reference: got {len(source)} images in {reference}, expected at least "
-                f"{num_samples}, the number of samples"
-            )
+            found = f"{len(source)} images in {reference}"
+            raise ValueError(f"reference: got {found}, expected at least {num_samples}")
     if isinstance(content, str):
         content = find_content(content)
     device = first_parameter(g).device if device is None else torch.device(device)
     network = _network(features, device)
     g = copy.deepcopy(g).to(device).eval()
     teacher = None if teacher is None else copy.deepcopy(teacher).to(device).eval()
-    protocol = Protocol(network, content, num_samples, batch_size, device)
     distance = TeacherDistance(network, content)
+    batches = _batches(num_samples, batch_size)
 
     def drawn() -> Iterator[torch.Tensor]:
         inputs = sample_inputs(g, num_samples, seed, batch_size)
-        total = math.ceil(num_samples / batch_size)
-        for z, noise in tqdm(inputs, total=total, disable=not progress, unit="batch"):
+        for z, noise in tqdm(inputs, total=len(batches), disable=not progress, unit="batch"):
             images = g(z, truncation_psi, noise)
             if teacher is not None:
                 distance.add(images, teacher(z, truncation_psi, noise))
             yield images
 
-    fake = protocol.features(drawn())
-    real = _real_portraits(protocol, side) if source is None else protocol.real(source)
+    fake = _look(network, content, drawn())
+    if source is None:
+        real = _real_portraits(network, content, num_samples, batch_size, side, device)
+    else:
+        shown = (source(part.start, len(part)).to(device) for part in batches)
+        real = _look(network, content, shown)
     return Report(
         resolution=side, num_samples=num_samples, seed=seed, truncation_psi=truncation_psi,
         parameters=costs.parameters(g), macs=costs.macs(g), **_values(real, fake, distance),
@@ -293,8 +282,7 @@ def _check_request(
     g: PrunableGenerator, num_samples: int, batch_size: int, teacher: PrunableGenerator | None,
     content: str | ContentSource | None,
 ) -> None:
-    if num_samples < 5:
-        raise ValueError(f"num_samples: got {num_samples}, expected at least 5")
+    check(num_samples >= 5, "num_samples", num_samples, "at least 5")
     check_positive("batch_size", batch_size)
     if teacher is not None:
         check_pair(teacher.config, g.config, "teacher", "resolution", "z_dim")
@@ -314,6 +302,6 @@ def _values(real: Features, fake: Features, distance: TeacherDistance) -> dict[s
         inside = compare_features(real.inside, fake.inside)
         values |= {f"content_{k}": v for k, v in inside.items()} | {"content_area": fake.area}
     if distance.inside:
-        fake_inside = torch.cat(distance.inside)
-        values["teacher_content_frechet"] = feature_distance(real.inside, fake_inside)
+        gaussians = [feature_statistics(x) for x in (real.inside, torch.cat(distance.inside))]
+        values["teacher_content_frechet"] = frechet_distance(*gaussians[0], *gaussians[1])
     return values | distance.means()
