@@ -11,11 +11,10 @@ truncation 1, random noise maps, 2,000 samples instead of 50,000. Chapter 9.
 import copy
 import json
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import torch
 from tqdm import tqdm
@@ -104,26 +103,47 @@ class Report(Config):
         return cls.from_dict(json.loads(text))
 
 
-class Features(NamedTuple):
-    """Features [N, D] of images, overall and inside the content, and its share of them."""
+def _features(
+    network: ImageFeatures, content: ContentSource | None, images: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """Features [N, D] of images [N, 3, R, R], whole and inside the content, and its share [N]."""
+    found = {"whole": network.embed(images)}
+    if content is not None:
+        mask = check_mask(content(images), images)
+        found["inside"] = network.embed(mask_images(images, mask))
+        found["area"] = mask.float().mean((1, 2, 3))
+    return found
 
-    whole: torch.Tensor
-    inside: torch.Tensor | None
-    area: float | None
+
+def teacher_distances(
+    network: ImageFeatures, content: ContentSource | None, student: torch.Tensor,
+    teacher: torch.Tensor,
+) -> dict[str, torch.Tensor]:
+    """Distances [N] of images [N, 3, R, R] to the teacher's of the same z, as Report names them.
+
+    The content is that of the teacher's images; "cut" are the student's features [N, D] inside it.
+    """
+    found = {
+        "teacher_l1": (student - teacher).abs().mean((1, 2, 3)),
+        "teacher_psnr": psnr(student, teacher),
+        "teacher_perceptual": perceptual_distance(network, student, teacher),
+    }
+    if content is not None:
+        mask = check_mask(content(teacher), teacher)
+        s, t = mask_images(student, mask), mask_images(teacher, mask)
+        pixels = mask.sum((1, 2, 3)) * student.shape[1]
+        found["teacher_content_l1"] = (s - t).abs().sum((1, 2, 3)) / pixels
+        found["teacher_content_psnr"] = psnr(student, teacher, mask)
+        found["teacher_content_psnr_frame"] = psnr(student, teacher, mask, frame=True)
+        found["teacher_content_perceptual"] = perceptual_distance(network, s, t)
+        found["cut"] = network.embed(s)
+    return found
 
 
-def _look(
-    network: ImageFeatures, content: ContentSource | None, batches: Iterable[torch.Tensor]
-) -> Features:
-    whole, inside, areas = [], [], []
-    for images in batches:
-        whole.append(network.embed(images).cpu())
-        if content is not None:
-            mask = check_mask(content(images), images)
-            inside.append(network.embed(mask_images(images, mask)).cpu())
-            areas.append(mask.float().mean((1, 2, 3)).cpu())
-    area = torch.cat(areas).mean().item() if areas else None
-    return Features(torch.cat(whole), torch.cat(inside) if inside else None, area)
+def _gathered(batches: Iterable[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """What was found in batches of images, in one tensor a name, on the CPU."""
+    moved = [{name: values.cpu() for name, values in batch.items()} for batch in batches]
+    return {name: torch.cat([batch[name] for batch in moved]) for name in moved[0]}
 
 
 def _batches(num_samples: int, batch_size: int) -> list[range]:
@@ -135,43 +155,11 @@ def _batches(num_samples: int, batch_size: int) -> list[range]:
 def _real_portraits(
     network: ImageFeatures, content: ContentSource | None, num_samples: int, batch_size: int,
     resolution: int, device: torch.device,
-) -> Features:
+) -> dict[str, torch.Tensor]:
     """Features of the reference portraits, kept in memory: they are the same for every network."""
     seeds = ([REFERENCE_SEED + i for i in part] for part in _batches(num_samples, batch_size))
-    return _look(network, content, (render_portraits(s, resolution, device).images for s in seeds))
-
-
-class TeacherDistance:
-    """Running means of a student's distances to its teacher, overall and inside the content."""
-
-    def __init__(self, network: ImageFeatures, content: ContentSource | None) -> None:
-        self.network, self.content = network, content
-        self.values: dict[str, list[torch.Tensor]] = defaultdict(list)
-        self.inside: list[torch.Tensor] = []
-
-    def add(self, student: torch.Tensor, teacher: torch.Tensor) -> None:
-        """Compare one batch of images [N, 3, R, R] of the same z; the mask is the teacher's."""
-        found = {
-            "l1": (student - teacher).abs().mean((1, 2, 3)),
-            "psnr": psnr(student, teacher),
-            "perceptual": perceptual_distance(self.network, student, teacher),
-        }
-        if self.content is not None:
-            mask = check_mask(self.content(teacher), teacher)
-            s, t = mask_images(student, mask), mask_images(teacher, mask)
-            pixels = mask.sum((1, 2, 3)) * student.shape[1]
-            found["content_l1"] = (s - t).abs().sum((1, 2, 3)) / pixels
-            found["content_psnr"] = psnr(student, teacher, mask)
-            found["content_psnr_frame"] = psnr(student, teacher, mask, frame=True)
-            found["content_perceptual"] = perceptual_distance(self.network, s, t)
-            self.inside.append(self.network.embed(s).cpu())
-        for name, values in found.items():
-            self.values[f"teacher_{name}"].append(values.double().cpu())
-
-    def means(self) -> dict[str, float | None]:
-        """Means over images; those without content count only overall, None if all are such."""
-        means = {name: torch.cat(v).nanmean().item() for name, v in self.values.items()}
-        return {name: None if math.isnan(value) else value for name, value in means.items()}
+    images = (render_portraits(part, resolution, device).images for part in seeds)
+    return _gathered(_features(network, content, some) for some in images)
 
 
 def sample_inputs(
@@ -247,26 +235,27 @@ def evaluate(
     network = _network(features, device)
     g = copy.deepcopy(g).to(device).eval()
     teacher = None if teacher is None else copy.deepcopy(teacher).to(device).eval()
-    distance = TeacherDistance(network, content)
     batches = _batches(num_samples, batch_size)
 
-    def drawn() -> Iterator[torch.Tensor]:
+    def measured() -> Iterator[dict[str, torch.Tensor]]:
         inputs = sample_inputs(g, num_samples, seed, batch_size)
         for z, noise in tqdm(inputs, total=len(batches), disable=not progress, unit="batch"):
             images = g(z, truncation_psi, noise)
+            found = _features(network, content, images)
             if teacher is not None:
-                distance.add(images, teacher(z, truncation_psi, noise))
-            yield images
+                same = teacher(z, truncation_psi, noise)
+                found |= teacher_distances(network, content, images, same)
+            yield found
 
-    fake = _look(network, content, drawn())
+    fake = _gathered(measured())
     if source is None:
         real = _real_portraits(network, content, num_samples, batch_size, side, device)
     else:
         shown = (source(part.start, len(part)).to(device) for part in batches)
-        real = _look(network, content, shown)
+        real = _gathered(_features(network, content, images) for images in shown)
     return Report(
         resolution=side, num_samples=num_samples, seed=seed, truncation_psi=truncation_psi,
-        parameters=costs.parameters(g), macs=costs.macs(g), **_values(real, fake, distance),
+        parameters=costs.parameters(g), macs=costs.macs(g), **_values(real, fake),
     )
 
 
@@ -296,12 +285,20 @@ def _check_request(
         )
 
 
-def _values(real: Features, fake: Features, distance: TeacherDistance) -> dict[str, float | None]:
-    values = compare_features(real.whole, fake.whole)
-    if real.inside is not None:
-        inside = compare_features(real.inside, fake.inside)
-        values |= {f"content_{k}": v for k, v in inside.items()} | {"content_area": fake.area}
-    if distance.inside:
-        gaussians = [feature_statistics(x) for x in (real.inside, torch.cat(distance.inside))]
+def _values(
+    real: dict[str, torch.Tensor], fake: dict[str, torch.Tensor]
+) -> dict[str, float | None]:
+    values = compare_features(real["whole"], fake["whole"])
+    if "inside" in fake:
+        inside = compare_features(real["inside"], fake["inside"])
+        values |= {f"content_{name}": value for name, value in inside.items()}
+        values["content_area"] = fake["area"].mean().item()
+    if "cut" in fake:
+        gaussians = [feature_statistics(features) for features in (real["inside"], fake["cut"])]
         values["teacher_content_frechet"] = frechet_distance(*gaussians[0], *gaussians[1])
-    return values | distance.means()
+    for name in fake:
+        if name.startswith("teacher_"):
+            # images without content count only overall
+            mean = fake[name].double().nanmean().item()
+            values[name] = None if math.isnan(mean) else mean
+    return values
