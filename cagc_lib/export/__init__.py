@@ -1,4 +1,3 @@
 """Chapters 12 and 13: a network in another format, and the proof that it is the same network."""
 
-from .convert import convert
-from .parity import DRAWN, Conversion, Difference
+from .convert import DRAWN, Conversion, Difference, convert
