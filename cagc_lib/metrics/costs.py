@@ -34,14 +34,10 @@ CONVENTIONS = ("paper", "output-resolution")
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One row of `layer_table`.
+    """One row of `layer_table`: a layer by its name in the state dict, with its affine layer.
 
-    Attributes:
-        name: the layer's name in the state dict; its affine layer is included.
-        resolution: side of the layer's output, 1 for the mapping network's layers.
-        inputs, outputs: widths.
-        macs: multiply-accumulates for one image.
-        parameters: learned numbers.
+    The resolution is the side of its output, 1 in the mapping network; inputs and outputs are
+    widths, macs are for one image, parameters are learned numbers.
     """
 
     name: str
