@@ -279,10 +279,8 @@ def _check_request(
     if content is not None and name is None:
         check_source(content)
     if name == "attention" or watches_a_generator(content):
-        raise ValueError(
-            "content: got a source that knows one generator's last images only, expected one for "
-            "any images"
-        )
+        known = "a source that knows one generator's last images only"
+        raise ValueError(f"content: got {known}, expected one for any images")
 
 
 def _values(
