@@ -8,7 +8,6 @@ import torch
 
 from cagc_lib import compression
 from cagc_lib.checkpoints import Checkpoint, load_checkpoint
-from cagc_lib.cli.arguments import find_device
 from cagc_lib.compression import compress, draws_portraits, or_portraits, perceptual_network
 from cagc_lib.content import GeneratorFeatures, everything, find_content, read_content
 from cagc_lib.datasets import CLASS_NAMES
@@ -67,7 +66,7 @@ def test_content_is_read(text: str, name: str, options: dict) -> None:
     ("text", "message"),
     [
         ("cats", f"got 'cats', expected portraits, everything, .* out of {CLASS_NAMES[0]}"),
-        ("", "got '', expected portraits"), ("painted", "got painted, expected painted=FILE"),
+        ("painted", "got painted, expected painted=FILE"),
         ("painted=", "got painted, expected painted=FILE"),
         ("attention=", "got 'attention=', expected clusters, as in attention=0,3"),
         ("attention=a", "got 'attention=a', expected clusters"),
@@ -108,9 +107,3 @@ def test_the_perceptual_network_knows_the_pictures(monkeypatch: pytest.MonkeyPat
     message = r"^perceptual-network: got nothing, .* standard, .* --perceptual 0 \(ours knows por"
     with pytest.raises(ValueError, match=message):
         perceptual_network(None, "stylegan2", "photos", "cpu")
-
-
-def test_devices() -> None:
-    assert find_device("cpu").type == "cpu"
-    with pytest.raises(ValueError, match=r"^device: got 'tpu9', expected cpu or cuda$"):
-        find_device("tpu9")

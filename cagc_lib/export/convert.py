@@ -37,8 +37,6 @@ def convert(
         FileNotFoundError: the folder does not exist.
     """
     path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: no folder {path.parent}, expected an existing one")
     configs = [n.config for n in (source.generator, source.discriminator) if n is not None]
     # an SN-GAN has no clamp
     dropped = {getattr(config, "conv_clamp", None) for config in configs if drop_clamp} - {None}

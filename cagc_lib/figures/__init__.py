@@ -5,5 +5,4 @@ Nothing here imports the library, and plotly and ipywidgets are imported when fi
 
 from .charts import PALETTE, bar_chart, line_chart, score_distribution
 from .images import CLASS_COLOURS, image_grid, mask_overlay, parsing_images, show_images
-from .live_slider import pruning_ratio_slider
-from .static_slider import StaticSlider, static_slider
+from .sliders import StaticSlider, pruning_ratio_slider, static_slider

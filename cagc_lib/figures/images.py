@@ -38,12 +38,10 @@ def image_grid(images: Tensor, columns: int = 8, scale: int = 1, gap: int = 2) -
     Raises:
         ValueError: the batch is not [N, 3, H, W] with N >= 1, or a size is not positive.
     """
-    if images.ndim != 4 or images.shape[1] != 3 or images.shape[0] == 0:
-        raise ValueError(f"images: got shape {list(images.shape)}, expected [N, 3, H, W], N >= 1")
-    if columns < 1 or scale < 1 or gap < 0:
-        raise ValueError(
-            f"columns, scale, gap: got {columns}, {scale}, {gap}, expected >= 1, >= 1, >= 0"
-        )
+    fits = images.ndim == 4 and images.shape[1] == 3 and images.shape[0] > 0
+    check(fits, "images", f"shape {list(images.shape)}", "[N, 3, H, W], N >= 1")
+    sizes, fits = f"{columns}, {scale}, {gap}", columns >= 1 and scale >= 1 and gap >= 0
+    check(fits, "columns, scale, gap", sizes, ">= 1, >= 1, >= 0")
     pixels = (images.detach().float().cpu().clamp(-1, 1) + 1) * 127.5
     pixels = pixels.round().to(torch.uint8).permute(0, 2, 3, 1)
     pixels = pixels.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
@@ -77,8 +75,7 @@ def show_images(
     for name, captions, count in (
         ("row_captions", row_captions, rows), ("column_captions", column_captions, columns),
     ):
-        if captions and len(captions) != count:
-            raise ValueError(f"{name}: got {len(captions)}, expected {count}")
+        check(len(captions) in (0, count), name, len(captions), f"{count}")
     font = ImageFont.load_default(size=13)
     left = max((int(font.getlength(text)) + 10 for text in row_captions), default=0)
     top = 20 if column_captions else 0
@@ -110,11 +107,9 @@ def mask_overlay(
     Raises:
         ValueError: the mask is not boolean or its shape does not fit the images'.
     """
-    expected = (images.shape[0], 1, *images.shape[2:])
-    if mask.dtype != torch.bool or mask.shape != expected:
-        raise ValueError(
-            f"mask: got {mask.dtype} {list(mask.shape)}, expected torch.bool {list(expected)}"
-        )
+    expected = f"torch.bool {[images.shape[0], 1, *images.shape[2:]]}"
+    got = f"{mask.dtype} {list(mask.shape)}"
+    check(got == expected, "mask", got, expected)
     tint = _rgb(colour).to(images).view(1, 3, 1, 1)
     return torch.where(mask, images, images * (1 - opacity) + tint * opacity)
 
@@ -131,11 +126,9 @@ def parsing_images(parsing: Tensor) -> Tensor:
     Raises:
         ValueError: the map has another shape or class.
     """
-    if parsing.ndim != 3 or parsing.min() < 0 or parsing.max() >= len(CLASS_COLOURS):
-        raise ValueError(
-            f"parsing: got shape {list(parsing.shape)}, values {int(parsing.min())}.."
-            f"{int(parsing.max())}, expected [N, H, W] in 0..{len(CLASS_COLOURS) - 1}"
-        )
+    low, high, last = int(parsing.min()), int(parsing.max()), len(CLASS_COLOURS) - 1
+    got = f"shape {list(parsing.shape)}, values {low}..{high}"
+    check(parsing.ndim == 3 and 0 <= low <= high <= last, "parsing", got, f"[N, H, W] in 0..{last}")
     table = torch.stack([_rgb(colour) for colour in CLASS_COLOURS])
     return table[parsing.cpu()].permute(0, 3, 1, 2)
 
@@ -143,16 +136,20 @@ def parsing_images(parsing: Tensor) -> Tensor:
 def encoded(picture: Image.Image | np.ndarray, kind: str, **options: Any) -> bytes:
     """Encode a picture, PIL or [H, W, 3] uint8, as Pillow's `kind`; a ValueError for another."""
     if isinstance(picture, np.ndarray):
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-            raise ValueError(
-                f"picture: got {picture.dtype} {list(picture.shape)}, expected uint8 [H, W, 3]"
-            )
+        fits = picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3
+        check(fits, "picture", f"{picture.dtype} {list(picture.shape)}", "uint8 [H, W, 3]")
         picture = Image.fromarray(picture)
-    if not isinstance(picture, Image.Image):
-        raise ValueError(f"picture: got {type(picture).__name__}, expected a PIL image or an array")
+    fits = isinstance(picture, Image.Image)
+    check(fits, "picture", type(picture).__name__, "a PIL image or an array")
     buffer = io.BytesIO()
     picture.convert("RGB").save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def check(fits: bool, name: str, got: object, expected: str) -> None:
+    """Raise a one-line ValueError, "name: got ..., expected ...", unless the value fits."""
+    if not fits:
+        raise ValueError(f"{name}: got {got}, expected {expected}")
 
 
 def _rgb(colour: str) -> Tensor:

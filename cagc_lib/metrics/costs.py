@@ -20,14 +20,11 @@ import torch
 from torch import nn
 
 from ..networks import (
-    Dense,
-    FullyConnected,
     GeneratorConfig,
     PrunableGenerator,
     Shapes,
     SNGANConfig,
-    StyledConv,
-    ToRGB,
+    check,
     evaluating,
     first_parameter,
 )
@@ -37,14 +34,10 @@ CONVENTIONS = ("paper", "output-resolution")
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One row of `layer_table`.
+    """One row of `layer_table`: a layer by its name in the state dict, with its affine layer.
 
-    Attributes:
-        name: the layer's name in the state dict; its affine layer is included.
-        resolution: side of the layer's output, 1 for the mapping network's layers.
-        inputs, outputs: widths.
-        macs: multiply-accumulates for one image.
-        parameters: learned numbers.
+    The resolution is the side of its output, 1 in the mapping network; inputs and outputs are
+    widths, macs are for one image, parameters are learned numbers.
     """
 
     name: str
@@ -105,10 +98,7 @@ def layer_table(g: PrunableGenerator | Shapes, convention: str = "paper") -> lis
         >>> max(table, key=lambda row: row.macs).name
         'synthesis.convs.4'
     """
-    if convention not in CONVENTIONS:
-        raise ValueError(
-            f"convention: got {convention!r}, expected one of {', '.join(CONVENTIONS)}"
-        )
+    check(convention in CONVENTIONS, "convention", convention, " or ".join(CONVENTIONS))
     config = getattr(g, "config", g)
     rows = _sngan_rows if isinstance(config, SNGANConfig) else stylegan2_rows
     return rows(config, convention)
@@ -142,9 +132,8 @@ def _sngan_rows(config: SNGANConfig, convention: str) -> list[LayerCost]:
     widths, z_dim = config.channels, config.z_dim
 
     def row(name: str, side: int, grid: int, inputs: int, outputs: int, taps: int) -> LayerCost:
-        weights = taps * inputs * outputs
-        cost = weights * grid**2
-        return LayerCost(f"synthesis.{name}", side, inputs, outputs, cost, weights + outputs)
+        weights, name = taps * inputs * outputs, f"synthesis.{name}"
+        return LayerCost(name, side, inputs, outputs, weights * grid**2, weights + outputs)
 
     def norm(name: str, side: int, width: int) -> LayerCost:
         return LayerCost(f"synthesis.{name}", side, width, width, 0, 2 * width)
@@ -178,7 +167,8 @@ def count_macs(g: PrunableGenerator) -> int:
 
     copied = copy.deepcopy(g).eval()
     for layer in copied.modules():
-        if isinstance(layer, FullyConnected | StyledConv | ToRGB | Dense | nn.Conv2d):
+        # batch norm's weight is a vector
+        if hasattr(layer, "weight") and layer.weight.ndim > 1:
             layer.register_forward_pre_hook(count)
     with torch.no_grad():
         copied(torch.zeros(1, g.config.z_dim).to(first_parameter(g)))
@@ -208,8 +198,7 @@ def latency(
     for name, value, least in (
         ("batch_size", batch_size, 1), ("repeats", repeats, 1), ("warmup", warmup, int(compiled)),
     ):
-        if type(value) is not int or value < least:
-            raise ValueError(f"{name}: got {value!r}, expected an integer >= {least}")
+        check(type(value) is int and value >= least, name, value, f"an integer >= {least}")
     run = torch.compile(g) if compiled else g
     z = torch.randn(batch_size, g.config.z_dim, generator=torch.Generator().manual_seed(0))
     z = z.to(first_parameter(g))

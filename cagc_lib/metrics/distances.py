@@ -10,6 +10,7 @@ a frame. evaluate.py applies them to generators; chapter 9 builds them by hand.
 import torch
 
 from ..content import check_mask
+from ..networks import check
 
 
 def mean_iou(
@@ -38,17 +39,12 @@ def feature_statistics(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     Raises:
         ValueError: features of another shape.
     """
-    if features.ndim != 2 or features.shape[0] < 2:
-        raise ValueError(f"features must be [N, D] with N >= 2, got {list(features.shape)}")
+    shape = list(features.shape)
+    check(len(shape) == 2 and shape[0] >= 2, "features", shape, "[N, D] with N >= 2")
     x = features.double()
     mean = x.mean(0)
     centred = x - mean
     return mean, centred.T @ centred / (len(x) - 1)
-
-
-def _symmetric_root(matrix: torch.Tensor) -> torch.Tensor:
-    values, vectors = torch.linalg.eigh(matrix)
-    return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
 
 
 def frechet_distance(
@@ -68,12 +64,12 @@ def frechet_distance(
     """
     d = mean1.numel()
     shapes = [list(t.shape) for t in (mean1, cov1, mean2, cov2)]
-    if shapes != [[d], [d, d], [d], [d, d]]:
-        raise ValueError(f"expected shapes [D], [D, D], [D], [D, D], got {shapes}")
+    check(shapes == [[d], [d, d]] * 2, "shapes", shapes, "[D], [D, D], [D], [D, D]")
     m1, s1, m2, s2 = (t.double() for t in (mean1, cov1, mean2, cov2))
     if not all(t.isfinite().all() for t in (m1, s1, m2, s2)):
         raise ValueError("means and covariances must be finite")
-    root = _symmetric_root((s1 + s1.T) / 2)
+    values, vectors = torch.linalg.eigh((s1 + s1.T) / 2)
+    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
     product = root @ s2 @ root
     # S1^(1/2) S2 S1^(1/2) is symmetric and has the eigenvalues of S1 S2: no complex square root.
     cross = torch.linalg.eigvalsh((product + product.T) / 2).clamp(min=0).sqrt().sum()
@@ -81,19 +77,15 @@ def frechet_distance(
     return max(0.0, value.item())
 
 
-def _radii(features: torch.Tensor, k: int, block: int) -> torch.Tensor:
-    """Distance of each vector to its k-th nearest other vector, [N]."""
-    radii = []
-    for start in range(0, len(features), block):
-        distance = torch.cdist(features[start : start + block], features)
-        distance.diagonal(start).fill_(torch.inf)
-        radii.append(distance.kthvalue(k, dim=1).values)
-    return torch.cat(radii)
-
-
 def _coverage(points: torch.Tensor, centres: torch.Tensor, k: int, block: int) -> float:
     """Share of points inside at least one ball that reaches a centre's k-th neighbour."""
-    radii = _radii(centres, k, block)
+    reaches = []
+    for start in range(0, len(centres), block):
+        distance = torch.cdist(centres[start : start + block], centres)
+        # a centre is no neighbour of its own
+        distance.diagonal(start).fill_(torch.inf)
+        reaches.append(distance.kthvalue(k, dim=1).values)
+    radii = torch.cat(reaches)
     near = [(torch.cdist(part, centres) <= radii).any(1) for part in points.split(block)]
     return int(torch.cat(near).sum()) / len(points)
 
@@ -115,26 +107,20 @@ def precision_recall(
     Raises:
         ValueError: shapes do not agree, or k is not in [1, min(N, M) - 1].
     """
-    if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]:
-        raise ValueError(
-            f"expected [N, D] and [M, D] features, got {list(real.shape)} and {list(fake.shape)}"
-        )
+    shapes = [list(real.shape), list(fake.shape)]
+    fits = real.ndim == fake.ndim == 2 and real.shape[1] == fake.shape[1]
+    check(fits, "features", shapes, "[N, D] and [M, D]")
     smallest = min(len(real), len(fake))
-    if not 1 <= k < smallest:
-        raise ValueError(f"k must be in [1, {smallest - 1}] for {smallest} vectors, got {k}")
+    check(1 <= k < smallest, "k", k, f"1 to {smallest - 1} for {smallest} vectors")
     real, fake = real.double(), fake.double()
     return _coverage(fake, real, k, block), _coverage(real, fake, k, block)
-
-
-def feature_distance(real: torch.Tensor, fake: torch.Tensor) -> float:
-    """Frechet distance between the Gaussians of two sets of features [N, D] and [M, D]."""
-    return frechet_distance(*feature_statistics(real), *feature_statistics(fake))
 
 
 def compare_features(real: torch.Tensor, fake: torch.Tensor) -> dict[str, float]:
     """Frechet distance, precision and recall of features [M, D] against real ones [N, D]."""
     precision, recall = precision_recall(real, fake)
-    return {"frechet": feature_distance(real, fake), "precision": precision, "recall": recall}
+    frechet = frechet_distance(*feature_statistics(real), *feature_statistics(fake))
+    return {"frechet": frechet, "precision": precision, "recall": recall}
 
 
 def mask_images(images: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,6 @@ truncation 1, random noise maps, 2,000 samples instead of 50,000. Chapter 9.
 import copy
 import json
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,13 +26,14 @@ from ..networks import (
     Config,
     ImageFeatures,
     PrunableGenerator,
+    check,
     check_pair,
     check_positive,
     first_parameter,
     perceptual_distance,
 )
 from . import costs
-from .distances import compare_features, feature_distance, mask_images, psnr
+from .distances import compare_features, feature_statistics, frechet_distance, mask_images, psnr
 
 # Reference portraits: disjoint from every seed the trainers draw (HELD_OUT_SEED of training).
 REFERENCE_SEED = 1_500_000_000
@@ -103,84 +103,63 @@ class Report(Config):
         return cls.from_dict(json.loads(text))
 
 
-@dataclass(frozen=True)
-class Features:
-    """Features [N, D] of images, overall and inside the content, and its share of them."""
+def _features(
+    network: ImageFeatures, content: ContentSource | None, images: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """Features [N, D] of images [N, 3, R, R], whole and inside the content, and its share [N]."""
+    found = {"whole": network.embed(images)}
+    if content is not None:
+        mask = check_mask(content(images), images)
+        found["inside"] = network.embed(mask_images(images, mask))
+        found["area"] = mask.float().mean((1, 2, 3))
+    return found
 
-    whole: torch.Tensor
-    inside: torch.Tensor | None
-    area: float | None
+
+def teacher_distances(
+    network: ImageFeatures, content: ContentSource | None, student: torch.Tensor,
+    teacher: torch.Tensor,
+) -> dict[str, torch.Tensor]:
+    """Distances [N] of images [N, 3, R, R] to the teacher's of the same z, as Report names them.
+
+    The content is that of the teacher's images; "cut" are the student's features [N, D] inside it.
+    """
+    found = {
+        "teacher_l1": (student - teacher).abs().mean((1, 2, 3)),
+        "teacher_psnr": psnr(student, teacher),
+        "teacher_perceptual": perceptual_distance(network, student, teacher),
+    }
+    if content is not None:
+        mask = check_mask(content(teacher), teacher)
+        s, t = mask_images(student, mask), mask_images(teacher, mask)
+        pixels = mask.sum((1, 2, 3)) * student.shape[1]
+        found["teacher_content_l1"] = (s - t).abs().sum((1, 2, 3)) / pixels
+        found["teacher_content_psnr"] = psnr(student, teacher, mask)
+        found["teacher_content_psnr_frame"] = psnr(student, teacher, mask, frame=True)
+        found["teacher_content_perceptual"] = perceptual_distance(network, s, t)
+        found["cut"] = network.embed(s)
+    return found
 
 
-@dataclass(frozen=True)
-class Protocol:
-    """How images are looked at: through which network, inside which content, how many, where."""
+def _gathered(batches: Iterable[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """What was found in batches of images, in one tensor a name, on the CPU."""
+    moved = [{name: values.cpu() for name, values in batch.items()} for batch in batches]
+    return {name: torch.cat([batch[name] for batch in moved]) for name in moved[0]}
 
-    network: ImageFeatures
-    content: ContentSource | None
-    num_samples: int
-    batch_size: int
-    device: torch.device
 
-    def features(self, batches: Iterable[torch.Tensor]) -> Features:
-        """Look at batches of images [n, 3, R, R]."""
-        whole, inside, areas = [], [], []
-        for images in batches:
-            whole.append(self.network.embed(images).cpu())
-            if self.content is not None:
-                mask = check_mask(self.content(images), images)
-                inside.append(self.network.embed(mask_images(images, mask)).cpu())
-                areas.append(mask.float().mean((1, 2, 3)).cpu())
-        area = torch.cat(areas).mean().item() if areas else None
-        return Features(torch.cat(whole), torch.cat(inside) if inside else None, area)
-
-    def real(self, source: ImageSource) -> Features:
-        """Look at the first images of a source."""
-        n, size = self.num_samples, self.batch_size
-        starts = range(0, n, size)
-        return self.features(source(s, min(size, n - s)).to(self.device) for s in starts)
+def _batches(num_samples: int, batch_size: int) -> list[range]:
+    numbers = range(num_samples)
+    return [numbers[start : start + batch_size] for start in numbers[::batch_size]]
 
 
 @lru_cache(maxsize=8)
-def _real_portraits(protocol: Protocol, resolution: int) -> Features:
+def _real_portraits(
+    network: ImageFeatures, content: ContentSource | None, num_samples: int, batch_size: int,
+    resolution: int, device: torch.device,
+) -> dict[str, torch.Tensor]:
     """Features of the reference portraits, kept in memory: they are the same for every network."""
-    seeds = range(REFERENCE_SEED, REFERENCE_SEED + protocol.num_samples)
-    return protocol.real(
-        lambda at, n: render_portraits(seeds[at : at + n], resolution, protocol.device).images
-    )
-
-
-class TeacherDistance:
-    """Running means of a student's distances to its teacher, overall and inside the content."""
-
-    def __init__(self, network: ImageFeatures, content: ContentSource | None) -> None:
-        self.network, self.content = network, content
-        self.values: dict[str, list[torch.Tensor]] = defaultdict(list)
-        self.inside: list[torch.Tensor] = []
-
-    def add(self, student: torch.Tensor, teacher: torch.Tensor) -> None:
-        """Compare one batch of images [N, 3, R, R] of the same z; the mask is the teacher's."""
-        found = {
-            "l1": (student - teacher).abs().mean((1, 2, 3)),
-            "psnr": psnr(student, teacher),
-            "perceptual": perceptual_distance(self.network, student, teacher),
-        }
-        if self.content is not None:
-            mask = check_mask(self.content(teacher), teacher)
-            s, t = mask_images(student, mask), mask_images(teacher, mask)
-            pixels = mask.sum((1, 2, 3)) * student.shape[1]
-            found["content_l1"] = (s - t).abs().sum((1, 2, 3)) / pixels
-            found["content_psnr"] = psnr(student, teacher, mask)
-            found["content_psnr_frame"] = psnr(student, teacher, mask, frame=True)
-            found["content_perceptual"] = perceptual_distance(self.network, s, t)
-            self.inside.append(self.network.embed(s).cpu())
-        for name, values in found.items():
-            self.values[f"teacher_{name}"].append(values.double().cpu())
-
-    def means(self) -> dict[str, float | None]:
-        """Means over images; those without content count only overall, None if all are such."""
-        means = {name: torch.cat(v).nanmean().item() for name, v in self.values.items()}
-        return {name: None if math.isnan(value) else value for name, value in means.items()}
+    seeds = ([REFERENCE_SEED + i for i in part] for part in _batches(num_samples, batch_size))
+    images = (render_portraits(part, resolution, device).images for part in seeds)
+    return _gathered(_features(network, content, some) for some in images)
 
 
 def sample_inputs(
@@ -196,11 +175,10 @@ def sample_inputs(
     generator = torch.Generator().manual_seed(seed)
     sides = g.config.noise_sides
     sizes = [g.config.z_dim, *(side**2 for side in sides)]
-    for start in range(0, num_samples, batch_size):
-        n = min(batch_size, num_samples - start)
-        rows = [torch.randn(sum(sizes), generator=generator) for _ in range(n)]
+    for part in _batches(num_samples, batch_size):
+        rows = [torch.randn(sum(sizes), generator=generator) for _ in part]
         z, *maps = torch.stack(rows).to(first_parameter(g).device).split(sizes, dim=1)
-        yield z, [m.reshape(n, 1, s, s) for m, s in zip(maps, sides, strict=True)]
+        yield z, [m.reshape(-1, 1, s, s) for m, s in zip(maps, sides, strict=True)]
 
 
 @torch.no_grad()
@@ -249,31 +227,35 @@ def evaluate(
         source = image_source(source, side)
         # one shown twice would be its own nearest neighbour
         if len(source) < num_samples:
-            got = f"{len(source)} images in {reference}"
-            raise ValueError(f"reference: got {got}, expected at least {num_samples}, one a sample")
+            found = f"{len(source)} images in {reference}"
+            raise ValueError(f"reference: got {found}, expected at least {num_samples}")
     if isinstance(content, str):
         content = find_content(content)
     device = first_parameter(g).device if device is None else torch.device(device)
     network = _network(features, device)
     g = copy.deepcopy(g).to(device).eval()
     teacher = None if teacher is None else copy.deepcopy(teacher).to(device).eval()
-    protocol = Protocol(network, content, num_samples, batch_size, device)
-    distance = TeacherDistance(network, content)
+    batches = _batches(num_samples, batch_size)
 
-    def drawn() -> Iterator[torch.Tensor]:
+    def measured() -> Iterator[dict[str, torch.Tensor]]:
         inputs = sample_inputs(g, num_samples, seed, batch_size)
-        total = math.ceil(num_samples / batch_size)
-        for z, noise in tqdm(inputs, total=total, disable=not progress, unit="batch"):
+        for z, noise in tqdm(inputs, total=len(batches), disable=not progress, unit="batch"):
             images = g(z, truncation_psi, noise)
+            found = _features(network, content, images)
             if teacher is not None:
-                distance.add(images, teacher(z, truncation_psi, noise))
-            yield images
+                same = teacher(z, truncation_psi, noise)
+                found |= teacher_distances(network, content, images, same)
+            yield found
 
-    fake = protocol.features(drawn())
-    real = _real_portraits(protocol, side) if source is None else protocol.real(source)
+    fake = _gathered(measured())
+    if source is None:
+        real = _real_portraits(network, content, num_samples, batch_size, side, device)
+    else:
+        shown = (source(part.start, len(part)).to(device) for part in batches)
+        real = _gathered(_features(network, content, images) for images in shown)
     return Report(
         resolution=side, num_samples=num_samples, seed=seed, truncation_psi=truncation_psi,
-        parameters=costs.parameters(g), macs=costs.macs(g), **_values(real, fake, distance),
+        parameters=costs.parameters(g), macs=costs.macs(g), **_values(real, fake),
     )
 
 
@@ -289,8 +271,7 @@ def _check_request(
     g: PrunableGenerator, num_samples: int, batch_size: int, teacher: PrunableGenerator | None,
     content: str | ContentSource | None,
 ) -> None:
-    if num_samples < 5:
-        raise ValueError(f"num_samples: got {num_samples}, expected at least 5")
+    check(num_samples >= 5, "num_samples", num_samples, "at least 5")
     check_positive("batch_size", batch_size)
     if teacher is not None:
         check_pair(teacher.config, g.config, "teacher", "resolution", "z_dim")
@@ -298,18 +279,24 @@ def _check_request(
     if content is not None and name is None:
         check_source(content)
     if name == "attention" or watches_a_generator(content):
-        raise ValueError(
-            "content: got a source that knows one generator's last images only, expected one for "
-            "any images"
-        )
+        known = "a source that knows one generator's last images only"
+        raise ValueError(f"content: got {known}, expected one for any images")
 
 
-def _values(real: Features, fake: Features, distance: TeacherDistance) -> dict[str, float | None]:
-    values = compare_features(real.whole, fake.whole)
-    if real.inside is not None:
-        inside = compare_features(real.inside, fake.inside)
-        values |= {f"content_{k}": v for k, v in inside.items()} | {"content_area": fake.area}
-    if distance.inside:
-        fake_inside = torch.cat(distance.inside)
-        values["teacher_content_frechet"] = feature_distance(real.inside, fake_inside)
-    return values | distance.means()
+def _values(
+    real: dict[str, torch.Tensor], fake: dict[str, torch.Tensor]
+) -> dict[str, float | None]:
+    values = compare_features(real["whole"], fake["whole"])
+    if "inside" in fake:
+        inside = compare_features(real["inside"], fake["inside"])
+        values |= {f"content_{name}": value for name, value in inside.items()}
+        values["content_area"] = fake["area"].mean().item()
+    if "cut" in fake:
+        gaussians = [feature_statistics(features) for features in (real["inside"], fake["cut"])]
+        values["teacher_content_frechet"] = frechet_distance(*gaussians[0], *gaussians[1])
+    for name in fake:
+        if name.startswith("teacher_"):
+            # images without content count only overall
+            mean = fake[name].double().nanmean().item()
+            values[name] = None if math.isnan(mean) else mean
+    return values

@@ -49,21 +49,17 @@ def watched(browser: Browser) -> Iterator[tuple[Page, list[str]]]:
             route.abort()
 
     page.route("**/*", gate)
+    def told(message: Any) -> None:
+        if message.type == "error":
+            problems.append(f"console: {message.text}")
+
+    def answered(response: Any) -> None:
+        if response.status >= 400:
+            problems.append(f"status {response.status}: {response.url}")
+
     page.on("pageerror", lambda error: problems.append(f"script error: {error}"))
     page.on("requestfailed", lambda request: problems.append(f"failed: {request.url}"))
-    page.on(
-        "console",
-        lambda message: (
-            problems.append(f"console: {message.text}") if message.type == "error" else None
-        ),
-    )
-    page.on(
-        "response",
-        lambda response: (
-            problems.append(f"status {response.status}: {response.url}")
-            if response.status >= 400
-            else None
-        ),
-    )
+    page.on("console", told)
+    page.on("response", answered)
     yield page, problems
     context.close()

@@ -105,15 +105,11 @@ def test_chapter_opens_with_its_card(path: Path) -> None:
         assert re.search(rf"^\| \*\*{row}\*\* \| \S", card.source, re.M), f"no row {row!r}"
     assert re.search(r"\*\*Minutes\*\* \|.*CPU.*GPU", card.source)
     assert re.search(r"\*\*Artefacts\*\* \| in: .*out: ", card.source)
-    assert f"[Open in Colab]({colab(path)})" in card.source
+    colab = REPOSITORY.replace("//github.com", "//colab.research.google.com/github")
+    assert f"[Open in Colab]({colab}/blob/main/book/{path.name})" in card.source
     assert f"[Download the notebook]({REPOSITORY}/raw/main/book/{path.name})" in card.source
     assert setup.cell_type == "code" and "hide-input" in tags(setup)
     assert f'"{REPOSITORY}"' in setup.source
-
-
-def colab(path: Path) -> str:
-    repository = REPOSITORY.removeprefix("https://github.com/")
-    return f"https://colab.research.google.com/github/{repository}/blob/main/book/{path.name}"
 
 
 @by_notebook

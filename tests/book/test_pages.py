@@ -125,10 +125,8 @@ def test_static_slider_moves_its_picture(
     slider.scroll_into_view_if_needed()
 
     def state() -> tuple[bytes, str | None, str]:
-        return picture.screenshot(), slider.get_attribute("aria-valuetext"), readouts()
-
-    def readouts() -> str:
-        return figure.locator("dl").inner_text()
+        readouts = figure.locator("dl").inner_text()
+        return picture.screenshot(), slider.get_attribute("aria-valuetext"), readouts
 
     slider.focus()
     page.keyboard.press("Home")

@@ -64,7 +64,7 @@ def test_compressing_a_rosinality_file(tmp_path: Path, capsys) -> None:
     assert cagc.macs(student) == 416_320
     assert student.lineage.source_channels == (24, 24, 24, 20, 20, 16, 16, 12)
     printed = capsys.readouterr().out
-    for word in ("8x3,6x2,5x2,4", "416,320", "3,853,696", "9.26x fewer", "latency", str(out)):
+    for word in ("8x3,6x2,5x2,4", "416,320", "3,853,696", "9.26x fewer", "the speed", str(out)):
         assert word in printed
     assert [file.name for file in tmp_path.iterdir()] == ["s.safetensors"]
 
@@ -153,21 +153,6 @@ def test_a_student_of_another_teacher_is_reported(teacher: str, tmp_path: Path, 
     assert (
         f"teacher: got SHA-256 {hashes[0]}..., but the student was pruned from {hashes[1]}...\n"
     ) in capsys.readouterr().err
-
-
-def test_clusters_of_the_generators_features_are_chosen(
-    teacher: str, tmp_path: Path, capsys
-) -> None:
-    out = tmp_path / "s.safetensors"
-    every = ",".join(map(str, range(8)))
-    common = ("compress", teacher, *QUICK, "--out")
-    assert run(*common, out, "--content", f"attention={every}") == 0
-    assert run(*common, tmp_path / "e.safetensors", "--content", "everything") == 0
-    # all clusters together are every pixel
-    assert out.read_bytes() == (tmp_path / "e.safetensors").read_bytes()
-    capsys.readouterr()
-    assert run(*common, out, "--content", "attention=8") == 2
-    assert "keep: got [8]" in capsys.readouterr().err
 
 
 def test_shipped_networks_mean_portraits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,21 +266,14 @@ def test_generate_draws_one_image_a_seed(teacher: str, tmp_path: Path) -> None:
 
 
 def test_convert_proves_itself(tmp_path: Path, capsys) -> None:
-    out = tmp_path / "x.safetensors"
-    assert run("convert", GOLDEN.with_name("nvidia_ada.pkl"), out) == 0
+    out = tmp_path / "x.pt"
+    assert run("convert", GOLDEN.with_name("nvidia_ada.pkl"), out, "--generator-only") == 0
     printed = capsys.readouterr().out
     assert "8 images before and after: largest difference 0, of values up to" in printed
-    assert "discriminator" in printed
-    assert f"{out}: {out.stat().st_size:,} bytes, SHA-256 {load_checkpoint(out).sha256}" in printed
-    # there and back, in rosinality's layout, without the discriminator
-    assert run("convert", out, tmp_path / "x.pt", "--generator-only") == 0
-    assert "largest difference 0" in capsys.readouterr().out
-    back = load_checkpoint(tmp_path / "x.pt")
-    assert (back.format, back.discriminator) == ("rosinality", None)
-    assert run("convert", out, tmp_path / "half.safetensors", "--half") == 0
-    assert (tmp_path / "half.safetensors").stat().st_size < 0.6 * out.stat().st_size
-    names = sorted(file.name for file in tmp_path.iterdir())
-    assert names == ["half.safetensors", "x.pt", "x.safetensors"]
+    converted = load_checkpoint(out)
+    assert f"{out}: {out.stat().st_size:,} bytes, SHA-256 {converted.sha256}" in printed
+    assert (converted.format, converted.discriminator) == ("rosinality", None)
+    assert [file.name for file in tmp_path.iterdir()] == ["x.pt"]
 
 
 def test_inspect_prints_a_card(capsys) -> None:

@@ -106,13 +106,6 @@ def test_line_chart_holds_rounded_numbers_on_no_paper() -> None:
     assert template.paper_bgcolor == template.plot_bgcolor == "rgba(0,0,0,0)"
 
 
-def test_figures_do_not_depend_on_the_last_bit() -> None:
-    values = np.linspace(0.1, 0.9, 7)
-    first = figures.line_chart({"a": (values, values)})
-    second = figures.line_chart({"a": (values, np.nextafter(values, 1))})
-    assert first.to_json() == second.to_json()
-
-
 def test_bar_chart_groups_series() -> None:
     figure = figures.bar_chart(["p", "q"], {"a": [1, 2], "b": [3, 4]})
     assert [list(bar.y) for bar in figure.data] == [[1, 2], [3, 4]]

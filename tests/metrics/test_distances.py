@@ -11,7 +11,6 @@ from cagc_lib.metrics import (
     precision_recall,
     psnr,
 )
-from cagc_lib.metrics.distances import feature_distance
 
 
 def gaussian(seed: int, d: int = 12, rank: int | None = None):
@@ -66,9 +65,9 @@ def test_shapes_and_values_are_checked():
         frechet_distance(m * torch.nan, s, m, s)
     with pytest.raises(ValueError, match="N >= 2"):
         feature_statistics(torch.zeros(1, 4))
-    with pytest.raises(ValueError, match=r"k must be in \[1, 3\]"):
+    with pytest.raises(ValueError, match=r"^k: got 4, expected 1 to 3 for 4 vectors$"):
         precision_recall(x, x, k=4)
-    with pytest.raises(ValueError, match="expected"):
+    with pytest.raises(ValueError, match=r"^features: got \[\[4, 2\], \[4, 3\]\], expected"):
         precision_recall(x, torch.zeros(4, 3))
 
 
@@ -110,7 +109,6 @@ def test_compare_features_gathers_the_three_measures():
     real, fake = torch.randn(2, 60, 4, generator=torch.Generator().manual_seed(0)) + 1
     distance = frechet_distance(*feature_statistics(real), *feature_statistics(fake))
     precision, recall = precision_recall(real, fake)
-    assert feature_distance(real, fake) == distance
     assert compare_features(real, fake) == {
         "frechet": distance, "precision": precision, "recall": recall,
     }

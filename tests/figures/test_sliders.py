@@ -1,4 +1,7 @@
-"""The HTML carries its pictures and nothing else; what it does in a browser is in tests/book."""
+"""The static slider's HTML carries its pictures and nothing else; the live one asks for each.
+
+What they do in a browser is in tests/book.
+"""
 
 import base64
 import io
@@ -9,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cagc_lib.figures import static_slider
+from cagc_lib.figures import pruning_ratio_slider, static_slider
 
 SHADES = (0, 100, 200)
+RATIOS = (0.0, 0.3, 0.7)
 
 
 def frames(size: int = 32) -> list[tuple[str, np.ndarray, dict[str, str]]]:
@@ -56,8 +60,11 @@ def test_it_is_accessible() -> None:
 
 def test_identity_follows_the_content() -> None:
     name = re.compile(r'data-slider="(\w{12})"')
-    first, again = static_slider(frames(), "Ratio").html, static_slider(frames(), "Ratio").html
-    assert first == again
+    slider = static_slider(frames(), "Ratio")
+    # what a notebook stores beside the HTML is short
+    assert repr(slider) == "StaticSlider()"
+    first = slider.html
+    assert first == static_slider(frames(), "Ratio").html
     other = static_slider(frames(16), "Ratio").html
     assert name.findall(first)[0] != name.findall(other)[0]
     assert len(set(name.findall(first))) == 1, "the script looks for its own figure"
@@ -77,10 +84,6 @@ def test_pil_pictures_of_any_mode_are_taken() -> None:
     assert abs(decode(entry["src"]).astype(int) - 77).max() <= 2
 
 
-def test_plain_text_form_is_short() -> None:
-    assert repr(static_slider(frames(), "Ratio")) == "StaticSlider()"
-
-
 def test_wrong_input_is_named() -> None:
     with pytest.raises(ValueError, match="frames: got none"):
         static_slider([], "t")
@@ -90,3 +93,41 @@ def test_wrong_input_is_named() -> None:
         static_slider([("a", np.zeros((4, 4, 3)), {})], "t")
     with pytest.raises(ValueError, match="picture: got str, expected a PIL image or an array"):
         static_slider([("a", "x.png", {})], "t")  # type: ignore[list-item]
+
+
+class Renderer:
+    """A stand-in for a pruned generator: the shade is the ratio, every call is remembered."""
+
+    def __init__(self) -> None:
+        self.calls: list[float] = []
+
+    def __call__(self, ratio: float) -> tuple[np.ndarray, dict[str, str]]:
+        self.calls.append(ratio)
+        picture = np.full((8, 8, 3), int(255 * ratio), np.uint8)
+        return picture, {"MACs": f"{1 - ratio:.0%}", "<measured>": "3 ms"}
+
+
+def shade_of(data: bytes) -> int:
+    return int(np.asarray(Image.open(io.BytesIO(data)))[0, 0, 0])
+
+
+def test_moving_the_slider_changes_the_picture() -> None:
+    render = Renderer()
+    box = pruning_ratio_slider(render, RATIOS, value=0.3)
+    slider, picture, readouts = box.children
+    assert [label for label, _ in slider.options] == ["0%", "30%", "70%"]
+    assert slider.value == 0.3 and shade_of(picture.value) == 76
+    assert "MACs: <b>70%</b>" in readouts.value
+    assert "&lt;measured&gt;: <b>3 ms</b>" in readouts.value
+    slider.value = 0.7
+    assert shade_of(picture.value) == 178 and "MACs: <b>30%</b>" in readouts.value
+    assert render.calls == [0.3, 0.7], "one rendering for each position, none for the others"
+
+
+def test_the_first_position_is_shown_and_wrong_ones_are_named() -> None:
+    for ratios in ((), (0.2, 1.0), (-0.1,)):
+        with pytest.raises(ValueError, match=r"ratios: got .* at least one, each in \[0, 1\)"):
+            pruning_ratio_slider(Renderer(), ratios)
+    assert pruning_ratio_slider(Renderer(), RATIOS).children[0].value == 0.0
+    with pytest.raises(ValueError, match=r"value: got 0.5, expected one of"):
+        pruning_ratio_slider(Renderer(), RATIOS, value=0.5)

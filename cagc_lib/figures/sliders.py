@@ -1,23 +1,30 @@
-"""A slider that needs no kernel: pictures and readouts in one piece of HTML.
+"""Sliders: one for a page without a kernel, one for JupyterLab and Colab; no numerics.
 
 The rendered book has no Python behind it, and an ipywidgets slider there moves without changing
-anything. This one carries its pictures with it (base64 WebP) and thirty lines of script, so it
-works on the rendered page (also from a disk), in JupyterLab and in Colab, by mouse, touch and
-keyboard. `pruning_ratio_slider` is its live counterpart. Used by every chapter.
+anything. The static one carries its pictures with it (base64 WebP) and thirty lines of script, so
+it works on the rendered page (also from a disk), in JupyterLab and in Colab, by mouse, touch and
+keyboard. The live one asks the caller's function for each picture. ipywidgets is imported on first
+use, and only what both 7.7 (Colab) and 8.1 offer is used. Used by every chapter.
 """
+
+from __future__ import annotations
 
 import base64
 import hashlib
 import html
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from .images import encoded
+from .images import check, encoded
 
+if TYPE_CHECKING:
+    import ipywidgets
+Picture = Image.Image | np.ndarray
 STYLE = """
 .cagc-slider{margin:1rem 0;max-width:100%;color:inherit}
 .cagc-slider figcaption{color:inherit;text-align:left;font-weight:600;margin-bottom:.4rem}
@@ -68,18 +75,15 @@ SCRIPT = """
 class StaticSlider:
     """HTML that a notebook displays; `html` is the whole of it."""
 
-    html: str
+    # far too long for a notebook's plain output
+    html: str = field(repr=False)
 
     def _repr_html_(self) -> str:
         return self.html
 
-    def __repr__(self) -> str:
-        """Return a short text: the HTML is far too long for a notebook's plain output."""
-        return "StaticSlider()"
-
 
 def static_slider(
-    frames: Sequence[tuple[str, Image.Image | np.ndarray, Mapping[str, str]]], title: str,
+    frames: Sequence[tuple[str, Picture, Mapping[str, str]]], title: str,
     start: int = 0, width: int | None = None, quality: int = 90,
 ) -> StaticSlider:
     """Build a slider over ready pictures.
@@ -95,16 +99,14 @@ def static_slider(
     Raises:
         ValueError: there is no frame, `start` is not one of them, or a picture has another type.
     """
-    if not frames:
-        raise ValueError("frames: got none, expected at least one")
-    if not 0 <= start < len(frames):
-        raise ValueError(f"start: got {start}, expected 0..{len(frames) - 1}")
+    check(len(frames) > 0, "frames", "none", "at least one")
+    check(0 <= start < len(frames), "start", start, f"0..{len(frames) - 1}")
     entries = []
     for label, picture, readouts in frames:
         webp = encoded(picture, "WEBP", quality=quality, method=6)
         source = "data:image/webp;base64," + base64.b64encode(webp).decode()
-        entry = {"label": label, "alt": f"{title}: {label}", "src": source}
-        entries.append(entry | {"readouts": dict(readouts)})
+        alt = f"{title}: {label}"
+        entries.append({"label": label, "alt": alt, "src": source, "readouts": dict(readouts)})
     # "</" inside a label would end the script early
     payload = json.dumps(entries, separators=(",", ":")).replace("</", "<\\/")
     # derived from the content, so that a re-run stores the same text
@@ -115,10 +117,54 @@ def static_slider(
     body = (
         f'<figure class="cagc-slider" data-slider="{name}"><style>{STYLE}</style>'
         f"<figcaption>{text}</figcaption>"
-        f'<img src="{first["src"]}" alt="{html.escape(str(first["alt"]))}"{size}>'
+        f'<img src="{first["src"]}" alt="{html.escape(first["alt"])}"{size}>'
         f'<div class="drag"><input type="range" min="0" max="{len(frames) - 1}" step="1" '
         f'value="{start}" aria-label="{text}" autocomplete="off">'
-        f'<output aria-live="polite">{html.escape(str(first["label"]))}</output></div><dl></dl>'
+        f'<output aria-live="polite">{html.escape(first["label"])}</output></div><dl></dl>'
         f"<script>{SCRIPT.replace('ID', name, 1).replace('FRAMES', payload, 1)}</script></figure>"
     )
     return StaticSlider(body)
+
+
+def pruning_ratio_slider(
+    render: Callable[[float], tuple[Picture, Mapping[str, str]]], ratios: Sequence[float],
+    value: float | None = None,
+) -> ipywidgets.VBox:
+    """Return a slider over pruning ratios with the picture and readouts of the chosen one.
+
+    Args:
+        render: from a ratio to (picture, readouts): PIL or [H, W, 3] uint8, and name -> text. It
+            is called once at the start and once for each change; let it cache what is slow.
+        ratios: the positions, each in [0, 1).
+        value: the ratio shown first; None for the first one.
+
+    Returns:
+        A box whose children are the slider (a `SelectionSlider`), the `Image` and the `HTML`
+        readouts.
+
+    Raises:
+        ValueError: there is no ratio, one lies outside [0, 1), or `value` is not one of them.
+    """
+    import ipywidgets
+
+    fits = len(ratios) > 0 and all(0 <= ratio < 1 for ratio in ratios)
+    check(fits, "ratios", list(ratios), "at least one, each in [0, 1)")
+    value = ratios[0] if value is None else value
+    check(value in ratios, "value", value, f"one of {list(ratios)}")
+    slider = ipywidgets.SelectionSlider(
+        options=[(f"{ratio:.0%}", ratio) for ratio in ratios], value=value, description="pruned",
+        # a drag across ten positions would queue ten renderings
+        continuous_update=False,
+    )
+    picture, readouts = ipywidgets.Image(format="png"), ipywidgets.HTML()
+
+    def show(ratio: float) -> None:
+        shown, texts = render(ratio)
+        picture.value = encoded(shown, "PNG")
+        readouts.value = " &nbsp; ".join(
+            f"{html.escape(name)}: <b>{html.escape(text)}</b>" for name, text in texts.items()
+        )
+
+    slider.observe(lambda change: show(change["new"]), names="value")
+    show(value)
+    return ipywidgets.VBox([slider, picture, readouts])
