@@ -56,8 +56,7 @@ def project(
     check(type(steps) is int and steps >= 1, "steps", steps, "an integer >= 1")
     check(0 < lr < math.inf, "lr", lr, "a number > 0")
     num_ws = g.config.num_ws
-    rows = num_ws if space == "w+" else 1
-    w = mean_w(g).expand(len(images), rows, -1).clone().requires_grad_()
+    w = mean_w(g).expand(len(images), num_ws if space == "w+" else 1, -1).clone().requires_grad_()
     optimiser = torch.optim.Adam([w], lr=lr, betas=(0.9, 0.99))
     losses = []
     for step in range(steps):

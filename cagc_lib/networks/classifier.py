@@ -65,12 +65,11 @@ class Classifier(nn.Module):
         self.classes, self.widths, self.depth = tuple(classes), tuple(widths), depth
         self.stem = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(widths[0])
-        pairs = itertools.pairwise((widths[0], *widths))
         self.stages = nn.ModuleList(
             nn.Sequential(*(
                 BasicBlock(b if j else a, b, stride=1 if i == 0 or j else 2) for j in range(depth)
             ))
-            for i, (a, b) in enumerate(pairs)
+            for i, (a, b) in enumerate(itertools.pairwise((widths[0], *widths)))
         )
         self.fc = nn.Linear(widths[-1], len(self.classes))
 
@@ -80,12 +79,10 @@ class Classifier(nn.Module):
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Map images [N, 3, H, W] in [-1, 1] to the stages' outputs, finest first."""
-        x = F.relu(self.bn(self.stem(images)))
-        maps = []
+        maps = [F.relu(self.bn(self.stem(images)))]
         for stage in self.stages:
-            x = stage(x)
-            maps.append(x)
-        return maps
+            maps.append(stage(maps[-1]))
+        return maps[1:]
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """One vector [N, C] an image, for Frechet distance and precision/recall."""

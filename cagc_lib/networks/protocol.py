@@ -121,27 +121,19 @@ class Lineage:
     rgb_gain: str = "recomputed"
 
 
-class Shapes(Protocol):
-    """A generator's configuration, a frozen dataclass."""
+class Shapes(NetworkConfig):
+    """What fixes a generator's shapes.
 
-    resolution: int
-    channels: tuple[int, ...]
+    Attributes:
+        z_dim, w_dim: sizes of the two latents.
+        num_ws: how many w's one image takes.
+        noise_sides: the side of every noise map that an image takes, in order.
+    """
+
     z_dim: int
-
-    @property
-    def w_dim(self) -> int:
-        """Size of a w."""
-
-    @property
-    def num_ws(self) -> int:
-        """How many w's one image takes."""
-
-    @property
-    def noise_sides(self) -> tuple[int, ...]:
-        """The side of every noise map that an image takes, in order."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values, for JSON."""
+    w_dim: int
+    num_ws: int
+    noise_sides: tuple[int, ...]
 
 
 class PrunableGenerator(Protocol):

@@ -70,4 +70,4 @@ def test_kinds() -> None:
     assert kinds.kind_of(SMALL) == kinds.kind_of(SNGANConfig()) == "sngan"
     assert kinds.matching_discriminator(SNGANConfig()) == SNGANDiscriminatorConfig()
     large = kinds.matching_discriminator(SNGANConfig(256, (4,) * 13))
-    assert len(large.channels) == large.num_down == 5
+    assert large.channels == (128,) * 5
