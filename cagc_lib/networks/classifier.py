@@ -20,8 +20,6 @@ from torch import nn
 
 from .protocol import check, check_positive
 
-MAX_DEPTH = 100
-
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions with batch norm beside a shortcut; stride 1 or 2."""
@@ -61,7 +59,7 @@ class Classifier(nn.Module):
         super().__init__()
         for name, value in (("depth", depth), ("classes", len(classes)), ("widths", len(widths))):
             check_positive(name, value)
-        check(depth <= MAX_DEPTH, "depth", depth, f"at most {MAX_DEPTH} blocks a stage")
+        check(depth <= 100, "depth", depth, "at most 100 blocks a stage")
         self.classes, self.widths, self.depth = tuple(classes), tuple(widths), depth
         self.stem = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(widths[0])

@@ -1,11 +1,11 @@
 """The feature networks: what the perceptual loss and the Frechet distance look at.
 
-Ours is a small one (0.7 M parameters) trained on rendered portraits to name what it
-sees: the attributes, the 68 landmarks, a coarse parsing, how blurred and noisy the image is, and
-the colour and contrast of each of 4 x 4 cells, so that the background is felt too. It stands where
-the paper has VGG (LPIPS) and Inception (FID): same constructions, no download, and only
-comparable with itself. There are two, from two seeds: one for losses and one for measures, so that
-no generator is judged by the network it was trained to please.
+Ours is a small one (0.7 M parameters) trained on rendered portraits to name what it sees: the
+attributes, the 68 landmarks, a coarse parsing, how blurred and noisy the image is, and the colour
+and contrast of each of 4 x 4 cells, so that the background is felt too. It stands where the paper
+has VGG (LPIPS) and Inception (FID): same constructions, no download, and only comparable with
+itself. There are two, from two seeds: one for losses and one for measures, so that no generator is
+judged by the network it was trained to please.
 
     d(a, b) = sum over stages of  mean over pixels of  |u_s(a) - u_s(b)|^2,   u = f / |f|
 
@@ -165,8 +165,7 @@ class StandardFeatures(nn.Module):
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """Inception's features of images rounded to 8 bits, as FID is defined: [N, 2048]."""
         pixels = ((check_images(images).float().clamp(-1, 1) + 1) * 127.5).round().byte()
-        (features,) = self.inception(pixels)
-        return features
+        return self.inception(pixels)[0]
 
 
 def at_most_256(images: torch.Tensor) -> torch.Tensor:

@@ -236,12 +236,10 @@ class SynthesisNetwork(nn.Module):
             check(noise in NOISE_MODES, "noise", noise, f"one of {', '.join(NOISE_MODES)}")
             if noise == "none":
                 return [None] * len(self.convs)
+            maps = [conv.noise_const[None, None] for conv in self.convs]
             if noise == "const":
-                return [conv.noise_const[None, None] for conv in self.convs]
-            return [
-                torch.randn(batch, 1, *c.noise_const.shape, device=c.bias.device).to(c.bias.dtype)
-                for c in self.convs
-            ]
+                return maps
+            return [torch.randn(batch, *m.shape[1:], device=m.device).to(m.dtype) for m in maps]
         sides = self.config.noise_sides
         if len(noise) != len(sides):
             raise ValueError(f"noise: got {len(noise)} maps, expected {len(sides)}")

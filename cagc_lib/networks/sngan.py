@@ -300,10 +300,9 @@ class DownBlock(nn.Module):
         gain = math.sqrt(2)
         self.conv1 = spectral_norm(glorot_conv(inputs, outputs, 3, gain, SpectralConv))
         self.conv2 = spectral_norm(glorot_conv(outputs, outputs, 3, gain, SpectralConv))
-        learned = down or inputs != outputs
-        self.shortcut = (
-            spectral_norm(glorot_conv(inputs, outputs, 1, layer=SpectralConv)) if learned else None
-        )
+        self.shortcut = None
+        if down or inputs != outputs:
+            self.shortcut = spectral_norm(glorot_conv(inputs, outputs, 1, layer=SpectralConv))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map [N, inputs, H, W] to [N, outputs, H, W], or to half the size."""
