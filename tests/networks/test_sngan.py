@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from cagc_lib.importance import gradient_scores, salt_and_pepper, score_channels
 from cagc_lib.metrics import macs, parameters
 from cagc_lib.networks import (
+    Discriminator,
+    DiscriminatorConfig,
     SNGANConfig,
     SNGANDiscriminator,
     SNGANDiscriminatorConfig,
@@ -190,9 +192,10 @@ def test_under_autocast_the_norms_stay_in_full_precision() -> None:
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_what_no_network_takes_is_named() -> None:
-    with pytest.raises(ValueError, match=r"^images: got \[1, 3, 8, 8\], expected \[N, 3, 16, 16\]"):
-        SNGANDiscriminator(SMALL_D)(torch.zeros(1, 3, 8, 8))
+def test_what_no_discriminator_takes_is_named() -> None:
+    for d in (SNGANDiscriminator(SMALL_D), Discriminator(DiscriminatorConfig(16, (3, 5, 6)))):
+        with pytest.raises(ValueError, match=r"^images: got \[1, 3, 8, 8\], expected \[N, 3, 16, "):
+            d(torch.zeros(1, 3, 8, 8))
     with pytest.raises(ValueError, match=r"^config: got dict, expected that of a network \(style"):
         kinds.build({})
 
