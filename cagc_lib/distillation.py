@@ -18,8 +18,6 @@ import torch.nn.functional as F
 from .content import check_mask
 from .networks import Config, ImageFeatures, at_most_256, perceptual_distance
 
-LOSSES = ("l1", "perceptual", "rgb")
-
 
 @dataclass(frozen=True)
 class DistillationConfig(Config):

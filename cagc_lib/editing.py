@@ -15,7 +15,6 @@ import torch
 
 from .networks import Generator, ImageFeatures, check, check_images, perceptual_distance
 
-SPACES = ("w", "w+")
 WARM_UP, WARM_DOWN = 0.05, 0.5
 
 
@@ -52,12 +51,11 @@ def project(
         ValueError: images of another size, an unknown space, steps below 1, a rate not above 0.
     """
     check_images(images, g.config.resolution)
-    check(space in SPACES, "space", space, f"one of {', '.join(SPACES)}")
+    check(space in ("w", "w+"), "space", space, "one of w, w+")
     check(type(steps) is int and steps >= 1, "steps", steps, "an integer >= 1")
     check(0 < lr < math.inf, "lr", lr, "a number > 0")
     num_ws = g.config.num_ws
-    rows = num_ws if space == "w+" else 1
-    w = mean_w(g).expand(len(images), rows, -1).clone().requires_grad_()
+    w = mean_w(g).expand(len(images), num_ws if space == "w+" else 1, -1).clone().requires_grad_()
     optimiser = torch.optim.Adam([w], lr=lr, betas=(0.9, 0.99))
     losses = []
     for step in range(steps):

@@ -81,7 +81,9 @@ class PruningPlan:
         """Read a plan that `save` wrote; a file of another kind is a one-line ValueError."""
         try:
             values = json.loads(Path(path).read_text(encoding="utf-8"))
-            values["keep"] = tuple(_index_tensor(keep) for keep in values["keep"])
+            if any(type(number) is not int for keep in values["keep"] for number in keep):
+                raise ValueError("keep holds something other than integers")
+            values["keep"] = tuple(torch.tensor(keep, dtype=torch.int64) for keep in values["keep"])
             values["source_channels"] = tuple(values["source_channels"])
             if isinstance(values["ratio"], list):
                 values["ratio"] = tuple(values["ratio"])
@@ -194,12 +196,6 @@ def prune(
         student = type(g)(config, lineage=replace(first, keep=keep, rgb_gain=rgb_gain))
     student.to(first_parameter(g)).load_state_dict(state)
     return student.train(g.training)
-
-
-def _index_tensor(numbers: list[int]) -> torch.Tensor:
-    if any(type(number) is not int for number in numbers):
-        raise ValueError("keep holds something other than integers")
-    return torch.tensor(numbers, dtype=torch.int64)
 
 
 def _ratio_per_width(ratio: float | Sequence[float], widths: int) -> list[float]:

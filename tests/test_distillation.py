@@ -99,34 +99,13 @@ def test_large_images_are_reduced_for_the_features(monkeypatch: pytest.MonkeyPat
     assert [shape[-1] for shape in seen] == [64, 256, 256]
 
 
-def test_losses_of_weight_zero_are_not_computed() -> None:
+def test_losses_are_weighted_and_those_of_weight_zero_not_computed() -> None:
     config = DistillationConfig(l1=0, perceptual=0)
     losses = distillation_losses([images(0)], [images(1)], None, config)
     assert losses == {}
     assert weighted_sum(losses, config).item() == 0
-
-
-def test_weighted_sum() -> None:
     losses = {"l1": torch.tensor(2.0), "rgb": torch.tensor(5.0)}
     assert weighted_sum(losses, DistillationConfig(l1=3, rgb=0.5)).item() == 8.5
-
-
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [
-        ({"l1": -1}, ("l1", "-1", ">= 0")), ({"rgb": float("nan")}, ("rgb", "nan")),
-        ({"perceptual": "3"}, ("perceptual", "'3'")),
-        ({"adversarial": True}, ("adversarial", "True")),
-        ({"mask_content": 1}, ("mask_content", "1", "True or False")),
-        ({"noise": "same"}, ("noise", "same", "independent", "shared")),
-        ({"init": "new"}, ("init", "new", "inherited", "fresh")),
-        ({"lpips": 3}, ("lpips", "perceptual")),
-    ],
-)
-def test_config_refuses(values: dict, words: tuple[str, ...]) -> None:
-    with pytest.raises(ValueError) as caught:
-        DistillationConfig.from_dict(values)
-    assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ that looks at images. Nothing here reads a file or trains.
 
 from .classifier import Classifier
 from .discriminator import Discriminator, DiscriminatorConfig, r1_penalty
-from .features import FeatureNetwork, appearance, perceptual_distance
+from .features import (
+    FeatureNetwork, StandardFeatures, appearance, at_most_256, perceptual_distance,
+)
 from .generator import (
     MAPPING_LR_MULTIPLIER, FullyConnected, Generator, GeneratorConfig, MappingNetwork, StyledConv,
     SynthesisNetwork, ToRGB, sliced_axes,
@@ -18,6 +20,6 @@ from .protocol import (
     Config, ImageFeatures, Lineage, PrunableGenerator, Shapes, check, check_images, check_positive,
     evaluating, first_parameter,
 )
-from .sngan import Dense, SNGANConfig, SNGANGenerator, UpBlock
-from .sngan_discriminator import SNGANDiscriminator, SNGANDiscriminatorConfig
-from .standard_features import StandardFeatures, at_most_256
+from .sngan import (
+    Dense, SNGANConfig, SNGANDiscriminator, SNGANDiscriminatorConfig, SNGANGenerator, UpBlock,
+)

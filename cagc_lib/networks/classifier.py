@@ -20,8 +20,6 @@ from torch import nn
 
 from .protocol import check, check_positive
 
-MAX_DEPTH = 100
-
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions with batch norm beside a shortcut; stride 1 or 2."""
@@ -61,16 +59,15 @@ class Classifier(nn.Module):
         super().__init__()
         for name, value in (("depth", depth), ("classes", len(classes)), ("widths", len(widths))):
             check_positive(name, value)
-        check(depth <= MAX_DEPTH, "depth", depth, f"at most {MAX_DEPTH} blocks a stage")
+        check(depth <= 100, "depth", depth, "at most 100 blocks a stage")
         self.classes, self.widths, self.depth = tuple(classes), tuple(widths), depth
         self.stem = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(widths[0])
-        pairs = itertools.pairwise((widths[0], *widths))
         self.stages = nn.ModuleList(
             nn.Sequential(*(
                 BasicBlock(b if j else a, b, stride=1 if i == 0 or j else 2) for j in range(depth)
             ))
-            for i, (a, b) in enumerate(pairs)
+            for i, (a, b) in enumerate(itertools.pairwise((widths[0], *widths)))
         )
         self.fc = nn.Linear(widths[-1], len(self.classes))
 
@@ -80,12 +77,10 @@ class Classifier(nn.Module):
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Map images [N, 3, H, W] in [-1, 1] to the stages' outputs, finest first."""
-        x = F.relu(self.bn(self.stem(images)))
-        maps = []
+        maps = [F.relu(self.bn(self.stem(images)))]
         for stage in self.stages:
-            x = stage(x)
-            maps.append(x)
-        return maps
+            maps.append(stage(maps[-1]))
+        return maps[1:]
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """One vector [N, C] an image, for Frechet distance and precision/recall."""

@@ -9,9 +9,9 @@ figure 7; minibatch standard deviation from Karras et al. 2018 (arXiv 1710.10196
 R1 penalty from Mescheder et al. 2018 (arXiv 1801.04406), section 4.1. Chapter 8.
 """
 
-import itertools
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -68,8 +68,7 @@ class Conv(nn.Module):
         if self.down == 1:
             x = F.conv2d(x, weight, padding=self.kernel // 2)
         else:
-            total = len(self.resample_filter) - 2 + self.kernel - 1
-            padding = ((total + 1) // 2, total // 2)
+            padding = ((self.kernel + 1) // 2,) * 2
             # 3x3: the filter first, then a strided convolution; 1x1: the filter does the striding
             down, stride = (2, 1) if self.kernel == 1 else (1, 2)
             x = upfirdn2d(x, self.resample_filter, down=down, padding=padding)
@@ -102,9 +101,7 @@ class Discriminator(nn.Module):
         self.config = config
         widths, clamp = config.channels, config.conv_clamp
         self.fromrgb = Conv(3, widths[0], 1, clamp=clamp)
-        self.blocks = nn.ModuleList(
-            ResidualBlock(a, b, clamp) for a, b in itertools.pairwise(widths)
-        )
+        self.blocks = nn.ModuleList(ResidualBlock(a, b, clamp) for a, b in pairwise(widths))
         self.conv = Conv(widths[-1] + 1, widths[-1], 3, clamp=clamp)
         self.fc = FullyConnected(widths[-1] * 16, widths[-1], "lrelu")
         self.out = FullyConnected(widths[-1], 1)

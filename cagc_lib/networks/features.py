@@ -1,16 +1,19 @@
-"""The feature network: what the perceptual loss and the Frechet distance look at.
+"""The feature networks: what the perceptual loss and the Frechet distance look at.
 
-A small convolutional network (0.7 M parameters) trained on rendered portraits to name what it
-sees: the attributes, the 68 landmarks, a coarse parsing, how blurred and noisy the image is, and
-the colour and contrast of each of 4 x 4 cells, so that the background is felt too. It stands where
-the paper has VGG (LPIPS) and Inception (FID): same constructions, no download, and only
-comparable with itself. There are two, from two seeds: one for losses and one for measures, so that
-no generator is judged by the network it was trained to please.
+Ours is a small one (0.7 M parameters) trained on rendered portraits to name what it sees: the
+attributes, the 68 landmarks, a coarse parsing, how blurred and noisy the image is, and the colour
+and contrast of each of 4 x 4 cells, so that the background is felt too. It stands where the paper
+has VGG (LPIPS) and Inception (FID): same constructions, no download, and only comparable with
+itself. There are two, from two seeds: one for losses and one for measures, so that no generator is
+judged by the network it was trained to please.
 
     d(a, b) = sum over stages of  mean over pixels of  |u_s(a) - u_s(b)|^2,   u = f / |f|
 
 with the channel vectors f of each stage scaled to unit length (Zhang et al. 2018, unweighted).
-Chapters 8 and 9.
+
+Published figures use Inception (FID, Heusel et al. 2017) and VGG (LPIPS, with learned weights):
+`StandardFeatures` gives these two the same interface. They are for photographs, where the
+portraits' features mean nothing, and for figures to set beside a paper's. Chapters 8, 9, 11 and 12.
 """
 
 import itertools
@@ -20,8 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .parser import ResidualBlock, initialise
 from .protocol import ImageFeatures, check, check_images
-from .residual import ResidualBlock, initialise
 
 SMALLEST, LARGEST = 64, 128
 POOL = 4
@@ -84,11 +87,9 @@ class FeatureNetwork(nn.Module):
 
         After ReLU, finest first: [N, C_s, H / 2^s, W / 2^s], s = 0..4, sizes rounded up.
         """
-        x = self.stem(check_images(images))
-        maps = [F.relu(x)]
+        maps = [F.relu(self.stem(check_images(images)))]
         for down, block in zip(self.down, self.blocks, strict=True):
-            x = block(down(maps[-1]))
-            maps.append(F.relu(x))
+            maps.append(F.relu(block(down(maps[-1]))))
         return maps
 
     def embed_maps(self, maps: list[torch.Tensor]) -> torch.Tensor:
@@ -126,6 +127,52 @@ class FeatureNetwork(nn.Module):
             else:
                 found[name] = out[name][:, 0] * spec[1] + spec[0] if spec else out[name][:, 0] > 0
         return found
+
+
+class StandardFeatures(nn.Module):
+    """Inception's pooled features and VGG's maps, frozen.
+
+    Args:
+        inception: uint8 images [N, 3, H, W] -> (features [N, 2048],), as torch-fidelity's.
+        scaling: images in [-1, 1] -> what VGG takes, as `lpips.LPIPS.scaling_layer`.
+        vgg: its output -> five maps, as `lpips.LPIPS.net`.
+        weights: per map the learned weight of every channel, [C_s].
+    """
+
+    def __init__(
+        self, inception: nn.Module, scaling: nn.Module, vgg: nn.Module,
+        weights: Sequence[torch.Tensor],
+    ) -> None:
+        super().__init__()
+        self.inception, self.scaling, self.vgg = inception, scaling, vgg
+        for s, weight in enumerate(weights):
+            self.register_buffer(f"weight{s}", weight.detach().reshape(-1, 1, 1))
+        self.eval().requires_grad_(False)
+
+    @property
+    def channel_weights(self) -> list[torch.Tensor]:
+        """LPIPS's learned weights, one [C_s, 1, 1] a map."""
+        return list(self.buffers(recurse=False))
+
+    def prepare(self, images: torch.Tensor) -> torch.Tensor:
+        """Bring images over 256 px down to 256: see `at_most_256`."""
+        return at_most_256(check_images(images))
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """VGG's maps of images [N, 3, H, W] in [-1, 1], taken at the size they have."""
+        return list(self.vgg(self.scaling(check_images(images))))
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """Inception's features of images rounded to 8 bits, as FID is defined: [N, 2048]."""
+        pixels = ((check_images(images).float().clamp(-1, 1) + 1) * 127.5).round().byte()
+        return self.inception(pixels)[0]
+
+
+def at_most_256(images: torch.Tensor) -> torch.Tensor:
+    """Reduce images [N, 3, H, W] over 256 px to 256, as the public CAGC code does before LPIPS."""
+    if max(images.shape[2:]) <= 256:
+        return images
+    return F.interpolate(images, (256, 256), mode="bilinear")
 
 
 def appearance(images: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from ..ops import bias_act, demodulation_coefficients, modulated_conv2d, setup_filter, to_rgb
-from .protocol import Lineage, NetworkConfig, check
+from .protocol import Lineage, Shapes, check
 
 MAPPING_LR_MULTIPLIER = 0.01
 NOISE_MODES = ("const", "random", "none")
@@ -28,7 +28,7 @@ _NAME = re.compile(r"synthesis\.(convs|torgbs)\.(\d+)\.(weight|bias|affine)")
 
 
 @dataclass(frozen=True)
-class GeneratorConfig(NetworkConfig):
+class GeneratorConfig(Shapes):
     """What fixes a generator's shapes.
 
     Args:
@@ -236,20 +236,39 @@ class SynthesisNetwork(nn.Module):
             check(noise in NOISE_MODES, "noise", noise, f"one of {', '.join(NOISE_MODES)}")
             if noise == "none":
                 return [None] * len(self.convs)
+            maps = [conv.noise_const[None, None] for conv in self.convs]
             if noise == "const":
-                return [conv.noise_const[None, None] for conv in self.convs]
-            return [
-                torch.randn(batch, 1, *c.noise_const.shape, device=c.bias.device).to(c.bias.dtype)
-                for c in self.convs
-            ]
+                return maps
+            return [torch.randn(batch, *m.shape[1:], device=m.device).to(m.dtype) for m in maps]
         sides = self.config.noise_sides
         if len(noise) != len(sides):
             raise ValueError(f"noise: got {len(noise)} maps, expected {len(sides)}")
         for k, (given, side) in enumerate(zip(noise, sides, strict=True)):
-            got, expected = tuple(given.shape), f"({batch} or 1, 1, {side}, {side})"
-            if got not in ((batch, 1, side, side), (1, 1, side, side)):
-                raise ValueError(f"noise[{k}]: got {got}, expected {expected}")
+            got = tuple(given.shape)
+            fits = got in ((batch, 1, side, side), (1, 1, side, side))
+            check(fits, f"noise[{k}]", got, f"({batch} or 1, 1, {side}, {side})")
         return list(noise)
+
+
+def sliced_axes(name: str) -> tuple[tuple[int, int], ...]:
+    """Say which axes of a tensor of `Generator.state_dict()` run over channels, by its name.
+
+    A pair (axis, k) says that the channels of width k index the axis. There is none for the mapping
+    network, w_avg, noise and the ToRGB biases, which pruning leaves alone.
+    """
+    if name == "synthesis.const":
+        return ((0, 0),)
+    match = _NAME.match(name)
+    if match is None:
+        return ()
+    kind, number, part = match.groups()
+    if kind == "convs":
+        k = int(number)
+        axes = {"weight": ((0, k + 1), (1, k)), "bias": ((0, k + 1),), "affine": ((0, k),)}
+    else:
+        k = 2 * int(number) + 1
+        axes = {"weight": ((1, k),), "affine": ((0, k),)}
+    return axes.get(part, ())
 
 
 class Generator(nn.Module):
@@ -267,6 +286,7 @@ class Generator(nn.Module):
     """
 
     mean_samples = 10_000
+    sliced_axes = staticmethod(sliced_axes)
 
     def __init__(self, config: GeneratorConfig, lineage: Lineage | None = None) -> None:
         super().__init__()
@@ -300,11 +320,6 @@ class Generator(nn.Module):
         """Per width, the weight of `synthesis` that writes it; nothing writes the constant."""
         return ((), *((f"convs.{k}.weight",) for k in range(self.config.num_convs)))
 
-    @staticmethod
-    def sliced_axes(name: str) -> tuple[tuple[int, int], ...]:
-        """Say which axes of a state tensor run over channels: see the function `sliced_axes`."""
-        return sliced_axes(name)
-
     def effective_factor(self, name: str, w: torch.Tensor) -> torch.Tensor:
         """Sum over w [N, w_dim] of what a weight is multiplied with, [O or 1, I, 1, 1], float64."""
         layer = self.synthesis.get_submodule(name.removesuffix(".weight"))
@@ -334,24 +349,3 @@ class Generator(nn.Module):
     def update_means(self, z: torch.Tensor) -> None:
         """Set `w_avg` to the mean of the mapped z [N, z_dim]."""
         self.w_avg.copy_(self.mapping(z).mean(0))
-
-
-def sliced_axes(name: str) -> tuple[tuple[int, int], ...]:
-    """Say which axes of a tensor of `Generator.state_dict()` run over channels, by its name.
-
-    A pair (axis, k) says that the channels of width k index the axis. There is none for the mapping
-    network, w_avg, noise and the ToRGB biases, which pruning leaves alone.
-    """
-    if name == "synthesis.const":
-        return ((0, 0),)
-    match = _NAME.match(name)
-    if match is None:
-        return ()
-    kind, number, part = match.groups()
-    if kind == "convs":
-        k = int(number)
-        axes = {"weight": ((0, k + 1), (1, k)), "bias": ((0, k + 1),), "affine": ((0, k),)}
-    else:
-        k = 2 * int(number) + 1
-        axes = {"weight": ((1, k),), "affine": ((0, k),)}
-    return axes.get(part, ())

@@ -14,8 +14,7 @@ from torch import nn
 
 from .discriminator import Discriminator, DiscriminatorConfig
 from .generator import Generator, GeneratorConfig
-from .sngan import SNGANConfig, SNGANGenerator
-from .sngan_discriminator import SNGANDiscriminator, SNGANDiscriminatorConfig
+from .sngan import SNGANConfig, SNGANDiscriminator, SNGANDiscriminatorConfig, SNGANGenerator
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,8 @@ def kind_of(config: Any) -> str:
 def build(config: Any) -> nn.Module:
     """Build the network, with new weights, that a config describes; a ValueError for another."""
     kind = KINDS[kind_of(config)]
-    if isinstance(config, kind.generator_config):
-        return kind.generator(config)
-    return kind.discriminator(config)
+    generator = isinstance(config, kind.generator_config)
+    return (kind.generator if generator else kind.discriminator)(config)
 
 
 def check_pair(got: Any, expected: Any, what: str, *sizes: str) -> None:

@@ -16,8 +16,6 @@ from typing import Any, ClassVar, Protocol, Self
 import torch
 from torch import nn
 
-RESOLUTIONS = tuple(2**k for k in range(3, 11))
-
 
 class Config:
     """What all configurations share, each a frozen dataclass: its checks, the way to JSON and back.
@@ -84,10 +82,8 @@ class NetworkConfig(Config):
         object.__setattr__(self, "channels", tuple(self.channels))
         got = len(self.channels)
         if got != widths and not (or_more and got > widths):
-            raise ValueError(
-                f"channels: got {got} widths, expected {'at least ' * or_more}{widths} "
-                f"for resolution {self.resolution}"
-            )
+            expected = f"{'at least ' * or_more}{widths} for resolution {self.resolution}"
+            raise ValueError(f"channels: got {got} widths, expected {expected}")
         for k, width in enumerate(self.channels):
             check_positive(f"channels[{k}]", width)
         for field in dataclasses.fields(self):
@@ -99,7 +95,7 @@ class NetworkConfig(Config):
     @property
     def levels(self) -> int:
         """How often 2 divides the resolution, a power of two from 8 to 1024, or a ValueError."""
-        known = type(self.resolution) is int and self.resolution in RESOLUTIONS
+        known = type(self.resolution) is int and self.resolution in [2**k for k in range(3, 11)]
         check(known, "resolution", self.resolution, "a power of two from 8 to 1024")
         return self.resolution.bit_length() - 1
 
@@ -121,27 +117,19 @@ class Lineage:
     rgb_gain: str = "recomputed"
 
 
-class Shapes(Protocol):
-    """A generator's configuration, a frozen dataclass."""
+class Shapes(NetworkConfig):
+    """What fixes a generator's shapes.
 
-    resolution: int
-    channels: tuple[int, ...]
+    Attributes:
+        z_dim, w_dim: sizes of the two latents.
+        num_ws: how many w's one image takes.
+        noise_sides: the side of every noise map that an image takes, in order.
+    """
+
     z_dim: int
-
-    @property
-    def w_dim(self) -> int:
-        """Size of a w."""
-
-    @property
-    def num_ws(self) -> int:
-        """How many w's one image takes."""
-
-    @property
-    def noise_sides(self) -> tuple[int, ...]:
-        """The side of every noise map that an image takes, in order."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values, for JSON."""
+    w_dim: int
+    num_ws: int
+    noise_sides: tuple[int, ...]
 
 
 class PrunableGenerator(Protocol):
@@ -244,9 +232,6 @@ class ImageFeatures(Protocol):
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """Map images [N, 3, H, W] in [-1, 1] to one vector each, [N, D]."""
 
-    def to(self, device: torch.device) -> "ImageFeatures":
-        """Move the network."""
-
 
 def check_images(images: torch.Tensor, side: int | None = None) -> torch.Tensor:
     """Return images unchanged; a ValueError unless they are floating point [N, 3, H, W].
@@ -256,9 +241,8 @@ def check_images(images: torch.Tensor, side: int | None = None) -> torch.Tensor:
     if not isinstance(images, torch.Tensor):
         raise ValueError(f"images must be a tensor, got {type(images).__name__}")
     if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-        raise ValueError(
-            f"images must be floating point [N, 3, H, W], got {images.dtype} {list(images.shape)}"
-        )
+        got = f"{images.dtype} {list(images.shape)}"
+        raise ValueError(f"images must be floating point [N, 3, H, W], got {got}")
     if side is not None and images.shape[2:] != (side, side):
         raise ValueError(f"images: got {list(images.shape)}, expected [N, 3, {side}, {side}]")
     return images

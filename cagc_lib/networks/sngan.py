@@ -1,15 +1,21 @@
-"""The SN-GAN generator: a residual network for small images, z -> images.
+"""SN-GAN: residual networks for small images, a generator and its discriminator.
 
     x = dense(z)                                              [C_0, 4, 4]
     x = conv2(relu(bn2(conv1(up(relu(bn1(x))))))) + up(shortcut(x))       per up-block, side doubled
     image = tanh(conv(relu(bn(x))))                           [3, R, R]
 
-Miyato et al. 2018 (arXiv 1802.05957), section 3 and table 4, as in the authors' code for CIFAR-10;
-unconditional. z: [N, z_dim], images: [N, 3, R, R] in [-1, 1]. Any widths are allowed. A block's
-two branches are added, so `conv2` and `shortcut` share one width. The layers that read a width
-lie behind a batch norm of that width, but for the shortcut. Chapter 11.
+    logits = fc(sum over pixels of relu(blocks(images)))      [N, 1]
+    W_SN   = W / sigma(W),  sigma the largest singular value of W as an [O, I k k] matrix
+
+Miyato et al. 2018 (arXiv 1802.05957), sections 2.1 and 3, algorithm 1 and table 4, as in the
+authors' code for CIFAR-10; unconditional. z: [N, z_dim], images: [N, 3, R, R] in [-1, 1]. Any
+widths are allowed. An up-block's two branches are added, so `conv2` and `shortcut` share one width.
+The layers that read a width lie behind a batch norm of that width, but for the shortcut. Every
+weight of the discriminator is divided by its spectral norm sigma, from one step of the power
+iteration a forward pass in training, from the vectors of the pass before. Chapter 11.
 """
 
+import itertools
 import math
 import re
 from collections.abc import Sequence
@@ -18,10 +24,11 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim.swa_utils import update_bn
 
 from .generator import NOISE_MODES
-from .protocol import Lineage, NetworkConfig, check
+from .protocol import Lineage, NetworkConfig, Shapes, check, check_images
 
 # latents at a time when statistics are measured
 STATISTICS_BATCH = 100
@@ -35,7 +42,7 @@ _NAME = re.compile(r"synthesis\.(?:blocks\.(\d+)\.)?(\w+)\.(weight|bias|running_
 
 
 @dataclass(frozen=True)
-class SNGANConfig(NetworkConfig):
+class SNGANConfig(Shapes):
     """What fixes an SN-GAN generator's shapes; the defaults are the paper's for CIFAR-10.
 
     Args:
@@ -87,9 +94,8 @@ class Dense(nn.Module):
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         """Map z [N, z_dim] to [N, C, 4, 4]."""
-        return F.linear(z, self.weight.flatten(0, 2), self.bias.flatten()).unflatten(
-            1, self.bias.shape
-        )
+        x = F.linear(z, self.weight.flatten(0, 2), self.bias.flatten())
+        return x.unflatten(1, self.bias.shape)
 
 
 class UpBlock(nn.Module):
@@ -240,6 +246,96 @@ class SNGANGenerator(nn.Module):
         A moving average of weights and a pruned network hold statistics of other weights.
         """
         update_bn(z.split(STATISTICS_BATCH), self)
+
+
+@dataclass(frozen=True)
+class SNGANDiscriminatorConfig(NetworkConfig):
+    """What fixes an SN-GAN discriminator's shapes; the defaults are the paper's for CIFAR-10.
+
+    Args:
+        resolution: side of the square image, a power of two from 8 to 1024.
+        channels: the width of every residual block. The first blocks halve the size until it is
+            8x8; the others keep it. At least one block, and enough to get there.
+    """
+
+    what = "SN-GAN config"
+
+    resolution: int = 32
+    channels: tuple[int, ...] = (128,) * 4
+
+    def __post_init__(self) -> None:
+        self.check_shapes(max(1, self.levels - 3), or_more=True)
+
+
+class SpectralConv(nn.Conv2d):
+    """A convolution whose weight is computed in full precision, even under autocast."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map [N, inputs, H, W] to [N, outputs, H, W]."""
+        # the power iteration divides by a number near the weight's own size: half precision
+        # would move the norm, and its buffers are float32
+        with torch.autocast(x.device.type, enabled=False):
+            weight = self.weight
+        return F.conv2d(x, weight, self.bias, padding=self.padding)
+
+
+class SpectralLinear(nn.Linear):
+    """A linear layer whose weight is computed in full precision, even under autocast."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map [N, inputs] to [N, outputs]."""
+        with torch.autocast(x.device.type, enabled=False):
+            return F.linear(x.to(self.weight.dtype), self.weight, self.bias)
+
+
+class DownBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut; `down` halves the size, `first` reads an image.
+
+    The shortcut has a 1x1 convolution where the size or the width changes.
+    """
+
+    def __init__(self, inputs: int, outputs: int, down: bool, first: bool) -> None:
+        super().__init__()
+        self.down, self.first = down, first
+        gain = math.sqrt(2)
+        self.conv1 = spectral_norm(glorot_conv(inputs, outputs, 3, gain, SpectralConv))
+        self.conv2 = spectral_norm(glorot_conv(outputs, outputs, 3, gain, SpectralConv))
+        self.shortcut = None
+        if down or inputs != outputs:
+            self.shortcut = spectral_norm(glorot_conv(inputs, outputs, 1, layer=SpectralConv))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map [N, inputs, H, W] to [N, outputs, H, W], or to half the size."""
+        # no ReLU before the first convolution: an image's negative half is information
+        y = self.conv2(F.relu(self.conv1(x if self.first else F.relu(x))))
+        # averaging and a 1x1 convolution commute; this order costs a quarter
+        x = F.avg_pool2d(x, 2) if self.down else x
+        x = x if self.shortcut is None else self.shortcut(x)
+        return (F.avg_pool2d(y, 2) if self.down else y) + x
+
+
+class SNGANDiscriminator(nn.Module):
+    """Images -> logits, higher for images that look real."""
+
+    def __init__(self, config: SNGANDiscriminatorConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = (3, *config.channels)
+        self.blocks = nn.ModuleList(
+            DownBlock(a, b, down=i < config.levels - 3, first=i == 0)
+            for i, (a, b) in enumerate(itertools.pairwise(widths))
+        )
+        out = SpectralLinear(widths[-1], 1, bias=False)
+        nn.init.xavier_uniform_(out.weight)
+        self.out = spectral_norm(out)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Map images [N, 3, R, R] in [-1, 1] to logits [N, 1]."""
+        x = check_images(images, self.config.resolution)
+        x = x.contiguous(memory_format=torch.channels_last)
+        for block in self.blocks:
+            x = block(x)
+        return self.out(F.relu(x).float().sum((2, 3)))
 
 
 def glorot_conv(

@@ -61,9 +61,16 @@ def test_channels_are_a_tuple_and_needed(config: Config) -> None:
         (DISCRIMINATOR, {"mbstd_group": 0}, "mbstd_group: got 0"),
         (STYLEGAN2, {"conv_clamp": 0}, "conv_clamp: got 0, expected None or a number > 0"),
         (DISCRIMINATOR, {"conv_clamp": -1}, "conv_clamp: got -1, expected None or a number > 0"),
+        (DISTILLATION, {"l1": -1}, "l1: got -1, expected a number >= 0"),
+        (DISTILLATION, {"rgb": float("nan")}, "rgb: got nan, expected a number >= 0"),
+        (DISTILLATION, {"perceptual": "3"}, "perceptual: got '3', expected a number"),
+        (DISTILLATION, {"adversarial": True}, "adversarial: got True, expected a number"),
+        (DISTILLATION, {"mask_content": 1}, "mask_content: got 1, expected True or False"),
+        (DISTILLATION, {"noise": "same"}, "noise: got 'same', expected independent or shared"),
+        (DISTILLATION, {"init": "new"}, "init: got 'new', expected inherited or fresh"),
     ],
 )
-def test_wrong_shapes_are_named(config: Config, changes: dict, message: str) -> None:
+def test_wrong_values_are_named(config: Config, changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}") as error:
         replace(config, **changes)
     assert "\n" not in str(error.value)

@@ -1,4 +1,4 @@
-"""The discriminator: shapes, minibatch deviation, R1, precision, and its errors."""
+"""The discriminator: shapes, minibatch deviation, R1, precision."""
 
 import pytest
 import torch
@@ -16,11 +16,6 @@ def small(**changes: object) -> Discriminator:
 def test_every_resolution(log2: int) -> None:
     d = Discriminator(DiscriminatorConfig(2**log2, (2,) * (log2 - 1)))
     assert d(torch.randn(1, 3, 2**log2, 2**log2)).shape == (1, 1)
-
-
-def test_wrong_images() -> None:
-    with pytest.raises(ValueError, match=r"images: got \[2, 3, 8, 8\], expected \[N, 3, 16, 16\]"):
-        small()(torch.zeros(2, 3, 8, 8))
 
 
 def test_minibatch_std_is_the_mean_deviation_of_every_group() -> None:
@@ -82,14 +77,3 @@ def test_bfloat16_autocast_is_close_and_logits_are_float32() -> None:
             logits = d(images)
     assert logits.dtype == torch.float32
     assert float((logits - expected).abs().max()) <= 3e-2 * float(expected.abs().max())
-
-
-def test_no_graph_breaks() -> None:
-    d, images = small(resolution=8, channels=(3, 5)), torch.randn(2, 3, 8, 8)
-    compiled = torch.compile(d, backend="aot_eager", fullgraph=True)
-    torch.testing.assert_close(compiled(images), d(images))
-    names = [name for name, _ in d.named_parameters()]
-    ours = torch.autograd.grad(d(images).square().sum(), list(d.parameters()))
-    theirs = torch.autograd.grad(compiled(images).square().sum(), list(d.parameters()))
-    for name, a, b in zip(names, ours, theirs, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5, msg=name)

@@ -1,15 +1,26 @@
-"""The SN-GAN generator: the literature's numbers, its parts by hand, what it refuses."""
+"""SN-GAN: the literature's numbers, its parts by hand, unit spectral norms, what it refuses."""
+
+import copy
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from cagc_lib.importance import METHODS, gradient_scores, salt_and_pepper, score_channels
+from cagc_lib.importance import gradient_scores, salt_and_pepper, score_channels
 from cagc_lib.metrics import macs, parameters
-from cagc_lib.networks import SNGANConfig, SNGANGenerator, UpBlock
-from cagc_lib.pruning import plan_pruning, prune
+from cagc_lib.networks import (
+    Discriminator,
+    DiscriminatorConfig,
+    SNGANConfig,
+    SNGANDiscriminator,
+    SNGANDiscriminatorConfig,
+    SNGANGenerator,
+    UpBlock,
+    kinds,
+)
 
 SMALL = SNGANConfig(16, (6, 5, 4, 7, 6), z_dim=8)
+SMALL_D = SNGANDiscriminatorConfig(16, (4, 6))
 
 
 def small() -> SNGANGenerator:
@@ -94,24 +105,6 @@ def test_statistics_measured_anew_are_those_of_the_latents() -> None:
     assert all(torch.equal(a, b) for a, b in zip(weights, g.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_every_method_scores_every_width(method: str) -> None:
-    g = SNGANGenerator(SMALL).train()
-    with torch.no_grad():
-        # fresh statistics are all alike; give every channel its own
-        for _ in range(3):
-            g(2 * torch.randn(8, 8) + 1)
-    before = {name: t.clone() for name, t in g.state_dict().items()}
-    scores = score_channels(g, everything, method, num_samples=6, batch_size=3)
-    assert scores.channels == SMALL.channels
-    assert g.training
-    assert all(torch.equal(t, before[name]) for name, t in g.state_dict().items())
-    again = score_channels(g, everything, method, num_samples=6, batch_size=3)
-    assert all(torch.equal(a, b) for a, b in zip(scores.scores, again.scores, strict=True))
-    student = prune(g, plan_pruning(scores, 0.5))
-    assert student.config.channels == (3, 3, 2, 4, 3)
-
-
 def test_a_score_is_the_mean_over_all_weights_that_read_the_channel() -> None:
     g = small()
     z = torch.randn(2, 8)
@@ -148,3 +141,67 @@ def test_norms_and_gains_by_hand() -> None:
     assert torch.allclose(gains[2], block.bn1.weight.abs())
     assert torch.allclose(gains[3], block.bn2.weight.abs())
     assert torch.allclose(gains[4], bn.weight.abs())
+
+
+def test_the_papers_discriminator_to_the_unit() -> None:
+    d = SNGANDiscriminator(kinds.matching_discriminator(SNGANConfig()))
+    conv = 9 * 128 * 128 + 128
+    first = 9 * 3 * 128 + 128 + conv + 3 * 128 + 128
+    second = 2 * conv + 128 * 128 + 128
+    assert sum(p.numel() for p in d.parameters()) == first + second + 4 * conv + 128 == 1_053_824
+    assert d.blocks[2].shortcut is d.blocks[3].shortcut is None
+
+
+def test_every_weight_used_has_spectral_norm_one() -> None:
+    d = SNGANDiscriminator(SMALL_D)
+    for _ in range(50):
+        d(torch.randn(2, 3, 16, 16))
+    layers = [m for m in d.modules() if hasattr(m, "parametrizations")]
+    assert len(layers) == 2 * 3 + 1
+    for layer in layers:
+        norm = torch.linalg.matrix_norm(layer.weight.flatten(1), 2)
+        assert norm.item() == pytest.approx(1, abs=1e-3)
+
+
+def test_evaluation_is_a_function_of_state_and_images() -> None:
+    d = SNGANDiscriminator(SMALL_D)
+    images = torch.randn(2, 3, 16, 16)
+    before = copy.deepcopy(d.state_dict())
+    d.eval()
+    first = d(images)
+    assert first.shape == (2, 1)
+    assert torch.equal(first, d(images))
+    assert all(torch.equal(t, before[name]) for name, t in d.state_dict().items())
+    other = SNGANDiscriminator(SMALL_D).eval()
+    other.load_state_dict(before)
+    assert torch.equal(other(images), first)
+    d.train()
+    d(images)
+    assert not all(torch.equal(t, before[name]) for name, t in d.state_dict().items())
+
+
+def test_under_autocast_the_norms_stay_in_full_precision() -> None:
+    d = SNGANDiscriminator(SMALL_D)
+    images = torch.randn(2, 3, 16, 16)
+    plain = copy.deepcopy(d)
+    plain(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = d(images)
+    assert logits.dtype == torch.float32
+    ours, theirs = d.state_dict(), plain.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_what_no_discriminator_takes_is_named() -> None:
+    for d in (SNGANDiscriminator(SMALL_D), Discriminator(DiscriminatorConfig(16, (3, 5, 6)))):
+        with pytest.raises(ValueError, match=r"^images: got \[1, 3, 8, 8\], expected \[N, 3, 16, "):
+            d(torch.zeros(1, 3, 8, 8))
+    with pytest.raises(ValueError, match=r"^config: got dict, expected that of a network \(style"):
+        kinds.build({})
+
+
+def test_kinds() -> None:
+    assert kinds.kind_of(SMALL_D) == kinds.kind_of(SNGANConfig()) == "sngan"
+    assert kinds.matching_discriminator(SNGANConfig()) == SNGANDiscriminatorConfig()
+    large = kinds.matching_discriminator(SNGANConfig(256, (4,) * 13))
+    assert large.channels == (128,) * 5

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from cagc_lib.datasets import render_portraits
-from cagc_lib.networks.residual import ResidualBlock
+from cagc_lib.networks.parser import ResidualBlock
 from cagc_lib.training import HELD_OUT_SEED, augment, gaussian_blur
 from cagc_lib.training.supervised import batch_stream, fit
 
