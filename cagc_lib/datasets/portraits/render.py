@@ -156,8 +156,7 @@ def parameters_from_latents(z: Tensor) -> Tensor:
 
 def _to_pixels(points: list, pose, resolution: int) -> Tensor:
     """Landmarks in head units to pixels, [n, 68, 2]."""
-    x = torch.cat([p[0].flatten(1) for p in points], dim=1)
-    y = torch.cat([p[1].flatten(1) for p in points], dim=1)
+    x, y = (torch.cat([p[axis].flatten(1) for p in points], dim=1) for axis in (0, 1))
     cos, sin, scale = pose.cos_roll[:, 0], pose.sin_roll[:, 0], pose.scale[:, 0]
     u = pose.cx[:, 0] + scale * (x * cos - y * sin)
     v = pose.cy[:, 0] + scale * (y * cos + x * sin)

@@ -31,6 +31,12 @@ def wave(t: Tensor) -> Tensor:
     return t.sin().mul_(0.5).add_(0.5)
 
 
+def cells(t: Tensor, middle: float = 0.5) -> tuple[Tensor, Tensor]:
+    """Number of the unit cell that t lies in, and t counted from the cell's middle."""
+    cell = t.floor()
+    return cell, t - cell - middle
+
+
 class Stage(View):
     """A whole canvas with what a scene reads: its columns and three tones."""
 
@@ -69,11 +75,8 @@ def panelled(s: Stage) -> None:
 
 def bricks(s: Stage) -> None:
     """Running-bond brickwork."""
-    rows = s.v * (9.0 + 9.0 * s.zoom) + s.c("shift")
-    row = rows.floor()
-    columns = s.u * (4.0 + 4.0 * s.zoom) + 0.5 * row + s.c("phase")
-    column = columns.floor()
-    x, y = columns - column - 0.5, rows - row - 0.5
+    row, y = cells(s.v * (9.0 + 9.0 * s.zoom) + s.c("shift"))
+    column, x = cells(s.u * (4.0 + 4.0 * s.zoom) + 0.5 * row + s.c("phase"))
     tone = wave(column * 2.4 + row * 4.1 + s.phase)
     base = torch.lerp(swatch(s.a, 0.66, 0.36, 0.27), s.a, s.c("contrast").unsqueeze(1))
     s.rgb[:] = base * (0.78 + 0.34 * tone.unsqueeze(1))
@@ -85,12 +88,8 @@ def bricks(s: Stage) -> None:
 def shelves(s: Stage) -> None:
     """A bookcase."""
     count = 3.0 + 2.5 * s.zoom
-    rows = s.v * count + s.c("shift")
-    row = rows.floor()
-    y = rows - row
-    books = s.u * (11.0 + 7.0 * s.zoom) + row * 0.37 + s.c("phase")
-    book = books.floor()
-    x = books - book - 0.5
+    row, y = cells(s.v * count + s.c("shift"), 0.0)
+    book, x = cells(s.u * (11.0 + 7.0 * s.zoom) + row * 0.37 + s.c("phase"))
     pick = book * 2.4 + row * 1.3 + s.phase
     height = 0.22 + 0.22 * wave(pick * 1.7)
     s.rgb[:] = s.tones(wave(pick), wave(pick * 2.3 + 1.0)) * (1.06 - 0.9 * x.square()).unsqueeze(1)
@@ -159,9 +158,7 @@ def city(s: Stage) -> None:
     """Buildings with lit windows against the evening."""
     s.wash(s.d * 0.75, swatch(s.a, 0.98, 0.72, 0.50))
     for depth, scale in ((0.0, 9.0), (1.0, 5.5)):
-        blocks = s.u * (scale + 2.0 * s.zoom) + s.c("phase") * 3.0 + depth * 0.4
-        block = blocks.floor()
-        x = blocks - block
+        block, x = cells(s.u * (scale + 2.0 * s.zoom) + s.c("phase") * 3.0 + depth * 0.4, 0.0)
         top = 0.10 + 0.22 * depth + 0.38 * wave(block * 2.4 + s.phase + depth)
         house = s.cover(torch.maximum(top - s.v, ((x - 0.5).abs() - 0.46) / scale))
         tone = torch.lerp(s.a, s.b, 0.35 + 0.3 * depth) * (0.62 - 0.20 * depth)
@@ -193,10 +190,8 @@ def tiles(s: Stage) -> None:
     turn = s.c("angle") * 1.57
     cos, sin = turn.cos(), turn.sin()
     scale = 5.0 + 5.0 * s.zoom
-    p = (s.u * cos + s.v * sin) * scale + s.c("phase")
-    q = (s.v * cos - s.u * sin) * scale + s.c("shift")
-    i, j = p.floor(), q.floor()
-    x, y = p - i - 0.5, q - j - 0.5
+    i, x = cells((s.u * cos + s.v * sin) * scale + s.c("phase"))
+    j, y = cells((s.v * cos - s.u * sin) * scale + s.c("shift"))
     s.wash(s.a, s.a * 0.82)
     s.paint(s.d, 0.7 * (i + j).remainder(2.0))
     star = torch.lerp(circle(x, y, 0.30), x.abs() + y.abs() - 0.42, s.c("contrast"))
@@ -207,9 +202,7 @@ def tiles(s: Stage) -> None:
 def lettering(s: Stage) -> None:
     """A board or poster wall with rows of text-like marks."""
     s.wash(s.a * 0.55, s.a * 0.40)
-    rows = s.v * (10.0 + 6.0 * s.zoom) + s.c("shift")
-    row = rows.floor()
-    y = rows - row - 0.5
+    row, y = cells(s.v * (10.0 + 6.0 * s.zoom) + s.c("shift"))
     letters = s.u * 52.0 + row * 5.3
     words = (s.u * (9.0 + 4.0 * s.c("contrast")) + row * 2.7 + s.phase).sin()
     tall = 0.15 + 0.10 * wave(letters * 0.9 + row)
