@@ -257,8 +257,8 @@ def draw_items(canvas: Canvas, c: Columns) -> None:
         w.paint(clay, w.cover(pot) * (kind == 4))
 
 
-def draw_scene(canvas: Canvas, params: Tensor, c: Columns) -> None:
-    """Fill the canvas with each row's scene and its clutter, out of focus."""
+def draw_scene(canvas: Canvas, params: Tensor, c: Columns) -> Tensor:
+    """Fill the canvas with each row's scene and its clutter, out of focus; returns which scene."""
     size = min(canvas.resolution, FOCUS)
     background = Canvas(len(params), size, params.device)
     kinds = choose(c("scene"), (1.0,) * len(SCENES)).flatten()
@@ -272,3 +272,4 @@ def draw_scene(canvas: Canvas, params: Tensor, c: Columns) -> None:
     if size < canvas.resolution:
         rgb = F.interpolate(rgb, (canvas.resolution,) * 2, mode="bilinear")
     canvas.rgb.copy_(rgb)
+    return kinds
