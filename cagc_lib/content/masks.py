@@ -104,6 +104,9 @@ class Combination:
     Attributes:
         rule: "union", "intersection" or "complement".
         sources: what it is made of; one for the complement.
+
+    Raises:
+        ValueError: no source, or something that cannot be called.
     """
 
     rule: str
@@ -128,29 +131,17 @@ class Combination:
 
 
 def union(*sources: ContentSource) -> Combination:
-    """The source of all pixels that at least one of some sources calls content.
-
-    Raises:
-        ValueError: no source, or something that cannot be called.
-    """
+    """The source of all pixels that one of some sources, or more, calls content."""
     return Combination("union", sources)
 
 
 def intersection(*sources: ContentSource) -> Combination:
-    """The source of all pixels that every one of some sources calls content.
-
-    Raises:
-        ValueError: no source, or something that cannot be called.
-    """
+    """The source of all pixels that every one of some sources calls content."""
     return Combination("intersection", sources)
 
 
 def complement(source: ContentSource) -> Combination:
-    """The source of all pixels that a source does not call content.
-
-    Raises:
-        ValueError: something that cannot be called.
-    """
+    """The source of all pixels that a source does not call content."""
     return Combination("complement", (source,))
 
 

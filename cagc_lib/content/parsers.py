@@ -26,9 +26,10 @@ BISENET = "bisenet-celebamask"
 SEGFORMER = "jonathandinu/face-parsing"
 # the paper's rule, in CelebAMask-HQ's own names
 NOT_CONTENT = ("background", "cloth")
-# side of the images and images at a time that parsers of photographs take; ImageNet's statistics
+# side of the images and images at a time that parsers of photographs take; ImageNet's mean and
+# standard deviation
 _SIDE, BATCH = 512, 8
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def portrait_input(images: torch.Tensor) -> torch.Tensor:
@@ -41,8 +42,7 @@ def portrait_input(images: torch.Tensor) -> torch.Tensor:
 
 def photograph_input(images: torch.Tensor) -> torch.Tensor:
     """Bring images [N, 3, H, W] in [-1, 1] to 512 px and ImageNet's mean and deviation."""
-    mean = torch.tensor(_MEAN, device=images.device)[:, None, None]
-    std = torch.tensor(_STD, device=images.device)[:, None, None]
+    mean, std = torch.tensor(_IMAGENET, device=images.device)[..., None, None]
     # not antialiased, as in the paper's distillation
     x = F.interpolate((images + 1) / 2, (_SIDE, _SIDE), mode="bilinear")
     return (x - mean) / std

@@ -60,8 +60,8 @@ def test_content_is_read(text: str, name: str, options: dict) -> None:
     ("text", "message"),
     [
         ("cats", f"got 'cats', expected portraits, everything, .* out of {CLASS_NAMES[0]}"),
-        ("", "got '', expected portraits"), ("painted", "got painted, expected painted=FILE"),
-        ("painted=", "got painted, expected painted=FILE"),
+        ("", "got '', expected portraits"), ("painted", "got 'painted', expected painted=FILE"),
+        ("painted=", "got 'painted=', expected painted=FILE"),
         ("attention=", "got 'attention=', expected clusters, as in attention=0,3"),
         ("attention=a", "got 'attention=a', expected clusters"),
         ("attention=0,,3", "got 'attention=0,,3', expected clusters"),

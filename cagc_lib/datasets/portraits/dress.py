@@ -82,9 +82,7 @@ def draw_necklace(canvas: Canvas, m: Measures, d: Measures, k: Measures) -> None
     w.paint((k.metal * (0.55 + 0.40 * light).unsqueeze(1)).clamp_(0.0, 1.0), cover, 15)
 
 
-def draw_earrings(
-    canvas: Canvas, m: Measures, d: Measures, k: Measures, lobes: list[tuple]
-) -> None:
+def draw_earrings(canvas: Canvas, m: Measures, d: Measures, k: Measures, lobes: list) -> None:
     """A drop below each visible lobe."""
     w = canvas.box(-1.1, 0.1, 1.1, 0.75)
     for x0, y0, seen in lobes:

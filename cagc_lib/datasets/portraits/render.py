@@ -259,9 +259,6 @@ def render_parameters(
         resolution: height and width in pixels, 16 to 1024.
         device: where to draw and where the results live.
 
-    Returns:
-        N portraits.
-
     Raises:
         ValueError: wrong shape, type or range.
     """
@@ -292,9 +289,6 @@ def render_portraits(
         seeds: an integer, or N integers.
         resolution: height and width in pixels, 16 to 1024.
         device: where to draw and where the results live.
-
-    Returns:
-        N portraits.
 
     Raises:
         ValueError: a seed is not an integer, or the resolution is out of range.

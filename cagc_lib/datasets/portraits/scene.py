@@ -55,10 +55,6 @@ class Stage(View):
         t = self.v + (self.c("angle") - 0.5) * 0.8 * (self.u - 0.5)
         self.rgb[:] = torch.lerp(top, bottom, t.clamp(0, 1).unsqueeze(1))
 
-    def tones(self, s: Tensor, t: Tensor) -> Tensor:
-        """a + s (b - a) + t (d - a) for fields s, t [m, R, R]."""
-        return self.a + s.unsqueeze(1) * (self.b - self.a) + t.unsqueeze(1) * (self.d - self.a)
-
 
 def panelled(s: Stage) -> None:
     """A wall with broad stripes, a dado rail and a skirting."""
@@ -92,7 +88,9 @@ def shelves(s: Stage) -> None:
     book, x = cells(s.u * (11.0 + 7.0 * s.zoom) + row * 0.37 + s.c("phase"))
     pick = book * 2.4 + row * 1.3 + s.phase
     height = 0.22 + 0.22 * wave(pick * 1.7)
-    s.rgb[:] = s.tones(wave(pick), wave(pick * 2.3 + 1.0)) * (1.06 - 0.9 * x.square()).unsqueeze(1)
+    tone = s.a + wave(pick).unsqueeze(1) * (s.b - s.a)
+    tone = tone + wave(pick * 2.3 + 1.0).unsqueeze(1) * (s.d - s.a)
+    s.rgb[:] = tone * (1.06 - 0.9 * x.square()).unsqueeze(1)
     band = s.cover(((y - 0.62).abs() - 0.05) / count) * (pick.cos() > 0.1)
     s.paint(s.d * 0.6 + 0.35, 0.8 * band)
     s.paint(s.a * 0.25, s.cover((0.47 - x.abs()) / 14.0))
