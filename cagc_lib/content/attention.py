@@ -73,16 +73,10 @@ class GeneratorFeatures:
         self.kept = tuple(sorted(keep)) if keep is not None else self._foreground(generator, z)
 
     def clusters(self, images: torch.Tensor) -> torch.Tensor:
-        """Number of every pixel's cluster.
-
-        Args:
-            images: [N, 3, H, W], those that the generator drew last, all of them.
-
-        Returns:
-            [N, h, w], int64, at half the images' resolution.
+        """Number of every pixel's cluster: images [N, 3, H, W] -> [N, H / 2, W / 2], int64.
 
         Raises:
-            ValueError: other images.
+            ValueError: other images than those that the generator drew last, all of them.
         """
         check_images(images)
         if self._image is None or not torch.equal(self._image.to(images), images):

@@ -62,14 +62,7 @@ class LandmarkHull:
         self.alignment, self.margin, self.box = alignment, margin, box
 
     def landmarks(self, images: torch.Tensor) -> list[np.ndarray]:
-        """The faces' points.
-
-        Args:
-            images: [N, 3, H, W] in [-1, 1].
-
-        Returns:
-            For every image an array [faces, 68, 2] of (x, y) in pixels.
-        """
+        """The faces' points: images [N, 3, H, W] in [-1, 1] -> N arrays [faces, 68, 2], pixels."""
         height, width = check_images(images).shape[2:]
         boxes = None if self.box is None else [np.array(self.box) * (width, height, width, height)]
         pictures = ((images.float().clamp(-1, 1) + 1) * 127.5).round().byte().movedim(1, -1)

@@ -131,17 +131,17 @@ class Combination:
 
 
 def union(*sources: ContentSource) -> Combination:
-    """The source of all pixels that one of some sources, or more, calls content."""
+    """What any of the sources calls content; a ValueError for none, or one that is no callable."""
     return Combination("union", sources)
 
 
 def intersection(*sources: ContentSource) -> Combination:
-    """The source of all pixels that every one of some sources calls content."""
+    """What all of the sources call content; a ValueError for none, or one that is no callable."""
     return Combination("intersection", sources)
 
 
 def complement(source: ContentSource) -> Combination:
-    """The source of all pixels that a source does not call content."""
+    """What the source does not call content; a ValueError for one that is no callable."""
     return Combination("complement", (source,))
 
 

@@ -22,8 +22,6 @@ from ..datasets import CLASS_NAMES
 from ..networks import check_images
 from .masks import check_classes, resize_mask
 
-BISENET = "bisenet-celebamask"
-SEGFORMER = "jonathandinu/face-parsing"
 # the paper's rule, in CelebAMask-HQ's own names
 NOT_CONTENT = ("background", "cloth")
 # side of the images and images at a time that parsers of photographs take; ImageNet's mean and
@@ -126,7 +124,7 @@ def bisenet_source(
     """
     with needing('content source "bisenet"', "facexlib"):
         from facexlib.parsing.bisenet import BiSeNet
-    path = Path(weights) if weights is not None else model_path(BISENET)
+    path = Path(weights) if weights is not None else model_path("bisenet-celebamask")
     state = load_tensors(path)
     network = BiSeNet(num_class=len(CLASS_NAMES))
     expected = network.state_dict()
@@ -146,11 +144,12 @@ def segformer_source(
 ) -> ParserSource:
     """A SegFormer fine-tuned on CelebAMask-HQ, through transformers; classes have its own names.
 
-    The weights are a folder of `save_pretrained` or a name on the hub; None is SEGFORMER.
+    The weights are a folder of `save_pretrained` or a name on the hub; None is
+    "jonathandinu/face-parsing".
     """
     with needing('content source "segformer-face-parsing"', "transformers"):
         from transformers import SegformerForSemanticSegmentation
-    name = str(weights or SEGFORMER)
+    name = str(weights or "jonathandinu/face-parsing")
     try:
         network = SegformerForSemanticSegmentation.from_pretrained(name, use_safetensors=True)
     except OSError as error:
