@@ -66,8 +66,8 @@ def test_content_is_read(text: str, name: str, options: dict) -> None:
     ("text", "message"),
     [
         ("cats", f"got 'cats', expected portraits, everything, .* out of {CLASS_NAMES[0]}"),
-        ("painted", "got painted, expected painted=FILE"),
-        ("painted=", "got painted, expected painted=FILE"),
+        ("painted", "got 'painted', expected painted=FILE"),
+        ("painted=", "got 'painted=', expected painted=FILE"),
         ("attention=", "got 'attention=', expected clusters, as in attention=0,3"),
         ("attention=a", "got 'attention=a', expected clusters"),
         ("attention=0,,3", "got 'attention=0,,3', expected clusters"),

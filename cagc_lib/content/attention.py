@@ -8,13 +8,14 @@ spherical k-means). No labels and no second network are needed, so this works fo
 artists' models. It works for the generator's own images only. Chapters 5 and 11.
 """
 
+import copy
 from collections.abc import Collection, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..networks import PrunableGenerator, check_images
+from ..networks import PrunableGenerator, check, check_images
 from .masks import resize_mask
 
 # A cluster is foreground if this share of what an even one would have, or less, lies on the rim,
@@ -47,7 +48,7 @@ class GeneratorFeatures:
         kept: numbers of the clusters that are content.
 
     Raises:
-        ValueError: something else than a generator, clusters or num_samples below 2 or 1, a
+        ValueError: something else than a generator, clusters below 2, num_samples below 1, a
             number in keep that is no cluster, or no cluster that keeps away from the rim.
     """
 
@@ -60,15 +61,11 @@ class GeneratorFeatures:
                 f"generator: got a {type(generator).__name__}, expected a generator; see "
                 "load_generator"
             )
-        if clusters < 2 or num_samples < 1:
-            raise ValueError(
-                f"clusters and num_samples: got {clusters} and {num_samples}, expected >= 2 and 1"
-            )
+        check(clusters >= 2, "clusters", clusters, ">= 2")
+        check(num_samples >= 1, "num_samples", num_samples, ">= 1")
         chosen = list(keep) if isinstance(keep, Collection) else []
-        if keep is not None and (not chosen or any(k not in range(clusters) for k in chosen)):
-            raise ValueError(
-                f"keep: got {keep!r}, expected a list of some of the clusters 0 to {clusters - 1}"
-            )
+        fits = keep is None or (len(chosen) > 0 and all(k in range(clusters) for k in chosen))
+        check(fits, "keep", keep, f"a list of some of the clusters 0 to {clusters - 1}")
         self._watch(generator)
         random = torch.Generator().manual_seed(seed)
         z = torch.randn(num_samples, generator.config.z_dim, generator=random)
@@ -76,21 +73,13 @@ class GeneratorFeatures:
         self.kept = tuple(sorted(keep)) if keep is not None else self._foreground(generator, z)
 
     def clusters(self, images: torch.Tensor) -> torch.Tensor:
-        """Number of every pixel's cluster.
-
-        Args:
-            images: [N, 3, H, W], those that the generator drew last, all of them.
-
-        Returns:
-            [N, h, w], int64, at half the images' resolution.
+        """Number of every pixel's cluster: images [N, 3, H, W] -> [N, H / 2, W / 2], int64.
 
         Raises:
-            ValueError: other images.
+            ValueError: other images than those that the generator drew last, all of them.
         """
         check_images(images)
-        drawn = self._image
-        same = drawn is not None and drawn.shape == images.shape
-        if not same or not torch.equal(drawn.to(images), images):
+        if self._image is None or not torch.equal(self._image.to(images), images):
             raise ValueError(
                 "content: got images that the generator did not just draw, expected its last "
                 "ones, the whole batch: draw them again, then ask"
@@ -105,8 +94,7 @@ class GeneratorFeatures:
 
     def following(self, g: PrunableGenerator) -> "GeneratorFeatures":
         """The same clusters, watched in another generator of the same shapes."""
-        other = object.__new__(GeneratorFeatures)
-        other.centres, other.kept = self.centres, self.kept
+        other = copy.copy(self)
         other._watch(g)
         return other
 
@@ -129,17 +117,16 @@ class GeneratorFeatures:
 
     def _pixels(self) -> torch.Tensor:
         """Unit features of the last images, [N, h, w, channels]."""
-        side = self._sides[-1]
-        parts = [
-            F.normalize(F.interpolate(self._features[s], (side, side), mode="bilinear"), dim=1)
-            for s in sorted(self._features)
-        ]
-        if not parts:
-            small, large = self._sides
+        small, large = self._sides
+        if not self._features:
             raise ValueError(
                 f"content: got a generator without maps of {small} or {large} px, expected a "
                 "larger one for attention"
             )
+        parts = [
+            F.normalize(F.interpolate(self._features[s], (large, large), mode="bilinear"), dim=1)
+            for s in sorted(self._features)
+        ]
         return F.normalize(torch.cat(parts, 1), dim=1).movedim(1, -1)
 
     def _drawn(self, g: PrunableGenerator, z: torch.Tensor) -> Iterator[torch.Tensor]:

@@ -7,7 +7,7 @@ where a data set of photographs has no parser. Zhou et al. 2016 (arXiv 1512.0415
 import torch
 import torch.nn.functional as F
 
-from ..networks import Classifier
+from ..networks import Classifier, check
 
 THRESHOLD = 0.35
 
@@ -23,8 +23,7 @@ class ClassActivation:
     """
 
     def __init__(self, classifier: Classifier, threshold: float = THRESHOLD) -> None:
-        if not 0 <= threshold < 1:
-            raise ValueError(f"threshold: got {threshold!r}, expected a number in [0, 1)")
+        check(0 <= threshold < 1, "threshold", threshold, "a number in [0, 1)")
         self.classifier = classifier.eval().requires_grad_(False)
         self.threshold = threshold
 

@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..checkpoints import load_features, needing, reason_of
-from ..networks import FeatureNetwork, check_images
+from ..networks import FeatureNetwork, check, check_images
 
-POINTS = 68
+Box = tuple[float, float, float, float]
 # Where the crop that face-alignment takes around a box, twice the box's size, is the whole frame.
 # For images that are aligned as rendered portraits and FFHQ are, no detector is needed.
 ALIGNED_BOX = (0.256, 0.315, 0.744, 0.802)
@@ -55,25 +55,14 @@ class LandmarkHull:
         ValueError: a negative margin, or a box that is none.
     """
 
-    def __init__(
-        self, alignment: Any, margin: float = 0.2,
-        box: tuple[float, float, float, float] | None = None,
-    ) -> None:
-        if not margin >= 0:
-            raise ValueError(f"margin: got {margin!r}, expected a number of at least 0")
-        if box is not None and not (box[0] < box[2] and box[1] < box[3]):
-            raise ValueError(f"box: got {box}, expected left < right and top < bottom")
+    def __init__(self, alignment: Any, margin: float = 0.2, box: Box | None = None) -> None:
+        check(margin >= 0, "margin", margin, "a number of at least 0")
+        ordered = box is None or (box[0] < box[2] and box[1] < box[3])
+        check(ordered, "box", box, "left < right and top < bottom")
         self.alignment, self.margin, self.box = alignment, margin, box
 
     def landmarks(self, images: torch.Tensor) -> list[np.ndarray]:
-        """The faces' points.
-
-        Args:
-            images: [N, 3, H, W] in [-1, 1].
-
-        Returns:
-            For every image an array [faces, 68, 2] of (x, y) in pixels.
-        """
+        """The faces' points: images [N, 3, H, W] in [-1, 1] -> N arrays [faces, 68, 2], pixels."""
         height, width = check_images(images).shape[2:]
         boxes = None if self.box is None else [np.array(self.box) * (width, height, width, height)]
         pictures = ((images.float().clamp(-1, 1) + 1) * 127.5).round().byte().movedim(1, -1)
@@ -82,7 +71,7 @@ class LandmarkHull:
             warnings.filterwarnings("ignore", "No faces were detected")
             ask = self.alignment.get_landmarks_from_image
             found = [ask(picture, boxes) for picture in pictures.cpu().numpy()]
-        nobody = np.zeros((0, POINTS, 2), np.float32)
+        nobody = np.zeros((0, 68, 2), np.float32)
         # it counts from the centre of the first pixel
         return [nobody if faces is None else np.stack(faces) + 0.5 for faces in found]
 
@@ -121,8 +110,8 @@ def hull_mask(points: np.ndarray, size: tuple[int, int], margin: float = 0.0) ->
 
 
 def landmark_source(
-    landmarks: str = "fan", margin: float = 0.2,
-    box: tuple[float, float, float, float] | None = None, device: torch.device | str | None = None,
+    landmarks: str = "fan", margin: float = 0.2, box: Box | None = None,
+    device: torch.device | str | None = None,
 ) -> LandmarkHull:
     """The content source "face-alignment"; see `content_source` and LandmarkHull.
 
@@ -130,28 +119,25 @@ def landmark_source(
     the shipped feature network, which knows the landmarks of portraits. Without a box the former
     asks the package's detector, the latter takes ALIGNED_BOX.
     """
-    if landmarks not in ("fan", "portraits"):
-        raise ValueError(f"landmarks: got {landmarks!r}, expected fan or portraits")
+    check(landmarks in ("fan", "portraits"), "landmarks", landmarks, "fan or portraits")
     with needing('content source "face-alignment"', "face-alignment"):
         import face_alignment
-    kind = face_alignment.FaceAlignment
+    package = face_alignment.FaceAlignment
     if landmarks == "portraits":
-        kind = _with_network(kind, load_features(device or "cpu"))
-        box = box or ALIGNED_BOX
+        heat_maps = HeatMaps(load_features(device or "cpu"))
+
+        class WithOurNetwork(package):
+            """The package with another network, given by the method that loads its own."""
+
+            def _load_native(self, name: str, size: int, device: str, dtype: torch.dtype):
+                return heat_maps.to(device, dtype).eval()
+
+        package, box = WithOurNetwork, box or ALIGNED_BOX
     try:
-        alignment = kind(
+        alignment = package(
             face_alignment.LandmarksType.TWO_D, device=str(device or "cpu"), flip_input=False,
             compile=False, face_detector="sfd" if box is None else "folder",
         )
     except OSError as error:
         raise OSError(f"face-alignment: cannot fetch its networks ({reason_of(error)})") from None
     return LandmarkHull(alignment, margin, box)
-
-
-def _with_network(package: type, network: FeatureNetwork) -> type:
-    """The package with another network, given through the method that loads its own."""
-
-    def load(aligner: object, name: str, size: int, device: str, dtype: torch.dtype) -> nn.Module:
-        return HeatMaps(network).to(device, dtype).eval()
-
-    return type("PortraitAlignment", (package,), {"_load_native": load})

@@ -104,6 +104,9 @@ class Combination:
     Attributes:
         rule: "union", "intersection" or "complement".
         sources: what it is made of; one for the complement.
+
+    Raises:
+        ValueError: no source, or something that cannot be called.
     """
 
     rule: str
@@ -128,17 +131,17 @@ class Combination:
 
 
 def union(*sources: ContentSource) -> Combination:
-    """What one or more of some sources calls content; a ValueError without any or for no source."""
+    """What any of the sources calls content; a ValueError for none, or one that is no callable."""
     return Combination("union", sources)
 
 
 def intersection(*sources: ContentSource) -> Combination:
-    """What every one of some sources calls content; a ValueError without any or for no source."""
+    """What all of the sources call content; a ValueError for none, or one that is no callable."""
     return Combination("intersection", sources)
 
 
 def complement(source: ContentSource) -> Combination:
-    """What a source does not call content; a ValueError for no source."""
+    """What the source does not call content; a ValueError for one that is no callable."""
     return Combination("complement", (source,))
 
 

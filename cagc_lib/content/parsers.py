@@ -22,13 +22,12 @@ from ..datasets import CLASS_NAMES
 from ..networks import check_images
 from .masks import check_classes, resize_mask
 
-BISENET = "bisenet-celebamask"
-SEGFORMER = "jonathandinu/face-parsing"
 # the paper's rule, in CelebAMask-HQ's own names
 NOT_CONTENT = ("background", "cloth")
-# side of the images and images at a time that parsers of photographs take; ImageNet's statistics
+# side of the images and images at a time that parsers of photographs take; ImageNet's mean and
+# standard deviation
 _SIDE, BATCH = 512, 8
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def portrait_input(images: torch.Tensor) -> torch.Tensor:
@@ -41,8 +40,7 @@ def portrait_input(images: torch.Tensor) -> torch.Tensor:
 
 def photograph_input(images: torch.Tensor) -> torch.Tensor:
     """Bring images [N, 3, H, W] in [-1, 1] to 512 px and ImageNet's mean and deviation."""
-    mean = torch.tensor(_MEAN, device=images.device)[:, None, None]
-    std = torch.tensor(_STD, device=images.device)[:, None, None]
+    mean, std = torch.tensor(_IMAGENET, device=images.device)[..., None, None]
     # not antialiased, as in the paper's distillation
     x = F.interpolate((images + 1) / 2, (_SIDE, _SIDE), mode="bilinear")
     return (x - mean) / std
@@ -126,7 +124,7 @@ def bisenet_source(
     """
     with needing('content source "bisenet"', "facexlib"):
         from facexlib.parsing.bisenet import BiSeNet
-    path = Path(weights) if weights is not None else model_path(BISENET)
+    path = Path(weights) if weights is not None else model_path("bisenet-celebamask")
     state = load_tensors(path)
     network = BiSeNet(num_class=len(CLASS_NAMES))
     expected = network.state_dict()
@@ -146,11 +144,12 @@ def segformer_source(
 ) -> ParserSource:
     """A SegFormer fine-tuned on CelebAMask-HQ, through transformers; classes have its own names.
 
-    The weights are a folder of `save_pretrained` or a name on the hub; None is SEGFORMER.
+    The weights are a folder of `save_pretrained` or a name on the hub; None is
+    "jonathandinu/face-parsing".
     """
     with needing('content source "segformer-face-parsing"', "transformers"):
         from transformers import SegformerForSemanticSegmentation
-    name = str(weights or SEGFORMER)
+    name = str(weights or "jonathandinu/face-parsing")
     try:
         network = SegformerForSemanticSegmentation.from_pretrained(name, use_safetensors=True)
     except OSError as error:

@@ -27,7 +27,7 @@ import torch
 
 from ..checkpoints import load_classifier
 from ..datasets import CLASS_NAMES
-from ..networks import PrunableGenerator
+from ..networks import PrunableGenerator, check
 from .attention import GeneratorFeatures
 from .class_activation import THRESHOLD, ClassActivation
 from .landmarks import landmark_source
@@ -120,21 +120,18 @@ def read_content(text: str) -> tuple[str, dict[str, Any]]:
     """
     name, equals, value = text.partition("=")
     if name == "attention" and equals:
-        if not re.fullmatch(r"[0-9]{1,4}(,[0-9]{1,4})*", value):
-            raise ValueError(f"content: got {text!r}, expected clusters, as in attention=0,3")
+        fits = re.fullmatch(r"[0-9]{1,4}(,[0-9]{1,4})*", value) is not None
+        check(fits, "content", text, "clusters, as in attention=0,3")
         return name, {"keep": [int(number) for number in value.split(",")]}
     if value and name in _OPTION_OF_FILE:
         return name, {_OPTION_OF_FILE[name]: value}
-    if name == "painted":
-        raise ValueError("content: got painted, expected painted=FILE")
+    check(name != "painted", "content", text, "painted=FILE")
     if text in SOURCES:
         return text, {}
     classes = text.split(",")
-    if unknown := [c for c in classes if c not in CLASS_NAMES]:
-        raise ValueError(
-            f"content: got {unknown[0]!r}, expected {', '.join(SOURCES)}, or class names "
-            f"out of {', '.join(CLASS_NAMES)}"
-        )
+    known = f"{', '.join(SOURCES)}, or class names out of {', '.join(CLASS_NAMES)}"
+    for item in classes:
+        check(item in CLASS_NAMES, "content", item, known)
     return "portraits", {"classes": classes}
 
 

@@ -1,9 +1,9 @@
 """Portraits: determinism, exactness of the truth, resolution independence, and bad input."""
 
-from __future__ import annotations
-
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from cagc_lib.datasets.portraits import render as P
 from cagc_lib.datasets.portraits.canvas import defocus
@@ -45,6 +45,8 @@ def test_order_and_thread_count_do_not_matter(batch):
     order = torch.randperm(32, generator=torch.Generator().manual_seed(0))
     shuffled = P.render_portraits(order, 64)
     assert torch.equal(shuffled.images, batch.images[order])
+    # nor what became of other results
+    shuffled.images.fill_(0.0)
     threads = torch.get_num_threads()
     try:
         for count in (1, 3):
@@ -53,13 +55,6 @@ def test_order_and_thread_count_do_not_matter(batch):
             assert torch.get_num_threads() == count
     finally:
         torch.set_num_threads(threads)
-
-
-def test_results_do_not_alias_each_other(batch):
-    again = P.render_portraits(range(4), 64)
-    again.images.fill_(0.0)
-    again.parsing.fill_(0)
-    assert torch.equal(P.render_portraits(range(4), 64).images, batch.images[:4])
 
 
 def test_parameters_are_uniform_distinct_and_signed_64_bit():
@@ -76,8 +71,6 @@ def test_parameters_are_uniform_distinct_and_signed_64_bit():
 
 
 def test_seeds_may_be_any_integers(batch):
-    import numpy as np
-
     for seeds in (5, [5], torch.tensor(5), torch.tensor([5], dtype=torch.uint8), np.array([5])):
         assert torch.equal(P.render_portraits(seeds, 64).images[0], batch.images[5])
 
@@ -86,23 +79,23 @@ def test_seeds_may_be_any_integers(batch):
     "seeds", [1.5, True, [1, 2.0], [True], "7", torch.tensor([1.0]), torch.tensor([True]), [2**63]]
 )
 def test_other_seeds_are_refused(seeds):
-    with pytest.raises(ValueError, match=r"^seeds: expected .*integers, got [^\n]*$"):
+    with pytest.raises(ValueError, match=r"^seeds: got [^\n]*, expected 64-bit integers$"):
         P.portrait_parameters(seeds)
 
 
 @pytest.mark.parametrize("resolution", [15, 1025, 64.0, True, "64"])
 def test_other_resolutions_are_refused(resolution):
-    with pytest.raises(ValueError, match=r"^resolution: expected an int from 16 to 1024, got "):
+    with pytest.raises(ValueError, match=r"^resolution: got .*, expected an int from 16 to 1024$"):
         P.render_portraits([0], resolution)
 
 
 def test_bad_parameters_and_latents_are_refused():
     good = P.portrait_parameters(range(2))
     for bad in (good[:, :-1], good[0], (good * 10).long(), good[:0], good * 0, good * float("nan")):
-        with pytest.raises(ValueError, match=r"^params: expected [^\n]*$"):
+        with pytest.raises(ValueError, match=r"^params: [^\n]*expected [^\n]*$"):
             P.render_parameters(bad, 32)
     for bad in (torch.zeros(2, 3), torch.zeros(200), torch.zeros(2, 200, dtype=torch.int64)):
-        with pytest.raises(ValueError, match=r"^z: expected floating point [^\n]*$"):
+        with pytest.raises(ValueError, match=r"^z: got [^\n]*, expected [^\n]*$"):
             P.parameters_from_latents(bad)
 
 
@@ -112,7 +105,7 @@ def test_latents_become_parameters_by_the_normal_distribution():
     u = P.parameters_from_latents(z)
     assert torch.equal(u[0], torch.full((P.NUM_PARAMETERS,), 0.5))
     assert u[1].max() < 1 and u[2].min() > 0
-    P.render_parameters(u, 16)
+    assert not P.render_parameters(u.requires_grad_(), 16).images.requires_grad
     assert P.parameters_from_latents(torch.tensor([[1.959964] * 512]))[0, 0] == pytest.approx(0.975)
 
 
@@ -122,8 +115,7 @@ def test_same_picture_at_every_resolution(resolution):
     fine = P.render_portraits(range(6), 256).images
     other = P.render_portraits(range(6), resolution)
     assert other.images.shape[-1] == resolution and other.parsing.shape[-1] == resolution
-    a, b = (torch.nn.functional.interpolate(x, size=(8, 8), mode="area").flatten(1)
-            for x in (fine, other.images))
+    a, b = (F.adaptive_avg_pool2d(x, 8).flatten(1) for x in (fine, other.images))
     distance = torch.cdist(a, b, p=1) / a.shape[1]
     apart = distance + 1e6 * torch.eye(6)
     assert distance.diagonal().max() < 0.5 * apart.min()
@@ -180,8 +172,8 @@ def test_parameters_move_what_they_name():
         moved[0, P.COLUMNS.index(name)] = 0.9
         other = P.render_parameters(moved, 48)
         assert (other.images - middle.images).abs().max() > 0.05, name
-        changed = {k for k, v in other.attributes.items() if not torch.equal(
-            v, middle.attributes[k])}
+        before = middle.attributes
+        changed = {k for k, v in other.attributes.items() if not torch.equal(v, before[k])}
         allowed = {name, "hair_colour"} if name == "skin_tone" else {name}
         assert name in changed and changed <= allowed
 
@@ -191,9 +183,7 @@ def test_only_the_background_is_out_of_focus(resolution):
     many = P.render_portraits(range(48), resolution)
     steps = many.images.diff(dim=2)[..., :-1].abs().amax(1)
     margin = resolution // 32
-    grown = torch.nn.functional.max_pool2d(
-        (many.parsing > 0).float(), 2 * margin + 1, 1, margin
-    )
+    grown = F.max_pool2d((many.parsing > 0).float(), 2 * margin + 1, 1, margin)
     person = grown[:, 1:, :-1] > 0
     # a Gaussian of sigma pixels turns a step of height 2 into slopes of at most 0.8 / sigma
     assert steps[~person].max() < 0.8 / (SHARP * resolution)
@@ -211,14 +201,9 @@ def test_defocus_keeps_light_and_spreads_by_sigma():
     torch.testing.assert_close(defocus(point * 0 + 0.3, spread[:, :1, None], 4.0), point * 0 + 0.3)
 
 
-def test_no_gradient_is_recorded():
-    params = P.portrait_parameters(range(2)).requires_grad_()
-    assert not P.render_parameters(params, 32).images.requires_grad
-
-
 def test_fixed_fingerprint(batch):
     """The pictures are frozen: networks in data/ were trained on them."""
-    thumb = torch.nn.functional.avg_pool2d(batch.images[:2], 32).flatten()
+    thumb = F.avg_pool2d(batch.images[:2], 32).flatten()
     expected = torch.tensor(FINGERPRINT)
     torch.testing.assert_close(thumb, expected, rtol=0, atol=2e-4)
 

@@ -173,10 +173,11 @@ def test_attributes_are_described_by_their_type():
     assert found["appearance"].eq(0).all()
 
 
-def test_training_is_deterministic(tmp_path):
-    first = train_network("features", steps=2, batch_size=4, seed=3, progress=False)
-    path = tmp_path / "features.safetensors"
-    second = train_network("features", steps=2, batch_size=4, seed=3, out=path, progress=False)
+@pytest.mark.parametrize("what", ["features", "parser"])
+def test_training_is_deterministic(what, tmp_path):
+    first = train_network(what, steps=2, batch_size=4, seed=3, progress=False)
+    path = tmp_path / "network.safetensors"
+    second = train_network(what, steps=2, batch_size=4, seed=3, out=path, progress=False)
     for name, value in first.state_dict().items():
         assert torch.equal(value, second.state_dict()[name]), name
     assert path.exists()

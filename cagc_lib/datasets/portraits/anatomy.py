@@ -11,7 +11,8 @@ from torch import Tensor
 
 from .canvas import CENTRE_X, CENTRE_Y, MAX_ROLL, MAX_SCALE, MIN_SCALE, Measures, Number, swatch
 
-FACE_COLUMNS = (
+ITEMS = 7
+COLUMNS = (
     "yaw", "pitch", "roll", "scale", "shift_x", "shift_y", "skin_tone", "skin_warmth",
     "presentation", "age", "hair_style", "hair_colour", "hair_shade", "hair_length",
     "hair_volume", "hair_part", "hair_wave", "hairline", "face_width", "jaw", "chin", "smile",
@@ -21,15 +22,11 @@ FACE_COLUMNS = (
     "ear_size", "glasses", "glasses_size", "glasses_colour", "hat", "hat_hue", "hat_shade",
     "earrings", "jewel", "necklace", "cloth", "cloth_hue", "cloth_shade", "cloth_accent",
     "cloth_pattern", "neckline", "light_direction", "light_height", "light_warmth",
-)
-SCENE_COLUMNS = (
     "scene", "hue_a", "hue_b", "hue_c", "shade", "contrast", "zoom", "phase", "shift", "angle",
     "softness",
+    *(f"item{i}_{name}" for i in range(ITEMS)
+      for name in ("kind", "x", "y", "size", "aspect", "hue")),
 )
-ITEM_COLUMNS = ("kind", "x", "y", "size", "aspect", "hue")
-ITEMS = 7
-COLUMNS = (*FACE_COLUMNS, *SCENE_COLUMNS,
-           *(f"item{i}_{name}" for i in range(ITEMS) for name in ITEM_COLUMNS))
 SKIN = ((1.0, 0.86, 0.76), (0.98, 0.80, 0.67), (0.93, 0.72, 0.56), (0.85, 0.62, 0.45),
         (0.72, 0.49, 0.34), (0.57, 0.37, 0.25), (0.42, 0.27, 0.19))
 HAIR = ((0.11, 0.09, 0.10), (0.16, 0.11, 0.10), (0.27, 0.17, 0.12), (0.38, 0.24, 0.15),

@@ -9,8 +9,8 @@ batch. Chapter 5 shows the maps.
 """
 
 import copy
+import itertools
 import math
-from itertools import product
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,6 +35,7 @@ class View:
         u, v: image coordinates of pixel centres in [0, 1], [1, 1, w] and [1, h, 1].
         x, y: head coordinates [n, h, w]: origin between the eyes' height and the skull's middle,
             unit half the head's height, y down, turned with the head's roll.
+        body: the same without the roll, [n, 1, w] and [n, h, 1].
         rgb, labels: the window of the canvas, [n, 3, h, w] in [0, 1] and [n, h, w].
         k: pixels per unit: the head's, [n, 1, 1], or the image's where there is no pose.
     """
@@ -51,7 +52,7 @@ class View:
         if canvas.pose is not None:
             cx, cy, scale, cos, sin = canvas.pose
             self.k = scale * size
-            dx, dy = (self.u - cx) / scale, (self.v - cy) / scale
+            self.body = dx, dy = (self.u - cx) / scale, (self.v - cy) / scale
             self.x, self.y = dx * cos + dy * sin, dy * cos - dx * sin
 
     def cover(self, distance: Tensor, blur: Number = 0.0) -> Tensor:
@@ -92,8 +93,9 @@ class Canvas:
     def box(self, left: float, top: float, right: float, bottom: float) -> View:
         """A window that holds the given head-frame box whatever the pose."""
         us, vs = [], []
-        rolls, scales = (-MAX_ROLL, 0.0, MAX_ROLL), (MIN_SCALE, MAX_SCALE)
-        for x, y, scale, roll in product((left, right), (top, bottom), scales, rolls):
+        for x, y, scale, roll in itertools.product(
+            (left, right), (top, bottom), (MIN_SCALE, MAX_SCALE), (-MAX_ROLL, 0.0, MAX_ROLL)
+        ):
             us.append(scale * (x * math.cos(roll) - y * math.sin(roll)))
             vs.append(scale * (y * math.cos(roll) + x * math.sin(roll)))
         return View(
@@ -173,8 +175,7 @@ def defocus(rgb: Tensor, sigma: Tensor, largest: float) -> Tensor:
     # shifted sums rather than a convolution, whose order of additions may depend on the batch
     for axis in (2, 3):
         padding = (0, 0, radius, radius) if axis == 2 else (radius, radius, 0, 0)
-        padded, size = F.pad(rgb, padding, mode="replicate"), rgb.shape[axis]
-        rgb = torch.zeros_like(rgb)
+        padded, rgb = F.pad(rgb, padding, mode="replicate"), torch.zeros_like(rgb)
         for i in range(2 * radius + 1):
-            rgb.addcmul_(padded.narrow(axis, i, size), kernel[..., i : i + 1])
+            rgb.addcmul_(padded.narrow(axis, i, rgb.shape[axis]), kernel[..., i : i + 1])
     return rgb

@@ -5,19 +5,12 @@ head's centre and unit without its roll); the rest is drawn in head coordinates.
 """
 
 import torch
-from torch import Tensor
 
 from .anatomy import Columns, choose
 from .canvas import Canvas, Measures, View, blob, box, circle, ellipse, ramp, segment, swatch
 from .face import head_distance
 
 GARMENTS = ("crew neck", "V-neck", "shirt", "turtleneck", "jacket")
-
-
-def body(w: View, m: Measures) -> tuple[Tensor, Tensor]:
-    """Body coordinates [n, 1, w] and [n, h, 1]: head units without the roll."""
-    p = m.pose
-    return (w.u - p.cx) / p.scale, (w.v - p.cy) / p.scale
 
 
 def measure_dress(c: Columns, m: Measures) -> Measures:
@@ -36,14 +29,12 @@ def measure_dress(c: Columns, m: Measures) -> Measures:
 def draw_clothes(canvas: Canvas, c: Columns, m: Measures, d: Measures, k: Measures) -> None:
     """Shoulders, neckline, collar or lapels, and the pattern of the cloth."""
     w = View(canvas, 0.0, 0.70, 1.0, 1.0)
-    x, y = body(w, m)
-    ax = x.abs()
+    x, y = w.body
+    ax, low, g = x.abs(), d.neckline, d.garment
     shoulder = 1.17 + 0.10 * ax + 0.11 * ax * ax
-    low = d.neckline
     crew = ellipse(x, y - 1.10, 0.44, 0.15 + 0.14 * low)
     vee = (ax - (1.50 + 0.35 * low - y) * 0.75) * 0.8
     tight = (ax - (1.36 + 0.12 * low - y) * 1.4) * 0.58
-    g = d.garment
     hole = torch.where(g == 0, crew, torch.where((g == 1) | (g == 4), vee,
                        torch.where(g == 2, tight, 9.0)))
     high = torch.maximum(ax - 0.44 - 0.05 * (1.0 - m.fem), 1.02 - y)
@@ -63,15 +54,7 @@ def draw_clothes(canvas: Canvas, c: Columns, m: Measures, d: Measures, k: Measur
     colour = torch.lerp(colour, accent, 0.8 * weave.unsqueeze(1))
     cover = w.cover(torch.maximum(top, -hole))
     w.paint(colour, cover, 16)
-    trim(w, d, k, x, y, hole, cover, light)
-
-
-def trim(
-    w: View, d: Measures, k: Measures, x: Tensor, y: Tensor, hole: Tensor,
-    cover: Tensor, light: Tensor,
-) -> None:
-    """Hems, collars, lapels and the turtleneck's fold."""
-    g, ax = d.garment, x.abs()
+    # hems, collars, lapels and the turtleneck's fold
     hem = cover * w.cover((hole - 0.045).abs() - 0.045) * (g <= 1)
     w.paint(k.cloth * 0.72, 0.7 * hem)
     collar = torch.maximum((hole - 0.09).abs() - 0.09, torch.maximum(y - 1.58 + 0.5 * ax, 1.10 - y))
@@ -89,8 +72,7 @@ def trim(
 def draw_necklace(canvas: Canvas, m: Measures, d: Measures, k: Measures) -> None:
     """Beads on a string around the neck, with a pendant."""
     w = View(canvas, 0.1, 0.72, 0.9, 1.0)
-    x, y = body(w, m)
-    x = x - 0.5 * m.shear
+    x, y = w.body[0] - 0.5 * m.shear, w.body[1]
     line = 1.30 + 0.09 * d.neckline - 1.35 * x.square()
     bead = 0.020 + 0.014 * (x * 62.0).cos()
     string = torch.maximum((y - line).abs() / (1.0 + 1.6 * x.abs()) - bead, x.abs() - 0.37)
@@ -100,9 +82,7 @@ def draw_necklace(canvas: Canvas, m: Measures, d: Measures, k: Measures) -> None
     w.paint((k.metal * (0.55 + 0.40 * light).unsqueeze(1)).clamp_(0.0, 1.0), cover, 15)
 
 
-def draw_earrings(
-    canvas: Canvas, m: Measures, d: Measures, k: Measures, lobes: list[tuple]
-) -> None:
+def draw_earrings(canvas: Canvas, m: Measures, d: Measures, k: Measures, lobes: list) -> None:
     """A drop below each visible lobe."""
     w = canvas.box(-1.1, 0.1, 1.1, 0.75)
     for x0, y0, seen in lobes:

@@ -10,6 +10,13 @@ from torch import Tensor
 from .anatomy import Columns
 from .canvas import Canvas, Measures, View, blob, circle, ellipse, segment, swatch
 
+# t and the curve of landmarks 48-67: around the lips, then around the opening
+MOUTH_POINTS = (
+    (-1.0, 1), (-0.62, 0), (-0.26, 0), (0.0, 0), (0.26, 0), (0.62, 0), (1.0, 1), (0.62, 3),
+    (0.30, 3), (0.0, 3), (-0.30, 3), (-0.62, 3), (-0.9, 1), (-0.45, 1), (0.0, 1), (0.45, 1),
+    (0.9, 1), (0.45, 2), (0.0, 2), (-0.45, 2),
+)
+
 
 def draw_mouth(canvas: Canvas, m: Measures, k: Measures) -> list[tuple]:
     """Lips, mouth, teeth and tongue; landmarks 48-67."""
@@ -47,14 +54,8 @@ def draw_mouth(canvas: Canvas, m: Measures, k: Measures) -> list[tuple]:
     seam = torch.maximum((y - line).abs() - 0.008, (t.abs() - 1.04) * mw)
     w.paint(dark * 0.6 + 0.25 * k.lip, 0.8 * w.cover(seam, 0.008) * (1.0 - inside))
 
-    def at(t: float, which: int) -> tuple[Tensor, Tensor]:
-        place = torch.full_like(mx, t)
-        return mx + place * mw, curves(place)[which]
-
-    outer = [at(-1.0, 1)] + [at(t, 0) for t in (-0.62, -0.26, 0.0, 0.26, 0.62)] + [at(1.0, 1)]
-    outer += [at(t, 3) for t in (0.62, 0.30, 0.0, -0.30, -0.62)]
-    inner = [at(t, 1) for t in (-0.9, -0.45, 0.0, 0.45, 0.9)]
-    return outer + inner + [at(t, 2) for t in (0.45, 0.0, -0.45)]
+    places = [(torch.full_like(mx, place), curve) for place, curve in MOUTH_POINTS]
+    return [(mx + at * mw, curves(at)[curve]) for at, curve in places]
 
 
 def draw_eye(canvas: Canvas, c: Columns, m: Measures, k: Measures, e: Measures) -> list[tuple]:

@@ -76,14 +76,11 @@ def head_distance(m: Measures, x: Tensor, y: Tensor, grow: float | Tensor = 0.0)
 
 def jaw_landmarks(m: Measures) -> list[tuple[Tensor, Tensor]]:
     """Landmarks 0-16 on the drawn outline, from the left ear over the chin to the right."""
-    points = []
-    for side, heights in ((-1.0, JAW_HEIGHTS), (1.0, JAW_HEIGHTS[-2::-1])):
-        for height in heights:
-            y = torch.full_like(m.width, height)
-            rest = 1.0 - y * y + m.square * y * y * (1.0 - y * y)
-            x = side * half_width(m, y)[0] * rest.clamp(min=0.0).sqrt() + m.shear * y
-            points.append((x, y))
-    return points
+    y = m.width.new_tensor(JAW_HEIGHTS).view(1, -1, 1).expand(len(m.width), -1, 1)
+    rest = 1.0 - y * y + m.square * y * y * (1.0 - y * y)
+    reach = half_width(m, y)[0] * rest.clamp(min=0.0).sqrt()
+    left, right = m.shear * y - reach, m.shear * y + reach
+    return [(left, y), (right[:, :-1].flip(1), y[:, :-1].flip(1))]
 
 
 def lambert(m: Measures, x: Tensor, y: Tensor, rx: Tensor | float, ry: float) -> Tensor:

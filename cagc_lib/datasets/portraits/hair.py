@@ -11,22 +11,20 @@ from .anatomy import Columns, choose
 from .canvas import Canvas, Measures, blob, ellipse, ramp
 from .face import head_distance, lambert
 
-STYLES = ("bald", "buzz", "short", "side-parted", "quiff", "curly", "bob", "long straight",
-          "long wavy", "bun", "fringe")
 # top, side volume; hairline at the parting; sweep; parting; fringe teeth; lock length; bumps; bun
-TABLE = (
-    (-0.30, -0.30, -1.60, 0.0, 0.0, 0.00, -1.0, 0.00, 0.0),
-    (0.035, 0.015, -0.72, 0.25, 0.0, 0.00, -1.0, 0.00, 0.0),
-    (0.100, 0.050, -0.66, 0.35, 0.5, 0.02, -1.0, 0.012, 0.0),
-    (0.150, 0.060, -0.68, 1.05, 1.1, 0.008, -1.0, 0.00, 0.0),
-    (0.200, 0.040, -0.70, 0.25, 0.5, 0.012, -1.0, 0.018, 0.0),
-    (0.260, 0.240, -0.60, 0.45, 0.0, 0.03, 0.25, 0.05, 0.0),
-    (0.130, 0.140, -0.60, 1.00, 0.9, 0.008, 0.85, 0.00, 0.0),
-    (0.110, 0.100, -0.68, 1.05, 0.5, 0.004, 1.75, 0.00, 0.0),
-    (0.160, 0.190, -0.66, 1.05, 0.8, 0.008, 1.60, 0.03, 0.0),
-    (0.080, 0.030, -0.66, 0.45, 0.5, 0.004, -1.0, 0.00, 1.0),
-    (0.130, 0.120, -0.33, 0.10, 0.2, 0.022, 1.30, 0.00, 0.0),
-)
+STYLES = {
+    "bald": (-0.30, -0.30, -1.60, 0.0, 0.0, 0.00, -1.0, 0.00, 0.0),
+    "buzz": (0.035, 0.015, -0.72, 0.25, 0.0, 0.00, -1.0, 0.00, 0.0),
+    "short": (0.100, 0.050, -0.66, 0.35, 0.5, 0.02, -1.0, 0.012, 0.0),
+    "side-parted": (0.150, 0.060, -0.68, 1.05, 1.1, 0.008, -1.0, 0.00, 0.0),
+    "quiff": (0.200, 0.040, -0.70, 0.25, 0.5, 0.012, -1.0, 0.018, 0.0),
+    "curly": (0.260, 0.240, -0.60, 0.45, 0.0, 0.03, 0.25, 0.05, 0.0),
+    "bob": (0.130, 0.140, -0.60, 1.00, 0.9, 0.008, 0.85, 0.00, 0.0),
+    "long straight": (0.110, 0.100, -0.68, 1.05, 0.5, 0.004, 1.75, 0.00, 0.0),
+    "long wavy": (0.160, 0.190, -0.66, 1.05, 0.8, 0.008, 1.60, 0.03, 0.0),
+    "bun": (0.080, 0.030, -0.66, 0.45, 0.5, 0.004, -1.0, 0.00, 1.0),
+    "fringe": (0.130, 0.120, -0.33, 0.10, 0.2, 0.022, 1.30, 0.00, 0.0),
+}
 WEIGHTS_LOW = (1.0, 1.3, 2.4, 2.2, 1.8, 1.2, 0.2, 0.5, 0.3, 0.2, 0.2)
 WEIGHTS_HIGH = (0.1, 0.2, 0.5, 0.5, 0.2, 1.3, 1.8, 2.0, 2.2, 1.5, 1.7)
 
@@ -35,9 +33,8 @@ def measure_hair(c: Columns, m: Measures) -> Measures:
     """The style's row, varied by the hair columns."""
     low, high = choose(c("hair_style"), WEIGHTS_LOW), choose(c("hair_style"), WEIGHTS_HIGH)
     style = torch.where(m.fem < 0.5, low, high)
-    row = torch.tensor(TABLE, device=m.fem.device)[style.flatten()]
-    top, side, line, sweep, part, teeth, length, bumps, bun = (
-        row[:, i, None, None].contiguous() for i in range(9))
+    row = torch.tensor([*STYLES.values()], device=m.fem.device)[style.flatten()]
+    top, side, line, sweep, part, teeth, length, bumps, bun = row.T.contiguous()[..., None, None]
     h = Measures(style=style, bun=bun, teeth=teeth)
     volume = c("hair_volume", 0.75, 1.35)
     h.top = torch.where(top > 0, top * volume, top)
@@ -71,11 +68,6 @@ def curtain_distance(m: Measures, h: Measures, x: Tensor, y: Tensor) -> Tensor:
     return torch.maximum((x - h.x + sway).abs() - half, torch.maximum(y - h.length, -0.2 - y))
 
 
-def hair_colour(light: Tensor, k: Measures) -> Tensor:
-    """Hair under a light field."""
-    return ramp(light, k.hair_shadow, k.hair, k.hair_glow)
-
-
 def draw_hair_back(canvas: Canvas, m: Measures, h: Measures, k: Measures) -> None:
     """What is behind the neck: the mass, the hanging part, the bun."""
     w = canvas.box(-1.3, -1.75, 1.3, 2.2)
@@ -87,7 +79,7 @@ def draw_hair_back(canvas: Canvas, m: Measures, h: Measures, k: Measures) -> Non
     strand = (x * 30.0 + h.wave * (y * 7.0 + h.phase).sin()).sin()
     light = 0.24 + 0.10 * strand + 0.1 * m.pose.lx * x
     light += h.bun * 0.75 * blob(x, y, bun_x + 0.1 * m.pose.lx, -1.24, 0.36, 0.28)
-    w.paint(hair_colour(light, k), h.shown * w.cover(d), 17)
+    w.paint(ramp(light, k.hair_shadow, k.hair, k.hair_glow), h.shown * w.cover(d), 17)
 
 
 def draw_locks(canvas: Canvas, m: Measures, h: Measures, k: Measures) -> None:
@@ -100,7 +92,7 @@ def draw_locks(canvas: Canvas, m: Measures, h: Measures, k: Measures) -> None:
     strand += 0.6 * (x * 57.0 - h.wave * (y * 5.0).sin()).sin()
     light = 0.62 + 0.13 * strand + 0.30 * m.pose.lx * x.sign() - 0.18 * (y - 0.3)
     light += 0.35 * blob(y, y, 0.55, 0.0, 0.4, 1e6) * (0.6 + 0.4 * strand)
-    w.paint(hair_colour(light, k), h.shown * w.cover(d), 17)
+    w.paint(ramp(light, k.hair_shadow, k.hair, k.hair_glow), h.shown * w.cover(d), 17)
 
 
 def draw_hair_front(canvas: Canvas, m: Measures, h: Measures, k: Measures) -> None:
@@ -129,7 +121,7 @@ def draw_hair_front(canvas: Canvas, m: Measures, h: Measures, k: Measures) -> No
     shade = w.cover(torch.maximum(d - 0.07, head_distance(m, x, y)), 0.12)
     w.paint(k.skin_shadow, 0.30 * h.shown * shade * (w.labels == 1))
     cover = w.cover(mass) * w.cover(edge, h.soft)
-    w.paint(hair_colour(light, k), h.shown * cover, 17)
+    w.paint(ramp(light, k.hair_shadow, k.hair, k.hair_glow), h.shown * cover, 17)
 
 
 def measure_beard(c: Columns, m: Measures) -> Measures:
@@ -158,7 +150,7 @@ def draw_beard(canvas: Canvas, m: Measures, b: Measures, k: Measures) -> None:
     present = torch.where(b.kind == 1, 0.30, torch.where(b.kind >= 3, 0.94, 0.0))
     strand = (x * 40.0 + 2.0 * (y * 9.0).sin()).sin() + 0.6 * (x * 66.0 - (y * 12.0).sin()).sin()
     light = 0.15 + 0.62 * lambert(m, x, y, m.width * 1.1, 1.15) + 0.09 * strand
-    colour = hair_colour(light, k)
+    colour = ramp(light, k.hair_shadow, k.hair, k.hair_glow)
     cover = w.cover(d, torch.where(b.kind == 1, 0.12, 0.03))
     outside = (b.kind >= 3) & (cover >= 0.5) & (w.labels != 1) & (y > 0.2)
     # sideburns thin out towards the ear

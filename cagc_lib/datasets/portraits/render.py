@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...networks import check
 from . import dress, expression, face, hair, scene
 from .anatomy import COLUMNS, Columns, colours_of, hair_shade_of, pose_of
 from .canvas import Canvas, swatch, take
@@ -103,11 +104,10 @@ def _seed_tensor(seeds: int | Iterable[int] | Tensor) -> Tensor:
         seeds = seeds.flatten().tolist()
     values = [seeds] if isinstance(seeds, (int, float, str)) else list(seeds)
     for value in values:
-        integral = hasattr(value, "__index__") and not isinstance(value, bool)
-        if not integral or getattr(value, "dtype", None) in (torch.bool, bool):
-            raise ValueError(f"seeds: expected integers, got {type(value).__name__} {value!r}")
-        if not -(2**63) <= int(value) < 2**63:
-            raise ValueError(f"seeds: expected 64-bit integers, got {value!r}")
+        kind = getattr(value, "dtype", type(value))
+        fits = hasattr(value, "__index__") and kind not in (torch.bool, bool)
+        fits = fits and -(2**63) <= int(value) < 2**63
+        check(fits, "seeds", value, "64-bit integers")
     return torch.tensor([int(value) for value in values], dtype=torch.int64)
 
 
@@ -146,18 +146,16 @@ def parameters_from_latents(z: Tensor) -> Tensor:
     Raises:
         ValueError: z has the wrong shape or type.
     """
-    if z.ndim != 2 or z.shape[1] < NUM_PARAMETERS or not z.is_floating_point():
-        raise ValueError(
-            f"z: expected floating point [N, >= {NUM_PARAMETERS}], got {z.dtype} {list(z.shape)}"
-        )
+    check(z.is_floating_point(), "z", z.dtype, "floating point")
+    fits = z.ndim == 2 and z.shape[1] >= NUM_PARAMETERS
+    check(fits, "z", list(z.shape), f"[N, >= {NUM_PARAMETERS}]")
     u = torch.special.ndtr(z[:, :NUM_PARAMETERS].double())
     return u.float().clamp(2.0**-24, 1.0 - 2.0**-24)
 
 
 def _to_pixels(points: list, pose, resolution: int) -> Tensor:
     """Landmarks in head units to pixels, [n, 68, 2]."""
-    x = torch.cat([p[0].flatten(1) for p in points], dim=1)
-    y = torch.cat([p[1].flatten(1) for p in points], dim=1)
+    x, y = (torch.cat([p[axis].flatten(1) for p in points], dim=1) for axis in (0, 1))
     cos, sin, scale = pose.cos_roll[:, 0], pose.sin_roll[:, 0], pose.scale[:, 0]
     u = pose.cx[:, 0] + scale * (x * cos - y * sin)
     v = pose.cy[:, 0] + scale * (y * cos + x * sin)
@@ -194,7 +192,7 @@ def _render_chunk(params: Tensor, resolution: int) -> tuple[Tensor, Tensor, Tens
             draw(part, *take(measures, rows))
             canvas.put(rows, part)
 
-    scene.draw_scene(canvas, params, c)
+    scenes = scene.draw_scene(canvas, params, c)
     hair.draw_hair_back(canvas, m, h, k)
     face.draw_neck(canvas, m, k)
     dress.draw_clothes(canvas, c, m, worn, k)
@@ -214,13 +212,12 @@ def _render_chunk(params: Tensor, resolution: int) -> tuple[Tensor, Tensor, Tens
 
     points = face.jaw_landmarks(m) + brows[0][::-1] + brows[1] + nose + eyes[0] + eyes[1] + mouth
     return (_grade(canvas.rgb, c, canvas.centres), canvas.labels.long(),
-            _to_pixels(points, pose, resolution), _attributes(c, m, h, beard, worn))
+            _to_pixels(points, pose, resolution), _attributes(c, m, h, beard, worn, scenes))
 
 
-def _attributes(c: Columns, m, h, beard, worn) -> dict[str, Tensor]:
+def _attributes(c: Columns, m, h, beard, worn, scenes) -> dict[str, Tensor]:
     """The named attributes of a chunk, each [n]."""
     p = m.pose
-    kinds = hair.choose(c("scene"), (1.0,) * len(scene.SCENES))
     values = {
         "age": m.age, "presentation": m.fem, "smile": m.smile, "mouth_open": m.open,
         "eye_openness": c("eye_openness", 0.55, 1.25), "gaze_x": c("gaze_x", -1.0, 1.0),
@@ -230,7 +227,7 @@ def _attributes(c: Columns, m, h, beard, worn) -> dict[str, Tensor]:
         "bald": h.style == 0, "beard": beard.kind, "glasses": worn.glasses > 0,
         "sunglasses": worn.glasses == 3, "hat": worn.hat, "earrings": worn.earrings > 0,
         "necklace": worn.necklace > 0, "face_width": m.width, "garment": worn.garment,
-        "light_direction": p.light_angle, "light_warmth": c("light_warmth"), "scene": kinds,
+        "light_direction": p.light_angle, "light_warmth": c("light_warmth"), "scene": scenes,
     }
     return {name: value.flatten().clone() for name, value in values.items()}
 
@@ -262,23 +259,14 @@ def render_parameters(
         resolution: height and width in pixels, 16 to 1024.
         device: where to draw and where the results live.
 
-    Returns:
-        N portraits.
-
     Raises:
         ValueError: wrong shape, type or range.
     """
-    if type(resolution) is not int or not MIN_RESOLUTION <= resolution <= MAX_RESOLUTION:
-        raise ValueError(
-            f"resolution: expected an int from {MIN_RESOLUTION} to {MAX_RESOLUTION}, "
-            f"got {resolution!r}"
-        )
-    shape = params.ndim == 2 and len(params) and params.shape[1] == NUM_PARAMETERS
-    if not shape or not params.is_floating_point():
-        raise ValueError(
-            f"params: expected floating point [N >= 1, {NUM_PARAMETERS}], "
-            f"got {params.dtype} {list(params.shape)}"
-        )
+    fits = type(resolution) is int and MIN_RESOLUTION <= resolution <= MAX_RESOLUTION
+    check(fits, "resolution", resolution, f"an int from {MIN_RESOLUTION} to {MAX_RESOLUTION}")
+    check(params.is_floating_point(), "params", params.dtype, "floating point")
+    fits = params.shape[1:] == (NUM_PARAMETERS,) and len(params) > 0
+    check(fits, "params", list(params.shape), f"[N >= 1, {NUM_PARAMETERS}]")
     params = params.detach().to(device, torch.float32)
     if not bool(((params > 0) & (params < 1)).all()):
         raise ValueError("params: expected values inside (0, 1)")
@@ -301,9 +289,6 @@ def render_portraits(
         seeds: an integer, or N integers.
         resolution: height and width in pixels, 16 to 1024.
         device: where to draw and where the results live.
-
-    Returns:
-        N portraits.
 
     Raises:
         ValueError: a seed is not an integer, or the resolution is out of range.

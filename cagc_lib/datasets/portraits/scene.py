@@ -31,9 +31,10 @@ def wave(t: Tensor) -> Tensor:
     return t.sin().mul_(0.5).add_(0.5)
 
 
-def cells(t: Tensor) -> tuple[Tensor, Tensor]:
-    """Which cell of a row t is in, and where in it, in [0, 1)."""
-    return t.floor(), t - t.floor()
+def cells(t: Tensor, middle: float = 0.5) -> tuple[Tensor, Tensor]:
+    """Number of the unit cell that t lies in, and t counted from the cell's middle."""
+    cell = t.floor()
+    return cell, t - cell - middle
 
 
 class Stage(View):
@@ -54,10 +55,6 @@ class Stage(View):
         t = self.v + (self.c("angle") - 0.5) * 0.8 * (self.u - 0.5)
         self.rgb[:] = torch.lerp(top, bottom, t.clamp(0, 1).unsqueeze(1))
 
-    def tones(self, s: Tensor, t: Tensor) -> Tensor:
-        """a + s (b - a) + t (d - a) for fields s, t [m, R, R]."""
-        return self.a + s.unsqueeze(1) * (self.b - self.a) + t.unsqueeze(1) * (self.d - self.a)
-
 
 def panelled(s: Stage) -> None:
     """A wall with broad stripes, a dado rail and a skirting."""
@@ -76,7 +73,6 @@ def bricks(s: Stage) -> None:
     """Running-bond brickwork."""
     row, y = cells(s.v * (9.0 + 9.0 * s.zoom) + s.c("shift"))
     column, x = cells(s.u * (4.0 + 4.0 * s.zoom) + 0.5 * row + s.c("phase"))
-    x, y = x - 0.5, y - 0.5
     tone = wave(column * 2.4 + row * 4.1 + s.phase)
     base = torch.lerp(swatch(s.a, 0.66, 0.36, 0.27), s.a, s.c("contrast").unsqueeze(1))
     s.rgb[:] = base * (0.78 + 0.34 * tone.unsqueeze(1))
@@ -88,12 +84,13 @@ def bricks(s: Stage) -> None:
 def shelves(s: Stage) -> None:
     """A bookcase."""
     count = 3.0 + 2.5 * s.zoom
-    row, y = cells(s.v * count + s.c("shift"))
+    row, y = cells(s.v * count + s.c("shift"), 0.0)
     book, x = cells(s.u * (11.0 + 7.0 * s.zoom) + row * 0.37 + s.c("phase"))
-    x = x - 0.5
     pick = book * 2.4 + row * 1.3 + s.phase
     height = 0.22 + 0.22 * wave(pick * 1.7)
-    s.rgb[:] = s.tones(wave(pick), wave(pick * 2.3 + 1.0)) * (1.06 - 0.9 * x.square()).unsqueeze(1)
+    tone = s.a + wave(pick).unsqueeze(1) * (s.b - s.a)
+    tone = tone + wave(pick * 2.3 + 1.0).unsqueeze(1) * (s.d - s.a)
+    s.rgb[:] = tone * (1.06 - 0.9 * x.square()).unsqueeze(1)
     band = s.cover(((y - 0.62).abs() - 0.05) / count) * (pick.cos() > 0.1)
     s.paint(s.d * 0.6 + 0.35, 0.8 * band)
     s.paint(s.a * 0.25, s.cover((0.47 - x.abs()) / 14.0))
@@ -159,7 +156,7 @@ def city(s: Stage) -> None:
     """Buildings with lit windows against the evening."""
     s.wash(s.d * 0.75, swatch(s.a, 0.98, 0.72, 0.50))
     for depth, scale in ((0.0, 9.0), (1.0, 5.5)):
-        block, x = cells(s.u * (scale + 2.0 * s.zoom) + s.c("phase") * 3.0 + depth * 0.4)
+        block, x = cells(s.u * (scale + 2.0 * s.zoom) + s.c("phase") * 3.0 + depth * 0.4, 0.0)
         top = 0.10 + 0.22 * depth + 0.38 * wave(block * 2.4 + s.phase + depth)
         house = s.cover(torch.maximum(top - s.v, ((x - 0.5).abs() - 0.46) / scale))
         tone = torch.lerp(s.a, s.b, 0.35 + 0.3 * depth) * (0.62 - 0.20 * depth)
@@ -193,7 +190,6 @@ def tiles(s: Stage) -> None:
     scale = 5.0 + 5.0 * s.zoom
     i, x = cells((s.u * cos + s.v * sin) * scale + s.c("phase"))
     j, y = cells((s.v * cos - s.u * sin) * scale + s.c("shift"))
-    x, y = x - 0.5, y - 0.5
     s.wash(s.a, s.a * 0.82)
     s.paint(s.d, 0.7 * (i + j).remainder(2.0))
     star = torch.lerp(circle(x, y, 0.30), x.abs() + y.abs() - 0.42, s.c("contrast"))
@@ -205,7 +201,6 @@ def lettering(s: Stage) -> None:
     """A board or poster wall with rows of text-like marks."""
     s.wash(s.a * 0.55, s.a * 0.40)
     row, y = cells(s.v * (10.0 + 6.0 * s.zoom) + s.c("shift"))
-    y = y - 0.5
     letters = s.u * 52.0 + row * 5.3
     words = (s.u * (9.0 + 4.0 * s.c("contrast")) + row * 2.7 + s.phase).sin()
     tall = 0.15 + 0.10 * wave(letters * 0.9 + row)
@@ -260,8 +255,8 @@ def draw_items(canvas: Canvas, c: Columns) -> None:
         w.paint(clay, w.cover(pot) * (kind == 4))
 
 
-def draw_scene(canvas: Canvas, params: Tensor, c: Columns) -> None:
-    """Fill the canvas with each row's scene and its clutter, out of focus."""
+def draw_scene(canvas: Canvas, params: Tensor, c: Columns) -> Tensor:
+    """Fill the canvas with each row's scene and its clutter, out of focus; returns which scene."""
     size = min(canvas.resolution, FOCUS)
     background = Canvas(len(params), size, params.device)
     kinds = choose(c("scene"), (1.0,) * len(SCENES)).flatten()
@@ -275,3 +270,4 @@ def draw_scene(canvas: Canvas, params: Tensor, c: Columns) -> None:
     if size < canvas.resolution:
         rgb = F.interpolate(rgb, (canvas.resolution,) * 2, mode="bilinear")
     canvas.rgb.copy_(rgb)
+    return kinds
