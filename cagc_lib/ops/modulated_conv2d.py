@@ -51,10 +51,9 @@ def modulated_conv2d(
             f"weight: got shape {list(weight.shape)}, expected [O, I, k, k] "
             f"for x of shape {list(x.shape)} = [N, I, H, W]"
         )
-    if weight.shape[2] != weight.shape[3] or weight.shape[2] % 2 == 0:
-        raise ValueError(
-            f"weight: got a {weight.shape[2]}x{weight.shape[3]} kernel, expected k x k with k odd"
-        )
+    side, across = weight.shape[2:]
+    if side != across or side % 2 == 0:
+        raise ValueError(f"weight: got a {side}x{across} kernel, expected k x k with k odd")
     if styles.shape != x.shape[:2]:
         raise ValueError(f"styles: got {list(styles.shape)}, expected {list(x.shape[:2])}")
     if up not in (1, 2):

@@ -56,9 +56,7 @@ def _in_steps(
     rgb: torch.Tensor | None, f: torch.Tensor | None, clamp: float | None = None,
     impl: str = "reference",
 ) -> torch.Tensor:
-    y = modulated_conv2d(
-        x, weight, styles, demodulate=False, bias=bias, clamp=clamp, impl=impl
-    ).to(bias.dtype)
+    y = modulated_conv2d(x, weight, styles, False, bias=bias, clamp=clamp, impl=impl).to(bias.dtype)
     return y if rgb is None else upsample2d(rgb, f, impl=impl) + y
 
 

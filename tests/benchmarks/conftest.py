@@ -1,9 +1,8 @@
 """The benchmark scripts as modules, and a teacher small enough to run them on."""
 
-import importlib.util
+import importlib
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -16,62 +15,26 @@ from cagc_lib.networks import Discriminator, Generator, GeneratorConfig, matchin
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
-@contextmanager
-def script(name: str) -> Iterator[ModuleType]:
-    """Import benchmarks/NAME.py, and forget it afterwards."""
-    sys.path.insert(0, str(BENCHMARKS))
-    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    yield module
-    sys.path.remove(str(BENCHMARKS))
-    del sys.modules[name]
-    for other in ("rows", "textbook", "modulated_conv_gpu"):
-        sys.modules.pop(other, None)
+def script(name: str) -> Callable[[], Iterator[ModuleType]]:
+    """Make a fixture that imports benchmarks/NAME.py, and forgets what it imported afterwards."""
+
+    @pytest.fixture(scope="module")
+    def module() -> Iterator[ModuleType]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(BENCHMARKS)
+            imported = importlib.import_module(name)
+            if gpu := sys.modules.get("modulated_conv_gpu"):
+                # a measurement is one call: in the interpreter that takes a tenth of a second
+                gpu.WARM_UP, gpu.FEWEST = 0, 1
+            yield imported
+        for path in BENCHMARKS.glob("*.py"):
+            sys.modules.pop(path.stem, None)
+
+    return module
 
 
-@pytest.fixture(scope="module")
-def students() -> Iterator[ModuleType]:
-    with script("students") as module:
-        yield module
-
-
-@pytest.fixture(scope="module")
-def teachers() -> Iterator[ModuleType]:
-    with script("teacher") as module:
-        yield module
-
-
-@pytest.fixture(scope="module")
-def cifar10() -> Iterator[ModuleType]:
-    with script("cifar10") as module:
-        yield module
-
-
-@pytest.fixture(scope="module")
-def cpu() -> Iterator[ModuleType]:
-    with script("cpu") as module:
-        yield module
-
-
-@pytest.fixture(scope="module")
-def gpu() -> Iterator[ModuleType]:
-    with script("modulated_conv_gpu") as module:
-        measure_once(module)
-        yield module
-
-
-@pytest.fixture(scope="module")
-def tune() -> Iterator[ModuleType]:
-    with script("tune_kernels") as module:
-        measure_once(sys.modules["modulated_conv_gpu"])
-        yield module
-
-
-def measure_once(module: ModuleType) -> None:
-    """Let a measurement be one call: in Triton's interpreter that takes a tenth of a second."""
-    module.WARM_UP, module.FEWEST = 0, 1
+students, teachers, cifar10, cpu = map(script, ("students", "teacher", "cifar10", "cpu"))
+gpu, tune = map(script, ("modulated_conv_gpu", "tune_kernels"))
 
 
 @pytest.fixture(scope="session")

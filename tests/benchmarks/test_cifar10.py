@@ -1,7 +1,6 @@
 """The CIFAR-10 table's script, on networks too small to paint."""
 
 import argparse
-import csv
 import json
 import shutil
 from pathlib import Path
@@ -49,9 +48,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def rows(place: Path) -> dict[tuple[str, str], dict[str, str]]:
-    with (place / "table.csv").open(newline="") as file:
-        return {(row["name"], row["seed"]): row for row in csv.DictReader(file)}
+def rows_of(cifar10: ModuleType, table: Path) -> dict[tuple[str, str], dict[str, str]]:
+    return {(row["name"], row["seed"]): row for row in cifar10.read_table(table)}
 
 
 def test_it_measures_what_is_there_once(
@@ -60,7 +58,7 @@ def test_it_measures_what_is_there_once(
     arguments = ["--data", str(place / "cifar10"), "--samples", "12"]
     arguments += ["--table", str(place / "table.csv"), "--runs", str(place / "runs")]
     cifar10.main(arguments)
-    table = rows(place)
+    table = rows_of(cifar10, place / "table.csv")
     assert list(table) == list(cifar10.planned())
     measured = [name for (name, _), row in table.items() if row["status"] == "measured"]
     assert measured == ["training images", "cifar10-sngan"]
@@ -86,7 +84,7 @@ def test_it_measures_what_is_there_once(
     printed = [line.split(":")[0] for line in printed if "Frechet" in line]
     images = {name: "12", f"{name}-short": "8", f"{name}-choice": "8"}
     assert printed == [f"{which} {seed}" for seed in "01" for which in images]
-    table = rows(place)
+    table = rows_of(cifar10, place / "table.csv")
     slim = [table[which, seed] for which in images for seed in "01"]
     for row in slim:
         assert (row["method"], row["ratio"]) == ("slimming", "0.7")
@@ -94,8 +92,7 @@ def test_it_measures_what_is_there_once(
         assert float(row["teacher_l1"]) > 0 and row["seconds"] != ""
         assert int(row["macs"]) < int(teacher["macs"])
     assert len({row["sha256"] for row in slim}) == 6
-    with (place / "table_gains.csv").open(newline="") as file:
-        gains = [tuple(row.values()) for row in csv.DictReader(file)]
+    gains = [tuple(row.values()) for row in cifar10.read_table(place / "table_gains.csv")]
     expected = [(s, str(k), str(c)) for s in "01" for k in range(7) for c in range(4)]
     assert [row[:3] for row in gains] == expected
     sparse = checkpoints.load_generator(place / name / "sparse" / "checkpoint.safetensors")
@@ -125,8 +122,7 @@ def test_it_measures_what_is_there_once(
 
 def test_the_committed_table_is_whole_and_of_what_would_be_made(cifar10: ModuleType) -> None:
     args = argparse.Namespace(table=cifar10.TABLE)
-    with cifar10.TABLE.open(newline="") as file:
-        table = {(row["name"], row["seed"]): row for row in csv.DictReader(file)}
+    table = rows_of(cifar10, cifar10.TABLE)
     assert list(table) == list(cifar10.planned())
     for (name, seed), row in table.items():
         assert row["status"] == "measured"

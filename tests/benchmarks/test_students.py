@@ -1,6 +1,5 @@
 """The runner of the students' table, on a budget of one step."""
 
-import csv
 import shutil
 from functools import partial
 from pathlib import Path
@@ -39,16 +38,15 @@ def filled(
     return table, [*TINY, *where, *WANTED]
 
 
-def rows_of(path: Path) -> dict[tuple[str, str], dict[str, str]]:
-    with path.open(newline="") as file:
-        return {(row["row"], row["seed"]): row for row in csv.DictReader(file)}
+def rows_of(students: ModuleType, table: Path) -> dict[tuple[str, str], dict[str, str]]:
+    return {(row["row"], row["seed"]): row for row in students.read_table(table)}
 
 
 def test_runs_fill_the_table_and_are_not_repeated(
     students: ModuleType, filled: tuple[Path, list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     table, options = filled
-    rows = rows_of(table)
+    rows = rows_of(students, table)
     measured = [key for key, row in rows.items() if row["status"] == "measured"]
     assert measured == [
         ("teacher", ""), ("both masks", "0"), ("both masks", "1"), ("no teacher", "0"),
@@ -86,7 +84,7 @@ def test_another_teacher_or_budget_makes_a_row_again(
     seen = []
     for path, budget in ((teacher, TINY), (other, TINY), (other, TINY), (other, longer)):
         students.main([*budget, "--teacher", str(path), *wanted])
-        rows = rows_of(table)
+        rows = rows_of(students, table)
         seen.append({key[0]: rows[key]["config_sha256"] for key in list(rows) if rows[key]["seed"]
                      in ("", "0") and rows[key]["status"] == "measured"})
     told = [len(line) for line in capsys.readouterr().out.splitlines()]
@@ -103,14 +101,14 @@ def test_latency_is_measured_once_a_ratio_and_changes_nothing_else(
 ) -> None:
     table = tmp_path / "students.csv"
     shutil.copy(filled[0], table)
-    before = rows_of(table)
+    before = rows_of(students, table)
     assert {row["latency_1_ms"] for row in before.values()} == {""}
     capsys.readouterr()
     students.main([*filled[1], "--table", str(table), "--latencies"])
     assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == [
         "ratio 0.0", "ratio 0.5", "ratio 0.7"
     ]
-    after = rows_of(table)
+    after = rows_of(students, table)
     assert after["both masks", "0"]["latency_16_ms"] == after["both masks", "1"]["latency_16_ms"]
     for key, row in after.items():
         times = [row.pop(f"latency_{n}_ms") for n in (1, 16)]

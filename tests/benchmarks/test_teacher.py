@@ -1,6 +1,5 @@
 """The judge of teachers, on a network that was never trained."""
 
-import csv
 from pathlib import Path
 from types import ModuleType
 
@@ -14,9 +13,8 @@ from cagc_lib.training import TrainConfig, train_teacher
 SMALL = GeneratorConfig(32, (4,) * 8, z_dim=128, w_dim=8, mapping_layers=1)
 
 
-def rows_of(table: Path) -> dict[tuple[str, str], dict[str, str]]:
-    with table.open(newline="") as file:
-        return {(row["kind"], row["setting"]): row for row in csv.DictReader(file)}
+def rows_of(teachers: ModuleType, table: Path) -> dict[tuple[str, str], dict[str, str]]:
+    return {(row["kind"], row["setting"]): row for row in teachers.read_table(table)}
 
 
 def test_the_curve_has_one_row_a_checkpoint(teachers: ModuleType, tmp_path: Path) -> None:
@@ -29,7 +27,7 @@ def test_the_curve_has_one_row_a_checkpoint(teachers: ModuleType, tmp_path: Path
         train_teacher(config, SMALL, run, resume=True, progress=False)
         for _ in range(2):
             teachers.main(asked)
-    rows = rows_of(table)
+    rows = rows_of(teachers, table)
     assert list(rows) == [("curve", "8"), ("curve", "16")]
     for row in rows.values():
         assert float(row["frechet"]) > 0 and row["samples"] == "20" and row["content_recall"]
@@ -43,7 +41,7 @@ def test_the_judge_measures_every_side(
         "--table", str(table), "--samples", "24",
         "judge", "--teacher", str(teacher), "--projected", "3", "--steps", "4",
     ])
-    rows = rows_of(table)
+    rows = rows_of(teachers, table)
     assert [kind for kind, _ in rows] == [
         *["truncation"] * 5, "mixing", "real", "projection", "projection", "projection",
     ]

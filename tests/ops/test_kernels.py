@@ -4,16 +4,16 @@ Where there is no GPU they run in Triton's interpreter, whose cost is the number
 their size, so the shapes are small and tiles hold whole images; one ragged case a kernel has many.
 """
 
-import itertools
+from functools import partial
 
 import pytest
 import torch
+from twins import agree, derivatives, drawn_like, error
 
 from cagc_lib import networks, ops
-from cagc_lib.ops import bias_act, implementation, modulated_conv2d
+from cagc_lib.ops import bias_act, modulated_conv2d
 from cagc_lib.ops.kernels import launch
 from cagc_lib.ops.kernels import modulated_conv2d as twin
-from cagc_lib.ops.kernels.bias_act import tail
 from cagc_lib.ops.kernels.tiles import Tiles, using
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -21,63 +21,49 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 HALVES = [torch.float16, torch.bfloat16] if DEVICE == "cuda" else [torch.float16]
 
 
-def error(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Relative root mean square error."""
-    b = b.double()
-    return ((a.double() - b).square().mean() / b.square().mean()).sqrt().item()
-
-
 def randn(*shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
     return torch.randn(shape, dtype=torch.float64).to(DEVICE, dtype)
 
 
 def operands(
-    n: int, channels: int, filters: int, side: int, size: tuple[int, int], up: int
+    n: int, channels: int, filters: int, side: int, size: tuple[int, int], up: int,
+    order: torch.memory_format = torch.contiguous_format,
 ) -> list[torch.Tensor]:
     """x, weight, styles, bias, noise."""
     height, width = size
     shapes = (
-        (n, channels, height, width), (filters, channels, side, side), (n, channels), (filters,),
-        (n, 1, up * height, up * width),
+        (filters, channels, side, side), (n, channels), (filters,), (n, 1, up * height, up * width)
     )
-    return [randn(*shape).requires_grad_() for shape in shapes]
+    x = randn(n, channels, height, width).contiguous(memory_format=order)
+    return [t.requires_grad_() for t in (x, *(randn(*shape) for shape in shapes))]
 
 
-def run(impl: str, tensors: list[torch.Tensor], up: int = 1, demodulate: bool = True, **tail):
+def layer(tensors: list[torch.Tensor], up: int = 1, demodulate: bool = True, **tail):
     x, weight, styles, bias, noise = tensors
-    return modulated_conv2d(
-        x, weight, styles, demodulate, up, impl, bias=bias, noise=noise,
-        **{"act": "lrelu", "gain": 1.3, "clamp": 2.0} | tail,
-    )
+    tail = {"act": "lrelu", "gain": 1.3, "clamp": 2.0} | tail
+    return modulated_conv2d(x, weight, styles, demodulate, up, bias=bias, noise=noise, **tail)
 
 
-def differentiated(impl: str, tensors: list, up: int, g: torch.Tensor | None = None) -> list:
+def differentiated(
+    tensors: list, up: int, g: torch.Tensor | None = None, demodulate: bool = True, **tail
+) -> list:
     """The result and its gradients, those of its sum without g."""
-    y = run(impl, tensors, up)
-    return [y, *torch.autograd.grad(y, tensors, torch.ones_like(y) if g is None else g)]
+    y, given = layer(tensors, up, demodulate, **tail), [t for t in tensors if t is not None]
+    return [y, *torch.autograd.grad(y, given, torch.ones_like(y) if g is None else g)]
 
 
-every_form = pytest.mark.parametrize(
-    ("side", "up", "demodulate"), list(itertools.product((1, 3), (1, 2), (True, False)))
-)
+every_order = pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
 
 
-@every_form
-@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+@every_order
+@pytest.mark.parametrize("side", [1, 3])
+@pytest.mark.parametrize("up", [1, 2])
+@pytest.mark.parametrize("demodulate", [True, False])
 def test_modulated_conv2d_and_its_gradients(
     side: int, up: int, demodulate: bool, order: torch.memory_format
 ) -> None:
-    tensors = operands(2, 5, 3, side, (4, 3), up)
-    tensors[0] = tensors[0].detach().contiguous(memory_format=order).requires_grad_()
-    results = []
-    for impl in ("triton", "reference"):
-        y = run(impl, tensors, up, demodulate)
-        torch.manual_seed(3)
-        first = torch.autograd.grad(y, tensors, randn(*y.shape), create_graph=True)
-        # what R1 and the path length do: a squared gradient, differentiated
-        total = sum((g.square() + g * randn(*g.shape)).sum() for g in first)
-        results.append([y, *first, *torch.autograd.grad(total, tensors[:3])])
-    assert all(error(a, b) < 1e-12 for a, b in zip(*results, strict=True))
+    tensors = operands(2, 5, 3, side, (4, 3), up, order)
+    agree(lambda: derivatives(layer(tensors, up, demodulate), tensors, tensors[:3]))
 
 
 @pytest.mark.parametrize("up", [1, 2])
@@ -90,14 +76,12 @@ def test_float32_at_odd_widths(
 ) -> None:
     tensors = operands(n, channels, filters, 3, size, up)
     single = [t.detach().float().requires_grad_() for t in tensors]
+    g = randn(n, filters, *(up * side for side in size))
     # demodulation makes the only channel's style a mere sign, with a gradient of nothing but noise
     demodulate = channels > 1
-    expected = run("reference", tensors, up, demodulate)
-    y = run("triton", single, up, demodulate)
-    assert y.dtype == torch.float32 and error(y, expected) < 1e-6
-    g = randn(*y.shape)
-    wide = torch.autograd.grad(expected, tensors, g)
-    narrow = torch.autograd.grad(y, single, g.float())
+    wide = differentiated(tensors, up, g, demodulate, impl="reference")
+    narrow = differentiated(single, up, g.float(), demodulate, impl="triton")
+    assert narrow[0].dtype == torch.float32
     assert all(error(a, b) < 1e-6 for a, b in zip(narrow, wide, strict=True))
 
 
@@ -108,9 +92,9 @@ def test_half_precision_is_no_worse_than_twice_torchs(dtype: torch.dtype, up: in
     half = [t.detach().to(dtype).requires_grad_() for t in tensors]
     exact = [t.detach().double().requires_grad_() for t in half]
     g = randn(2, 8, 6 * up, 5 * up, dtype=dtype)
-    wanted, errors = differentiated("reference", exact, up, g.double()), []
+    wanted, errors = differentiated(exact, up, g.double(), impl="reference"), []
     for impl in ("triton", "reference"):
-        got = differentiated(impl, half, up, g)
+        got = differentiated(half, up, g, impl=impl)
         assert got[0].dtype == dtype
         errors.append([error(a, b) for a, b in zip(got, wanted, strict=True)])
     assert all(ours <= 2 * theirs for ours, theirs in zip(*errors, strict=True))
@@ -121,28 +105,27 @@ def test_many_ragged_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     for up in (1, 2):
         tensors = operands(2, 17, 19, 3, (5, 4), up)
         with using(Tiles(16, 16, 16)):
-            results = [differentiated(impl, tensors, up) for impl in ("triton", "reference")]
-        assert all(error(a, b) < 1e-12 for a, b in zip(*results, strict=True))
+            agree(partial(differentiated, tensors, up))
 
 
 @pytest.mark.parametrize("up", [1, 2])
-@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+@every_order
 def test_inference_demodulates_inside_and_pads_its_channels(
     up: int, order: torch.memory_format
 ) -> None:
     """Two layers in a row, so that the second reads what the first one padded."""
-    tensors = operands(2, 17, 19, 3, (4, 5), up)
-    second = randn(18, 19, 3, 3)
-    tensors[0] = tensors[0].detach().contiguous(memory_format=order)
-    results = []
+    tensors = operands(2, 17, 19, 3, (4, 5), up, order)
+    second, styles = randn(18, 19, 3, 3), randn(2, 19)
+
+    def two() -> list[torch.Tensor]:
+        y = layer(tensors, up)
+        return [y, modulated_conv2d(y, second, styles)]
+
     with torch.no_grad():
-        for impl in ("triton", "reference"):
-            y = run(impl, tensors, up)
-            results.append([y, modulated_conv2d(y, second, tensors[2].new_ones(2, 19), impl=impl)])
-    assert all(error(a, b) < 1e-12 for a, b in zip(*results, strict=True))
+        ys = agree(two)
     if order == torch.channels_last:
         # 16 bytes at a time, in every type
-        assert all(y.stride()[1] == 1 and y.stride()[3] == 32 for y in results[0])
+        assert all(y.stride()[1] == 1 and y.stride()[3] == 32 for y in ys)
 
 
 def test_frozen_weights_are_packed_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +151,7 @@ def test_frozen_weights_are_packed_once(monkeypatch: pytest.MonkeyPatch) -> None
         assert torch.autograd.grad(y.sum(), parameter)[0].any()
 
 
-@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+@every_order
 def test_nothing_is_read_outside(order: torch.memory_format) -> None:
     """Views into memory full of NaN; results are allocated by torch as NaN, see conftest."""
     for up in (1, 2):
@@ -181,29 +164,19 @@ def test_nothing_is_read_outside(order: torch.memory_format) -> None:
                 room = room.contiguous(memory_format=order)
             view = room[tuple(slice(1, 1 + size) for size in t.shape)]
             poisoned.append(view.copy_(t.detach()).requires_grad_())
-        ours = differentiated("triton", poisoned, up)
-        theirs = differentiated("reference", tensors, up)
+        ours = differentiated(poisoned, up, impl="triton")
+        theirs = differentiated(tensors, up, impl="reference")
         assert all(error(a, b) < 1e-12 for a, b in zip(ours, theirs, strict=True))
 
 
-def test_noise_shared_by_the_batch_and_tails_left_out() -> None:
-    for up, (noise, bias) in itertools.product((1, 2), itertools.product((True, False), repeat=2)):
-        x, weight, styles, b, n = operands(2, 3, 4, 3, (4, 4), up)
-        tensors = [x, weight, styles, b if bias else None, n[:1] if noise else None]
-        plain = {"act": "linear", "gain": None, "clamp": None}
-        ys = [run(impl, tensors, up, **plain) for impl in ("triton", "reference")]
-        given = [t for t in (x, weight, b if bias else None, n if noise else None) if t is not None]
-        grads = [torch.autograd.grad(y, given, torch.ones_like(y)) for y in ys]
-        assert error(*ys) < 1e-12
-        assert all(error(p, q) < 1e-12 for p, q in zip(*grads, strict=True) if q.any())
-
-
-def test_demodulation_and_its_gradients() -> None:
-    weight, styles = randn(2, 3, 3, 3).requires_grad_(), randn(2, 3).requires_grad_()
-    expected = ops.demodulation_coefficients(weight, styles)
-    assert error(twin.demodulate(weight, styles), expected) < 1e-12
-    assert torch.autograd.gradcheck(twin.demodulate, (weight, styles), fast_mode=True)
-    assert torch.autograd.gradgradcheck(twin.demodulate, (weight, styles), fast_mode=True)
+@pytest.mark.parametrize("up", [1, 2])
+@pytest.mark.parametrize("noise", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+def test_noise_shared_by_the_batch_and_tails_left_out(up: int, noise: bool, bias: bool) -> None:
+    x, weight, styles, b, n = operands(2, 3, 4, 3, (4, 4), up)
+    shared = n[:1].detach().requires_grad_()
+    tensors = [x, weight, styles, b if bias else None, shared if noise else None]
+    agree(partial(differentiated, tensors, up, act="linear", gain=None, clamp=None))
 
 
 @pytest.mark.parametrize("place", ["x", "weight", "s", "d", "g"])
@@ -213,10 +186,11 @@ def test_each_derivative_of_the_form_has_right_gradients(place: str, up: int) ->
         "x": randn(1, 2, 3, 2), "weight": randn(2, 2, 3, 3), "s": randn(1, 2), "d": randn(1, 2),
         "g": randn(1, 2, 3 * up, 2 * up),
     }
-    names = [name for name in twin.PLACES if name != place]
+    names = [name for name in values if name != place]
 
     def function(*tensors: torch.Tensor) -> torch.Tensor:
-        return twin.derivative(place, dict(zip(names, tensors, strict=True)), 3, up)
+        given = {place: None} | dict(zip(names, tensors, strict=True))
+        return twin.derivative(**given, side=3, up=up)
 
     tensors = tuple(values[name].requires_grad_() for name in names)
     assert torch.autograd.gradcheck(function, tensors, fast_mode=True)
@@ -229,54 +203,33 @@ def test_compilers_accept_the_operators() -> None:
     d = twin.demodulate(weight, styles).detach().requires_grad_()
     torch.library.opcheck(twin.layer, (x, weight, styles, d, bias, noise, 1, 0.2, 1.4, None))
     torch.library.opcheck(twin.demodulate, (weight, styles))
-    torch.library.opcheck(twin.convolve, (x, weight, styles, d, 3, 2))
+    torch.library.opcheck(twin.derivative, (x, weight, styles, d, None, 3, 2))
 
 
-@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+@every_order
 def test_bias_act_and_its_gradients(order: torch.memory_format) -> None:
     x = randn(2, 37, 5, 3).contiguous(memory_format=order).requires_grad_()
     bias, noise = randn(37).requires_grad_(), randn(1, 1, 5, 3).requires_grad_()
-    tensors, results = (x, bias, noise), []
-    for impl in ("triton", "reference"):
-        y = bias_act(x, bias, "lrelu", 1.3, 2.0, noise, impl)
-        torch.manual_seed(3)
-        first = torch.autograd.grad(y, tensors, randn(*y.shape).requires_grad_(), create_graph=True)
-        results.append([y, *first])
-    assert all(error(a, b) < 1e-12 for a, b in zip(*results, strict=True))
-    flat = randn(3, 5)
-    assert error(bias_act(flat, impl="triton"), bias_act(flat)) < 1e-12
-    wide = randn(2, 37, 5, 3)
-    other = bias_act(x, bias, noise=wide, impl="triton")
-    assert error(other, bias_act(x, bias, noise=wide)) < 1e-12
-
-
-def test_bias_acts_gradient_has_right_gradients() -> None:
-    tensors = tuple(randn(*s).requires_grad_() for s in ((2, 3, 2, 2), (3,), (1, 1, 2, 2)))
-    assert torch.autograd.gradgradcheck(lambda *t: tail(*t, 0.2, 1.3, 0.9), tensors, fast_mode=True)
+    tensors, flat, full = (x, bias, noise), randn(3, 5), randn(2, 37, 5, 3)
+    agree(lambda: derivatives(bias_act(x, bias, "lrelu", 1.3, 2.0, noise), tensors))
+    agree(lambda: [bias_act(flat), bias_act(x, bias, noise=full)])
 
 
 @pytest.mark.parametrize(
     ("up", "down", "padding"), [(1, 1, (1, 1)), (2, 1, (2, 1)), (1, 2, (1, 1)), (2, 2, (3, 0))]
 )
 def test_upfirdn2d_and_its_gradients(up: int, down: int, padding: tuple[int, int]) -> None:
-    f = ops.setup_filter().to(DEVICE, torch.float64)
-    for kernel in (f, randn(3, 3)):
-        x = randn(2, 17, 6, 5).requires_grad_()
-        results = []
-        for impl in ("triton", "reference"):
-            y = ops.upfirdn2d(x, kernel, up, down, padding, 1.7, impl)
-            torch.manual_seed(3)
-            g = randn(*y.shape).requires_grad_()
-            (first,) = torch.autograd.grad(y, x, g, create_graph=True)
-            (second,) = torch.autograd.grad(first, g, randn(*x.shape))
-            results.append([y, first, second])
-        assert all(error(a, b) < 1e-12 for a, b in zip(*results, strict=True))
+    x = randn(2, 17, 6, 5).requires_grad_()
+    for f in (ops.setup_filter().to(DEVICE, torch.float64), randn(3, 3)):
+        agree(lambda f=f: derivatives(ops.upfirdn2d(x, f, up, down, padding, 1.7), [x]))
 
 
-def test_kernels_larger_than_3x3_do_not_up_sample() -> None:
-    tensors = operands(1, 2, 2, 5, (4, 4), 2)
-    with pytest.raises(ValueError, match="weight: got a 5x5 kernel, expected 3x3 or 1x1"):
-        run("triton", tensors, 2)
+@every_order
+def test_to_rgb_and_its_gradients(order: torch.memory_format) -> None:
+    shapes = (3, 37, 1, 1), (2, 37), (3,), (2, 3, 2, 1)
+    x = randn(2, 37, 4, 2).contiguous(memory_format=order)
+    tensors = [t.requires_grad_() for t in (x, *(randn(*shape) for shape in shapes))]
+    agree(lambda: derivatives(ops.to_rgb(*tensors), tensors, tensors[:3]))
 
 
 def test_a_generators_losses_and_gradients() -> None:
@@ -286,47 +239,43 @@ def test_a_generators_losses_and_gradients() -> None:
     g = networks.Generator(config).double().to(DEVICE)
     for conv in g.synthesis.convs:
         conv.noise_strength.data.fill_(0.1)
-    w, results = randn(2, g.config.num_ws, 4).requires_grad_(), []
-    for impl in ("triton", "reference"):
-        with implementation(impl):
-            assert ops.explain("to_rgb", w, "auto")[0] == impl
-            image = g.synthesis(w)
-            torch.manual_seed(2)
-            direction = randn(*image.shape)
-            (slope,) = torch.autograd.grad((image * direction).sum(), w, create_graph=True)
-            loss = image.square().mean() + slope.square().sum((1, 2)).sqrt().mean()
-            parameters = [p for n, p in g.named_parameters() if n.startswith("synthesis")]
-            grads = torch.autograd.grad(loss, parameters)
-        results.append([image, slope, loss, *grads])
-    assert all(error(a, b) < 1e-10 for a, b in zip(*results, strict=True))
+    w = randn(2, g.config.num_ws, 4).requires_grad_()
+
+    def losses() -> list[torch.Tensor]:
+        image = g.synthesis(w)
+        product = (image * drawn_like(image)).sum()
+        (slope,) = torch.autograd.grad(product, w, create_graph=True)
+        loss = image.square().mean() + slope.square().sum((1, 2)).sqrt().mean()
+        parameters = [p for n, p in g.named_parameters() if n.startswith("synthesis")]
+        return [image, slope, loss, *torch.autograd.grad(loss, parameters)]
+
+    agree(losses, 1e-10)
 
 
 def test_a_discriminators_r1_and_its_gradients() -> None:
     """What the other half of training asks: filters, tails and their second derivatives."""
     torch.manual_seed(1)
     d = networks.Discriminator(networks.DiscriminatorConfig(8, (4, 6))).double().to(DEVICE)
-    images, results = randn(2, 3, 8, 8).requires_grad_(), []
-    for impl in ("triton", "reference"):
-        with implementation(impl):
-            logits = d(images)
-            penalty = networks.r1_penalty(logits, images).mean()
-            loss = torch.nn.functional.softplus(-logits).mean() + penalty
-            results.append([logits, penalty, *torch.autograd.grad(loss, list(d.parameters()))])
-    pairs = [(a, b) for a, b in zip(*results, strict=True) if b.any()]
-    assert len(pairs) > 10 and all(error(a, b) < 1e-10 for a, b in pairs)
+    images = randn(2, 3, 8, 8).requires_grad_()
+
+    def losses() -> list[torch.Tensor]:
+        logits = d(images)
+        penalty = networks.r1_penalty(logits, images).mean()
+        loss = torch.nn.functional.softplus(-logits).mean() + penalty
+        return [logits, penalty, *torch.autograd.grad(loss, list(d.parameters()))]
+
+    assert len(agree(losses, 1e-10)) > 10
 
 
 def test_a_compiled_graph_holds_the_kernels() -> None:
     x, weight, styles, bias, noise = (t.detach() for t in operands(1, 3, 4, 3, (4, 4), 1))
 
-    def layer(x: torch.Tensor) -> torch.Tensor:
-        y = twin.modulated_conv2d_triton(
-            x, weight, styles, True, 1, bias, noise, "lrelu", 1.3, None
-        )
-        return y + 1
+    def function(x: torch.Tensor) -> torch.Tensor:
+        given = weight, styles, True, 1, bias, noise, "lrelu", 1.3, None
+        return twin.modulated_conv2d_triton(x, *given) + 1
 
-    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
-    assert error(compiled(x), layer(x)) < 1e-12
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+    assert error(compiled(x), function(x)) < 1e-12
 
 
 def test_samples_beyond_32_bits_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""ToRGB: the definition, what it refuses; its Triton twin, gradients and their gradients."""
+"""ToRGB and its Triton twin against the definition; the type of the result."""
 
 import pytest
 import torch
@@ -30,23 +30,6 @@ def test_definition(impl: str, clamp: float | None, taps: tuple[float, ...]) -> 
     torch.testing.assert_close(y, upsample2d(rgb, f) + own)
 
 
-@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
-def test_the_kernel_has_the_references_gradients(order: torch.memory_format) -> None:
-    tensors = operands(2, 37, 4, 2)
-    tensors[0] = tensors[0].detach().contiguous(memory_format=order).requires_grad_()
-    results = []
-    for impl in ("triton", "reference"):
-        y = to_rgb(*tensors, impl=impl)
-        torch.manual_seed(3)
-        g = torch.randn(y.shape, dtype=y.dtype).requires_grad_()
-        first = torch.autograd.grad(y, tensors, g, create_graph=True)
-        total = sum((v.square() + v * torch.randn(v.shape)).sum() for v in first)
-        second = torch.autograd.grad(total, [*tensors[:3], g])
-        results.append([y, *first, *second])
-    for a, b in zip(*results, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
-
-
 @pytest.mark.parametrize("impl", ["reference", "triton"])
 def test_the_sum_keeps_the_parameters_type(impl: str) -> None:
     tensors = [t.detach().float() for t in operands(1, 5, 4, 4)]
@@ -54,9 +37,3 @@ def test_the_sum_keeps_the_parameters_type(impl: str) -> None:
     y = to_rgb(*half, impl=impl)
     assert y.dtype == torch.float32
     torch.testing.assert_close(y, to_rgb(*tensors), rtol=0, atol=0.02)
-
-
-def test_what_does_not_fit_is_refused() -> None:
-    x, weight, styles, bias, rgb = operands(1, 3, 4, 4)
-    with pytest.raises(ValueError, match=r"rgb: got \[1, 3, 2, 2\], expected half the size of x"):
-        to_rgb(x[:, :, :2], weight, styles, bias, rgb)

@@ -106,18 +106,3 @@ def test_autocast_does_not_change_the_type(dtype: torch.dtype) -> None:
     x = torch.randn(1, 3, 6, 6).to(dtype)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert upsample2d(x, setup_filter()).dtype == dtype
-
-
-@pytest.mark.parametrize(
-    ("f", "padding", "message"),
-    [
-        (torch.ones(3, 4), (0, 0), r"f: got shape \[3, 4\], expected \[k\] or \[k, k\]"),
-        (torch.ones(1, 3, 3), (0, 0), r"f: got shape \[1, 3, 3\]"),
-        (torch.ones(3), (-1, 0), r"padding: got \(-1, 0\), expected two numbers >= 0"),
-        (torch.ones(3, requires_grad=True), (0, 0), "f: got a filter that requires a gradient"),
-    ],
-)
-def test_errors_are_one_line(f: torch.Tensor, padding: tuple[int, int], message: str) -> None:
-    with pytest.raises(ValueError, match=message) as error:
-        upfirdn2d(torch.zeros(1, 1, 8, 8), f, padding=padding)
-    assert "\n" not in str(error.value)

@@ -13,9 +13,8 @@ import triton.language as tl
 
 from ..bias_act import SLOPE
 from .convolve import _tail
-from .tools import INTERPRETED, accumulator, block, empty_like, strides, tail_arguments, wide
+from .tools import accumulator, empty_like, pixelwise, strides, tail_arguments, wide
 
-PIXELS, CHANNELS = (4096, 256) if INTERPRETED else (64, 32)
 SLOPES = {"lrelu": SLOPE, "linear": 1.0}
 
 
@@ -85,11 +84,6 @@ def _tail_gradient(
     tl.store(noise_sums + n * pixels + p, over_channels, mask=p < pixels)
 
 
-def _flat(x: torch.Tensor) -> torch.Tensor:
-    """[N, C, ...] as [N, C, P], without a copy where the pixels lie evenly."""
-    return x.reshape(*x.shape[:2], -1)
-
-
 @torch.library.custom_op("cagc::bias_act", mutates_args=())
 def tail(
     x: torch.Tensor, bias: torch.Tensor | None, noise: torch.Tensor | None, slope: float,
@@ -98,10 +92,10 @@ def tail(
     """clamp(gain * lrelu(x + noise + bias)); noise [1 or N, 1, ...]."""
     n, channels = x.shape[:2]
     out = empty_like(x, *x.shape)
-    x_, out_, noise = _flat(x), _flat(out), None if noise is None else noise.contiguous()
+    # pixels of `out` lie evenly, so that this is a view of it
+    x_, out_ = (t.reshape(n, channels, -1) for t in (x, out))
     pixels = x_.shape[2]
-    bp, bc = block(pixels, PIXELS), block(channels, CHANNELS)
-    tiles = triton.cdiv(pixels, bp)
+    bp, bc, tiles = pixelwise(pixels, channels)
     _bias_act[(n * tiles, triton.cdiv(channels, bc))](
         x=x_, out=out_, channels=channels, pixels=pixels, **strides("x", x_, "ncp"),
         **strides("out", out_, "ncp"), **tail_arguments(x, bias, noise, slope, gain, clamp),
@@ -128,15 +122,13 @@ def tail_gradient(
     """
     n, channels = y.shape[:2]
     out = empty_like(y, *y.shape)
-    g_, y_, out_ = _flat(g), _flat(y), _flat(out)
+    g_, y_, out_ = (t.reshape(n, channels, -1) for t in (g, y, out))
     pixels = y_.shape[2]
-    bp, bc = block(pixels, PIXELS), block(channels, CHANNELS)
-    tiles = triton.cdiv(pixels, bp)
+    bp, bc, tiles = pixelwise(pixels, channels)
     kind = wide(y.dtype)
     bias_sums = y.new_empty(n, tiles, channels, dtype=kind)
     sums = y.new_empty(bias_sums.shape if dots else (0, 0, 0), dtype=kind)
     noise_sums = y.new_empty(n, 1, *y.shape[2:], dtype=kind)
-    noise = None if noise is None else noise.contiguous()
     _tail_gradient[(n * tiles,)](
         g=g_, y=y_, out=out_, bias_sums=bias_sums, noise_sums=noise_sums, dots=sums,
         channels=channels, pixels=pixels, **strides("g", g_, "ncp"), **strides("y", y_, "ncp"),
@@ -156,19 +148,18 @@ def _(g, y, bias, noise, slope, gain, clamp, dots):
 
 def _save_tail(ctx, inputs: tuple, output: torch.Tensor) -> None:
     _, bias, noise, *ctx.settings = inputs
-    ctx.kinds = [None if t is None else (t.shape, t.dtype) for t in (bias, noise)]
-    ctx.save_for_backward(output)
+    ctx.save_for_backward(bias, noise, output)
 
 
 def _tail_backward(ctx, g: torch.Tensor) -> tuple:
-    (y,) = ctx.saved_tensors
-    grad, bias, noise, _ = tail_gradient(g, y, None, None, *ctx.settings, False)
-    return grad, *map(reduced, (bias, noise), ctx.kinds), None, None, None
+    bias, noise, y = ctx.saved_tensors
+    grad, by_bias, by_noise, _ = tail_gradient(g, y, None, None, *ctx.settings, False)
+    return grad, reduced(by_bias, bias), reduced(by_noise, noise), None, None, None
 
 
-def reduced(sums: torch.Tensor, kind: tuple[torch.Size, torch.dtype] | None) -> torch.Tensor | None:
+def reduced(sums: torch.Tensor, parameter: torch.Tensor | None) -> torch.Tensor | None:
     """Sums over what the parameter was broadcast along, in its shape and type."""
-    return None if kind is None else sums.sum_to_size(kind[0]).to(kind[1])
+    return None if parameter is None else sums.sum_to_size(parameter.shape).to(parameter.dtype)
 
 
 def _save_gradient(ctx, inputs: tuple, output: tuple) -> None:
@@ -181,8 +172,7 @@ def _gradient_backward(ctx, g: torch.Tensor, bias: torch.Tensor, noise: torch.Te
     (y,) = ctx.saved_tensors
     # the operator is linear in g; y only chooses between two slopes
     total = g + bias.view(-1, *[1] * (y.ndim - 2)) + noise
-    grad = tail_gradient(total.to(y.dtype), y, None, None, *ctx.settings, False)[0]
-    return grad, *[None] * 7
+    return tail_gradient(total.to(y.dtype), y, None, None, *ctx.settings, False)[0], *[None] * 7
 
 
 tail.register_autograd(_tail_backward, setup_context=_save_tail)

@@ -10,7 +10,7 @@ from .convolve import _convolve, _demodulate, _weight_gradient
 from .convolve_up import _convolve_up
 from .tiles import tiles
 from .tools import accumulator, arithmetic, block, strides, tail_arguments, wide
-from .upfirdn2d import upfirdn
+from .upfirdn2d import upfirdn2d_triton
 
 # bias, noise, slope, gain, clamp of a layer without a tail
 NO_TAIL = (None, None, 1.0, 1.0, None)
@@ -78,16 +78,16 @@ def _check_size(x: torch.Tensor) -> None:
 def convolved(
     x: torch.Tensor, weight: torch.Tensor, s: torch.Tensor, d: torch.Tensor | None, turned: bool,
     stride: int, pad: int, tail: tuple = NO_TAIL, other: torch.Tensor | None = None,
-    write: bool = True, out: torch.Tensor | None = None,
+    out: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
     """Launch `_convolve`; `turned` lets the weight map filters to channels.
 
-    Without d the result is demodulated. Returns what WRITE (to `out`, if given) and REDUCE make, or
-    None; see the kernel.
+    Returns what WRITE (to `out`, if given) and REDUCE (by `other`) make, or None; see the kernel.
+    Without d the result is demodulated or, where there is `other`, not written.
     """
     _check_size(x)
-    s, noise = s.contiguous(), tail[1]
-    side, filters = weight.shape[2], weight.shape[1 if turned else 0]
+    write, reduce = d is not None or other is None, other is not None
+    s, side, filters = s.contiguous(), weight.shape[2], weight.shape[1 if turned else 0]
     w = _packed(weight, x.dtype)
     w = w.transpose(1, 2) if turned else w
     n, channels, height, width = x.shape
@@ -100,21 +100,21 @@ def convolved(
     if out is None:
         out = padded_like(x, n, filters, out_height, out_width) if write else x
     _check_size(out)
-    sums = x if other is None else x.new_empty(n, count, filters, dtype=wide(x.dtype))
+    sums = x.new_empty(n, count, filters, dtype=wide(x.dtype)) if reduce else x
+    other = other if reduce else x
     _convolve[(n * count, triton.cdiv(filters, t.filters))](
-        x=x, weight=w, s=s, d=d, other=x if other is None else other, out=out, sums=sums,
+        x=x, weight=w, s=s, d=d, other=other, out=out, sums=sums,
         height=height, width=width, out_height=out_height, out_width=out_width,
         channels=channels, readable=readable, filters=filters, rows=w.shape[1], columns=w.shape[2],
         writable=readable_channels(out) if write else 0, **strides("x", x),
         **strides("out", out), **strides("other", other), **strides("weight", w, "tio"),
-        **tail_arguments(x, *tail), noise_h=0 if noise is None else noise.stride(2),
-        noise_w=0 if noise is None else noise.stride(3), tiles=count, epsilon=EPSILON,
+        **tail_arguments(x, *tail), noise_h=out_width, noise_w=1, tiles=count, epsilon=EPSILON,
         SIDE=side, STRIDE=stride, PAD=pad, BLOCKS=triton.cdiv(channels, t.channels), WRITE=write,
-        REDUCE=other is not None, DEMODULATE=demodulated, FLIP=turned and stride == 1,
+        REDUCE=reduce, DEMODULATE=demodulated, FLIP=turned and stride == 1,
         PADDED=readable > channels, **arithmetic(x.dtype), BM=t.pixels, BN=t.filters,
         BK=t.channels, num_warps=t.warps, num_stages=t.stages,
     )
-    return out if write else None, None if other is None else sums.sum(1)
+    return out if write else None, sums.sum(1) if reduce else None
 
 
 def convolved_up(
@@ -122,9 +122,7 @@ def convolved_up(
     tail: tuple = NO_TAIL,
 ) -> torch.Tensor:
     """Launch `_convolve_up`; without d the result is demodulated."""
-    bias, noise, *settings = tail
-    s, noise = s.contiguous(), None if noise is None else noise.contiguous()
-    demodulated = d is None
+    s, demodulated = s.contiguous(), d is None
     d = _energies(weight, wide(s.dtype)) if demodulated else d.contiguous()
     w, readable = _packed(weight, x.dtype), readable_channels(x)
     n, channels, height, width = x.shape
@@ -139,12 +137,22 @@ def convolved_up(
         x=x, weight=w, s=s, d=d, out=out, height=height, width=width, channels=channels,
         readable=readable, filters=filters, rows=w.shape[1], columns=w.shape[2],
         writable=readable_channels(out), **strides("x", x), **strides("out", out),
-        weight_t=w.stride(0), **tail_arguments(x, bias, noise, *settings), tiles_down=down,
-        tiles_across=across, epsilon=EPSILON, BLOCKS=triton.cdiv(channels, t.channels),
-        DEMODULATE=demodulated, PADDED=readable > channels, **arithmetic(x.dtype),
-        TH=th, TW=tw, BN=t.filters, BK=t.channels, num_warps=t.warps, num_stages=t.stages,
+        weight_t=w.stride(0), **tail_arguments(x, *tail), tiles_down=down, tiles_across=across,
+        epsilon=EPSILON, BLOCKS=triton.cdiv(channels, t.channels), DEMODULATE=demodulated,
+        PADDED=readable > channels, **arithmetic(x.dtype), TH=th, TW=tw, BN=t.filters,
+        BK=t.channels, num_warps=t.warps, num_stages=t.stages,
     )
     return out
+
+
+def forward(
+    x: torch.Tensor, weight: torch.Tensor, s: torch.Tensor, d: torch.Tensor | None, up: int,
+    tail: tuple = NO_TAIL,
+) -> torch.Tensor:
+    """A layer [N, O, H up, W up] and its tail in one launch; without d demodulated."""
+    if up == 2:
+        return convolved_up(x, weight, s, d, tail)
+    return convolved(x, weight, s, d, False, 1, weight.shape[2] // 2, tail)[0]
 
 
 def up_tile(pixels: int, height: int, width: int) -> tuple[int, int]:
@@ -155,9 +163,7 @@ def up_tile(pixels: int, height: int, width: int) -> tuple[int, int]:
 
 def spread(g: torch.Tensor) -> torch.Tensor:
     """The up-sampling layer's filter, transposed: [N, O, 2H, 2W] -> [N, O, 2H + 1, 2W + 1]."""
-    f = setup_filter().to(g.device)
-    kernel = torch.outer(f, f)
-    return upfirdn(g, kernel, 1, 1, 2, g.shape[2] + 1, g.shape[3] + 1, 4.0, True)
+    return upfirdn2d_triton(g, setup_filter(), 1, 1, (2, 2), 4.0)
 
 
 def weight_gradient(

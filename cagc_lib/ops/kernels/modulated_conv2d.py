@@ -3,23 +3,25 @@
     F(x, weight, s, d, g) = sum over n, o, p of  g[n,o,p] d[n,o] conv(s[n,i] x[n,i], weight)[n,o,p]
 
 is linear in each argument. The layer is dF/dg, and the gradient of any derivative of F is a
-derivative of F again, with another tensor in one of the places. So five operators, one for each
-argument, are closed under differentiation: path length regularisation, which differentiates
-gradients, needs no more. s are the styles; d, the demodulation coefficients, depends on weight and
-styles by `demodulate`. The up-sampling layer is such an F too. Launches: `launch`.
+derivative of F again, with another tensor in one of the places. So one operator, the `derivative`
+of F by any argument, is closed under differentiation: path length regularisation, which
+differentiates gradients, needs no more. s are the styles; d, the demodulation coefficients, depends
+on weight and styles by `demodulate`. The up-sampling layer is such an F too. Launches: `launch`.
 Chapter 4.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 
 from .bias_act import SLOPES, reduced, tail_gradient
-from .launch import convolved, convolved_up, demodulation, padded_like, spread, weight_gradient
+from .launch import convolved, demodulation, forward, padded_like, spread, weight_gradient
 from .tools import wide
 
-PLACES = ("x", "weight", "s", "d", "g")
+
+def _forward_like(x: torch.Tensor, weight: torch.Tensor, up: int) -> torch.Tensor:
+    return padded_like(x, len(x), len(weight), *(up * side for side in x.shape[2:]))
 
 
 def _transposed(g: torch.Tensor, side: int, up: int) -> tuple[torch.Tensor, int, int]:
@@ -27,114 +29,63 @@ def _transposed(g: torch.Tensor, side: int, up: int) -> tuple[torch.Tensor, int,
     return (spread(g), 2, 0) if up == 2 else (g, 1, side // 2)
 
 
-@torch.library.custom_op("cagc::convolve", mutates_args=())
-def convolve(
-    x: torch.Tensor, weight: torch.Tensor, s: torch.Tensor, d: torch.Tensor, side: int, up: int
+@torch.library.custom_op("cagc::derivative", mutates_args=())
+def derivative(
+    x: torch.Tensor | None, weight: torch.Tensor | None, s: torch.Tensor | None,
+    d: torch.Tensor | None, g: torch.Tensor | None, side: int, up: int,
 ) -> torch.Tensor:
-    """dF/dg [N, O, H up, W up]."""
-    if up == 2:
-        return convolved_up(x, weight, s, d)
-    return convolved(x, weight, s, d, False, 1, side // 2)[0]
-
-
-@torch.library.custom_op("cagc::convolve_x", mutates_args=())
-def convolve_x(
-    weight: torch.Tensor, s: torch.Tensor, d: torch.Tensor, g: torch.Tensor, side: int, up: int
-) -> torch.Tensor:
-    """dF/dx [N, I, H, W]."""
+    """Differentiate F by the one argument that is None, at the others, for kernels side x side."""
+    if g is None:
+        return forward(x, weight, s, d, up)
+    if d is None:
+        if up == 2:
+            y = forward(x, weight, s, s.new_ones(g.shape[:2]), up)
+            return (y * g).sum((2, 3), dtype=wide(x.dtype)).to(s.dtype)
+        return convolved(x, weight, s, None, False, 1, side // 2, other=g)[1].to(s.dtype)
     g, stride, pad = _transposed(g, side, up)
-    return convolved(g, weight, d, s, True, stride, pad)[0]
-
-
-@torch.library.custom_op("cagc::convolve_weight", mutates_args=())
-def convolve_weight(
-    x: torch.Tensor, s: torch.Tensor, d: torch.Tensor, g: torch.Tensor, side: int, up: int
-) -> torch.Tensor:
-    """dF/dweight [O, I, k, k]."""
+    if x is None:
+        return convolved(g, weight, d, s, True, stride, pad)[0]
+    if s is None:
+        return convolved(g, weight, d, None, True, stride, pad, other=x)[1].to(d.dtype)
     if up == 2:
-        taps = weight_gradient(spread(g), x, d, s, side, 2, 0).permute(2, 3, 0, 1)
+        taps = weight_gradient(g, x, d, s, side, stride, pad).permute(2, 3, 0, 1)
     else:
-        taps = weight_gradient(x, g, s, d, side, 1, side // 2).permute(3, 2, 0, 1)
+        taps = weight_gradient(x, g, s, d, side, stride, pad).permute(3, 2, 0, 1)
     return taps.to(s.dtype).contiguous()
 
 
-@torch.library.custom_op("cagc::convolve_s", mutates_args=())
-def convolve_s(
-    x: torch.Tensor, weight: torch.Tensor, d: torch.Tensor, g: torch.Tensor, side: int, up: int
-) -> torch.Tensor:
-    """dF/ds [N, I]."""
-    g, stride, pad = _transposed(g, side, up)
-    return convolved(g, weight, d, None, True, stride, pad, other=x, write=False)[1].to(d.dtype)
-
-
-@torch.library.custom_op("cagc::convolve_d", mutates_args=())
-def convolve_d(
-    x: torch.Tensor, weight: torch.Tensor, s: torch.Tensor, g: torch.Tensor, side: int, up: int
-) -> torch.Tensor:
-    """dF/dd [N, O]."""
-    if up == 2:
-        y = convolved_up(x, weight, s, s.new_ones(g.shape[:2]))
-        return (y * g).sum((2, 3), dtype=wide(x.dtype)).to(s.dtype)
-    return convolved(x, weight, s, None, False, 1, side // 2, other=g, write=False)[1].to(s.dtype)
-
-
-OPERATORS = {
-    "g": convolve, "x": convolve_x, "weight": convolve_weight, "s": convolve_s, "d": convolve_d,
-}
-
-
-def derivative(place: str, values: dict[str, torch.Tensor], side: int, up: int) -> torch.Tensor:
-    """dF/d(place) at the values of the four other arguments."""
-    given = [values[name] for name in PLACES if name != place]
-    return OPERATORS[place](*given, side, up)
+@derivative.register_fake
+def _(x, weight, s, d, g, side, up):
+    if g is None:
+        return _forward_like(x, weight, up)
+    if x is None:
+        return padded_like(g, len(g), weight.shape[1], *(size // up for size in g.shape[2:]))
+    if weight is None:
+        return s.new_empty(g.shape[1], x.shape[1], side, side)
+    return d.new_empty(x.shape[:2]) if s is None else s.new_empty(g.shape[:2])
 
 
 def derivatives(
-    places: Iterable[str], values: dict[str, torch.Tensor], needed: Iterable[bool], side: int,
-    up: int,
+    values: Sequence[torch.Tensor], needed: Sequence[bool], side: int, up: int
 ) -> list[torch.Tensor | None]:
-    """`derivative` in each of the places that need one, None in the others."""
+    """`derivative` by those of the first arguments of F that are needed, None for the others."""
     return [
-        derivative(place, values, side, up) if wanted else None
-        for place, wanted in zip(places, needed, strict=False)
+        derivative(*values[:k], None, *values[k + 1 :], side, up) if wanted else None
+        for k, wanted in enumerate(needed)
     ]
 
 
-def _layer_output(x: torch.Tensor, weight: torch.Tensor, up: int) -> torch.Tensor:
-    return padded_like(x, len(x), len(weight), *(up * side for side in x.shape[2:]))
+def _save_derivative(ctx, inputs: tuple, output: torch.Tensor) -> None:
+    *tensors, ctx.side, ctx.up = inputs
+    ctx.save_for_backward(*tensors)
 
 
-def _differentiable(place: str) -> None:
-    """Register fake and gradient of one of the five operators."""
-    given = [name for name in PLACES if name != place]
-
-    def fake(*inputs: object) -> torch.Tensor:
-        *tensors, side, up = inputs
-        v = dict(zip(given, tensors, strict=True))
-        if place == "g":
-            return _layer_output(v["x"], v["weight"], up)
-        if place == "x":
-            size = [side // up for side in v["g"].shape[2:]]
-            return padded_like(v["g"], len(v["g"]), v["weight"].shape[1], *size)
-        if place == "weight":
-            return v["s"].new_empty(v["g"].shape[1], v["x"].shape[1], side, side)
-        source, other = ("x", "d") if place == "s" else ("g", "s")
-        return v[other].new_empty(v[source].shape[:2])
-
-    def save(ctx, inputs: tuple, output: torch.Tensor) -> None:
-        *tensors, ctx.side, ctx.up = inputs
-        ctx.save_for_backward(*tensors)
-
-    def backward(ctx, cotangent: torch.Tensor) -> tuple:
-        values = dict(zip(given, ctx.saved_tensors, strict=True)) | {place: cotangent}
-        return *derivatives(given, values, ctx.needs_input_grad, ctx.side, ctx.up), None, None
-
-    OPERATORS[place].register_fake(fake)
-    OPERATORS[place].register_autograd(backward, setup_context=save)
+def _derivative_backward(ctx, cotangent: torch.Tensor) -> tuple:
+    values = [cotangent if t is None else t for t in ctx.saved_tensors]
+    return *derivatives(values, ctx.needs_input_grad[:5], ctx.side, ctx.up), None, None
 
 
-for _place in PLACES:
-    _differentiable(_place)
+derivative.register_autograd(_derivative_backward, setup_context=_save_derivative)
 
 
 @torch.library.custom_op("cagc::convolve_x_s", mutates_args=())
@@ -160,15 +111,12 @@ def layer(
     clamp: float | None,
 ) -> torch.Tensor:
     """dF/dg and its tail in one launch; without d demodulated, and then not differentiable."""
-    tail = bias, noise, slope, gain, clamp
-    if up == 2:
-        return convolved_up(x, weight, s, d, tail)
-    return convolved(x, weight, s, d, False, 1, weight.shape[2] // 2, tail)[0]
+    return forward(x, weight, s, d, up, (bias, noise, slope, gain, clamp))
 
 
 @layer.register_fake
 def _(x, weight, s, d, bias, noise, up, slope, gain, clamp):
-    return _layer_output(x, weight, up)
+    return _forward_like(x, weight, up)
 
 
 def _save_layer(ctx, inputs: tuple, output: torch.Tensor) -> None:
@@ -178,21 +126,18 @@ def _save_layer(ctx, inputs: tuple, output: torch.Tensor) -> None:
 
 def _layer_backward(ctx, g: torch.Tensor) -> tuple:
     x, weight, s, d, bias, noise, y = ctx.saved_tensors
+    needed, side = ctx.needs_input_grad[:4], weight.shape[2]
     if torch.is_grad_enabled():
         # these gradients will be differentiated in turn
         g, by_bias, by_noise, _ = tail_gradient(g, y, None, None, *ctx.tail, False)
-        values = dict(zip(PLACES, (x, weight, s, d, g), strict=True))
-        grads = derivatives(PLACES[:4], values, ctx.needs_input_grad, weight.shape[2], ctx.up)
+        grads = derivatives((x, weight, s, d, g), needed, side, ctx.up)
     else:
         g, by_bias, by_noise, by_scaled = tail_gradient(g, y, bias, noise, *ctx.tail, True)
         by_x, by_s = convolve_x_s(x, weight, s, d, g, ctx.up)
-        by_weight = None
-        if ctx.needs_input_grad[1]:
-            by_weight = convolve_weight(x, s, d, g, weight.shape[2], ctx.up)
+        by_weight = derivative(x, None, s, d, g, side, ctx.up) if needed[1] else None
         # F is linear in d, which is never 0: dF/dd = sum of g * y / d
         grads = by_x, by_weight, by_s, by_scaled.to(d.dtype) / d
-    kinds = [None if t is None else (t.shape, t.dtype) for t in (bias, noise)]
-    return *grads, *map(reduced, (by_bias, by_noise), kinds), None, None, None, None
+    return *grads, reduced(by_bias, bias), reduced(by_noise, noise), None, None, None, None
 
 
 layer.register_autograd(_layer_backward, setup_context=_save_layer)
@@ -203,8 +148,7 @@ demodulate = torch.library.custom_op("cagc::demodulate", demodulation, mutates_a
 
 @demodulate.register_fake
 def _(weight, s):
-    kind = wide(torch.promote_types(s.dtype, weight.dtype))
-    return s.new_empty(len(s), len(weight), dtype=kind)
+    return s.new_empty(len(s), len(weight), dtype=wide(torch.promote_types(s.dtype, weight.dtype)))
 
 
 def _save_demodulate(ctx, inputs: tuple, output: torch.Tensor) -> None:
@@ -238,11 +182,9 @@ def modulated_conv2d_triton(
     if up == 2 and weight.shape[2] != 3:
         side = weight.shape[2]
         raise ValueError(f"weight: got a {side}x{side} kernel, expected 3x3 or 1x1 where up is 2")
-    given = (x, weight, styles, bias, noise)
+    d, given = None, (x, weight, styles, bias, noise)
     if not demodulated:
         d = styles.new_ones(len(x), len(weight))
     elif torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in given):
         d = demodulate(weight, styles)
-    else:
-        d = None
     return layer(x, weight, styles, d, bias, noise, up, SLOPES[act], gain, clamp)

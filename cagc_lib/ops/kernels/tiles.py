@@ -83,14 +83,11 @@ def by_rule(kernel: str, dtype: torch.dtype, pixels: int, filters: int, channels
 
 def _fitting(size: int, most: int) -> int:
     """The largest power of two up to `most` whose tiles cover `size` with a fifth to spare."""
-    for side in (128, 64, 32):
-        if side <= most and -(-size // side) * side <= 1.2 * max(size, 16):
-            return side
-    return 16
+    fits = (s for s in (128, 64, 32) if s <= most and -(-size // s) * s <= 1.2 * max(size, 16))
+    return next(fits, 16)
 
 
 @cache
 def _saved(device: torch.device) -> dict[str, list[int]]:
     """The tuned tiles of this GPU."""
-    table = json.loads(SAVED.read_text(encoding="utf-8"))
-    return table.get(torch.cuda.get_device_name(device), {})
+    return json.loads(SAVED.read_text("utf-8")).get(torch.cuda.get_device_name(device), {})

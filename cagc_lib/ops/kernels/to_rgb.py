@@ -12,10 +12,8 @@ import triton.language as tl
 from .convolve import _scaled_block
 from .launch import readable_channels
 from .modulated_conv2d import derivatives
-from .tools import INTERPRETED, accumulator, block, empty_like, strides
+from .tools import accumulator, empty_like, pixelwise, strides
 from .upfirdn2d import upfirdn
-
-PIXELS, CHANNELS = (4096, 256) if INTERPRETED else (128, 32)
 
 
 @triton.jit
@@ -91,8 +89,8 @@ def to_rgb_triton(
     n, channels, height, width = x.shape
     weight, s, bias = (t.contiguous() for t in (weight, s, bias))
     out = empty_like(x, n, 3, height, width, dtype=bias.dtype)
-    bm, bk = block(height * width, PIXELS), block(channels, CHANNELS)
-    tiles, readable = triton.cdiv(height * width, bm), readable_channels(x)
+    bm, bk, tiles = pixelwise(height * width, channels, 128)
+    readable = readable_channels(x)
     small, taps = out if rgb is None else rgb, out if f is None else f.contiguous()
     _to_rgb[(n * tiles,)](
         x=x, weight=weight, s=s, bias=bias, rgb=small, f=taps, out=out,
@@ -117,8 +115,8 @@ def _save(ctx, inputs: tuple, output: torch.Tensor) -> None:
 
 def _backward(ctx, g: torch.Tensor) -> tuple:
     x, weight, s, f = ctx.saved_tensors
-    values = {"x": x, "weight": weight, "s": s, "d": s.new_ones(len(s), 3), "g": g.to(x.dtype)}
-    grads = derivatives(("x", "weight", "s"), values, ctx.needs_input_grad, 1, 1)
+    values = x, weight, s, s.new_ones(len(s), 3), g.to(x.dtype)
+    grads = derivatives(values, ctx.needs_input_grad[:3], 1, 1)
     small = None
     if ctx.size is not None:
         # the transposed up-sampling is a down-sampling with the same filter, four times as strong

@@ -23,13 +23,6 @@ def accumulator(dtype: torch.dtype) -> tl.dtype:
     return tl.float64 if dtype == torch.float64 else tl.float32
 
 
-def operand(dtype: torch.dtype) -> tl.dtype:
-    """The type in which factors are multiplied; the interpreter cannot multiply bfloat16."""
-    if dtype == torch.bfloat16:
-        return tl.float32 if INTERPRETED else tl.bfloat16
-    return {torch.float16: tl.float16, torch.float64: tl.float64}.get(dtype, tl.float32)
-
-
 def precision() -> str:
     """How float32 factors are multiplied: exactly, unless torch is told that TF32 will do."""
     return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee"
@@ -37,7 +30,10 @@ def precision() -> str:
 
 def arithmetic(dtype: torch.dtype) -> dict[str, Any]:
     """The compile-time arguments of a kernel that multiplies matrices of this type."""
-    return {"ACC": accumulator(dtype), "KIND": operand(dtype), "PRECISION": precision()}
+    # the interpreter cannot multiply bfloat16
+    kind = torch.float32 if INTERPRETED and dtype == torch.bfloat16 else dtype
+    kind = getattr(tl, str(kind).removeprefix("torch."))
+    return {"ACC": accumulator(dtype), "KIND": kind, "PRECISION": precision()}
 
 
 def tail_arguments(
@@ -45,6 +41,7 @@ def tail_arguments(
     gain: float, clamp: float | None,
 ) -> dict[str, Any]:
     """A kernel's arguments for a layer's tail; x stands for the tensors that are not there."""
+    noise = None if noise is None else noise.contiguous()
     return {
         "bias": x if bias is None else bias.contiguous(), "noise": x if noise is None else noise,
         "noise_n": 0 if noise is None or len(noise) == 1 else noise.stride(0),
@@ -58,6 +55,13 @@ def block(size: int, largest: int) -> int:
     return max(16, min(largest, triton.next_power_of_2(size)))
 
 
+def pixelwise(pixels: int, channels: int, largest: int = 64) -> tuple[int, int, int]:
+    """Blocks of pixels and channels, and how many hold the pixels, where nothing is tuned."""
+    # in the interpreter a program costs milliseconds and its size next to nothing
+    bp = block(pixels, 4096 if INTERPRETED else largest)
+    return bp, block(channels, 256 if INTERPRETED else 32), triton.cdiv(pixels, bp)
+
+
 def empty_like(x: torch.Tensor, *shape: int, dtype: torch.dtype | None = None) -> torch.Tensor:
     """An uninitialised [N, C, H, W] with the memory order of x."""
     last = x.ndim == 4 and x.stride(1) == 1 and x.shape[1] > 1
@@ -65,7 +69,6 @@ def empty_like(x: torch.Tensor, *shape: int, dtype: torch.dtype | None = None) -
     return torch.empty(shape, dtype=dtype or x.dtype, device=x.device, memory_format=order)
 
 
-def strides(name: str, x: torch.Tensor | None, axes: str = "nchw") -> dict[str, int]:
-    """A kernel's arguments NAME_n, NAME_c, ...: the strides of x, or 0 where there is no x."""
-    steps = (0,) * len(axes) if x is None else x.stride()
-    return {f"{name}_{axis}": step for axis, step in zip(axes, steps, strict=True)}
+def strides(name: str, x: torch.Tensor, axes: str = "nchw") -> dict[str, int]:
+    """A kernel's arguments NAME_n, NAME_c, ...: the strides of x."""
+    return {f"{name}_{axis}": step for axis, step in zip(axes, x.stride(), strict=True)}

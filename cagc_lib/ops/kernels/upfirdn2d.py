@@ -10,9 +10,7 @@ import torch
 import triton
 import triton.language as tl
 
-from .tools import INTERPRETED, accumulator, block, empty_like, strides
-
-PIXELS, CHANNELS = (4096, 256) if INTERPRETED else (64, 32)
+from .tools import accumulator, empty_like, pixelwise, strides
 
 
 @triton.jit
@@ -56,8 +54,7 @@ def upfirdn(
     """The operator with the size of its result given; f [k, k], `turned` correlates."""
     n, channels, height, width = x.shape
     out = empty_like(x, n, channels, out_height, out_width)
-    bp, bc = block(out_height * out_width, PIXELS), block(channels, CHANNELS)
-    tiles = triton.cdiv(out_height * out_width, bp)
+    bp, bc, tiles = pixelwise(out_height * out_width, channels)
     _upfirdn[(n * tiles, triton.cdiv(channels, bc))](
         x=x, f=f, out=out, height=height, width=width, out_height=out_height,
         out_width=out_width, channels=channels, **strides("x", x), **strides("out", out),
