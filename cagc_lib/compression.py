@@ -18,15 +18,8 @@ from typing import Any
 import torch
 
 from .checkpoints import (
-    Checkpoint,
-    atomic_write,
-    load_checkpoint,
-    load_classifier,
-    load_features,
-    load_generator,
-    load_standard_features,
-    manifest,
-    save_generator,
+    Checkpoint, atomic_write, load_checkpoint, load_classifier, load_features, load_generator,
+    load_standard_features, manifest, save_generator,
 )
 from .content import ContentSource, check_source, find_content
 from .datasets import image_source

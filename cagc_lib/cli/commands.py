@@ -17,22 +17,11 @@ import torch
 from torch import nn
 
 from ..checkpoints import (
-    Checkpoint,
-    atomic_write,
-    check_target,
-    load_checkpoint,
-    load_features,
-    new_artefact_path,
-    reason_of,
-    save_checkpoint,
-    write_manifest_entry,
+    Checkpoint, atomic_write, check_target, load_checkpoint, load_features, new_artefact_path,
+    reason_of, save_checkpoint, write_manifest_entry,
 )
 from ..compression import (
-    CompressionConfig,
-    compress,
-    draws_portraits,
-    or_portraits,
-    perceptual_network,
+    CompressionConfig, compress, draws_portraits, or_portraits, perceptual_network,
 )
 from ..content import find_content, read_content
 from ..datasets import ClassFolders, save_sheet
@@ -41,12 +30,7 @@ from ..export import convert
 from ..metrics import evaluate
 from ..networks import KINDS, PrunableGenerator, first_parameter, kind_of
 from ..training import (
-    SNGAN_RECIPE,
-    TrainConfig,
-    accuracy,
-    train_network,
-    train_student,
-    train_teacher,
+    SNGAN_RECIPE, TrainConfig, accuracy, train_network, train_student, train_teacher,
 )
 from .arguments import find_device
 from .cards import card, comparison

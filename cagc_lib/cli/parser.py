@@ -196,8 +196,7 @@ COMMANDS = {
     ),
     "convert": Command(
         commands.run_convert, "write a network in another format",
-        ("file", "out", "--half", "--drop-clamp", *LOADING),
-        "FILE OUT [options]",
+        ("file", "out", "--half", "--drop-clamp", *LOADING), "FILE OUT [options]",
     ),
     "inspect": Command(
         commands.run_inspect, "say what a file holds and what it lacks", ("file", *LOADING),

@@ -20,13 +20,7 @@ import torch
 from torch import nn
 
 from ..networks import (
-    GeneratorConfig,
-    PrunableGenerator,
-    Shapes,
-    SNGANConfig,
-    check,
-    evaluating,
-    first_parameter,
+    GeneratorConfig, PrunableGenerator, Shapes, SNGANConfig, check, evaluating, first_parameter,
 )
 
 CONVENTIONS = ("paper", "output-resolution")

@@ -23,13 +23,7 @@ from ..checkpoints import load_classifier, load_features, load_standard_features
 from ..content import ContentSource, check_mask, check_source, find_content, watches_a_generator
 from ..datasets import ImageSource, image_source, render_portraits
 from ..networks import (
-    Config,
-    ImageFeatures,
-    PrunableGenerator,
-    check,
-    check_pair,
-    check_positive,
-    first_parameter,
+    Config, ImageFeatures, PrunableGenerator, check, check_pair, check_positive, first_parameter,
     perceptual_distance,
 )
 from . import costs

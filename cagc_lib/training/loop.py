@@ -20,12 +20,7 @@ from ..content import ContentSource, check_source, following
 from ..datasets import image_source, mixed_seed
 from ..distillation import DistillationConfig
 from ..networks import (
-    ImageFeatures,
-    PrunableGenerator,
-    Shapes,
-    build,
-    check_pair,
-    matching_discriminator,
+    ImageFeatures, PrunableGenerator, Shapes, build, check_pair, matching_discriminator,
 )
 from .config import TrainConfig, check_zero
 from .run_folder import RunFolder, held

@@ -27,13 +27,8 @@ import torch
 from filelock import FileLock, Timeout
 
 from ..checkpoints import (
-    atomic_write,
-    load_training_state,
-    reason_of,
-    remove_temporaries,
-    save_checkpoint,
-    save_training_state,
-    writing,
+    atomic_write, load_training_state, reason_of, remove_temporaries, save_checkpoint,
+    save_training_state, writing,
 )
 from ..datasets import image_sizes, mixed_seed, save_sheet
 from ..networks import ImageFeatures
