@@ -25,7 +25,7 @@ from .content import ContentSource, check_source, find_content
 from .datasets import image_source
 from .distillation import DistillationConfig
 from .importance import score_channels
-from .networks import Config, ImageFeatures, PrunableGenerator, check_positive, kind_of
+from .networks import Config, ImageFeatures, PrunableGenerator, check, check_positive, kind_of
 from .pruning import plan_pruning, prune
 from .training import TrainConfig, check_lessons, check_resumed, fingerprint, held, train_student
 
@@ -42,7 +42,6 @@ class CompressionConfig(Config):
     """
 
     what = "compression config"
-
     ratio: float = 0.7
     method: str = "content-aware"
     num_samples: int = 400
@@ -54,8 +53,7 @@ class CompressionConfig(Config):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.ratio < 1:
-            raise ValueError(f"ratio: got {self.ratio}, expected a number in [0, 1)")
+        check(0 <= self.ratio < 1, "ratio", self.ratio, "a number in [0, 1)")
         for name in ("num_samples", "score_batch"):
             check_positive(name, getattr(self, name))
 

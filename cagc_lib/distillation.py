@@ -37,7 +37,6 @@ class DistillationConfig(Config):
     """
 
     what = "distillation config"
-
     l1: float = 3.0
     perceptual: float = 3.0
     rgb: float = 0.0

@@ -93,19 +93,10 @@ def artefact_path(name: str) -> Path:
 
 
 def model_path(name: str, trust: bool = False) -> Path:
-    """Find a named model in the cache, or download it there, and check that it is the right one.
+    """Find a model of `named_models()` in the cache, or download it there, and check it.
 
-    Args:
-        name: one of `named_models()`.
-        trust: accept a model whose hash is not known; never one whose hash differs.
-
-    Returns:
-        The file's path.
-
-    Raises:
-        ValueError: an unknown name; another size or hash than expected; a hash that is not known,
-            without trust.
-        OSError: the model could not be fetched: no network, a connection cut off, a full disk.
+    `trust` accepts one whose hash is not known, never one whose hash differs. A ValueError for an
+    unknown name; further errors as of `downloads.fetched`.
     """
     return fetched(_named(name, named_models(), "model"), trust)
 
@@ -120,16 +111,13 @@ def _named(name: str, entries: dict[str, dict[str, Any]], what: str) -> dict[str
 def write_manifest_entry(
     file: str | Path, how: str, licence: str = "CC-BY-4.0", **extra: Any
 ) -> dict[str, Any]:
-    """Record a file of `data/` in the manifest under its stem, replacing an older record.
+    """Record a file of `data/` in the manifest under its stem and return the entry.
 
     Args:
         file: the artefact; it must lie directly in `data_dir()`.
         how: the exact command that made it.
         licence: an SPDX identifier.
         extra: further JSON values, such as a measured quality.
-
-    Returns:
-        The entry written.
 
     Raises:
         ValueError: the file lies elsewhere.

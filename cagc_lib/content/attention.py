@@ -56,11 +56,8 @@ class GeneratorFeatures:
         self, generator: PrunableGenerator, clusters: int = 8, keep: Sequence[int] | None = None,
         num_samples: int = 64, seed: int = 0,
     ) -> None:
-        if not hasattr(generator, "readers"):
-            raise ValueError(
-                f"generator: got a {type(generator).__name__}, expected a generator; see "
-                "load_generator"
-            )
+        fits, expected = hasattr(generator, "readers"), "a generator; see load_generator"
+        check(fits, "generator", type(generator), expected)
         check(clusters >= 2, "clusters", clusters, ">= 2")
         check(num_samples >= 1, "num_samples", num_samples, ">= 1")
         chosen = list(keep) if isinstance(keep, Collection) else []

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from ..datasets import read_image
-from ..networks import PrunableGenerator, check_images
+from ..networks import PrunableGenerator, check, check_images
 
 ContentSource = Callable[[torch.Tensor], torch.Tensor]
 
@@ -42,11 +42,8 @@ def check_mask(mask: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
 
 def check_source(source: object, what: str = "content") -> None:
     """Raise a one-line ValueError, which begins with `what`, unless source can be called."""
-    if not callable(source):
-        raise ValueError(
-            f"{what}: got a {type(source).__name__}, expected a source, a callable from images to "
-            "masks; see content_source"
-        )
+    expected = "a source, a callable from images to masks; see content_source"
+    check(callable(source), what, type(source), expected)
 
 
 def check_classes(classes: object, names: Sequence[str]) -> None:
@@ -180,10 +177,8 @@ class PaintedMask:
         """
         n, _, *size = check_images(images).shape
         height, width = self.mask.shape
-        if size[0] * width != size[1] * height:
-            raise ValueError(
-                f"painted mask: got [{height}, {width}], expected the ratio of the images' {size}"
-            )
+        fits = size[0] * width == size[1] * height
+        check(fits, "painted mask", [height, width], f"the ratio of the images' {size}")
         mask = _part(resize_mask(self.mask.to(images.device)[None, None], size))
         return mask.expand(n, -1, -1, -1).clone()
 

@@ -90,10 +90,8 @@ def content_source(
         >>> mask.shape, mask.dtype
         (torch.Size([2, 1, 64, 64]), torch.bool)
     """
-    if not isinstance(name, str):
-        raise ValueError(
-            f"content source: got a {type(name).__name__}, expected one of {', '.join(SOURCES)}"
-        )
+    expected = f"one of {', '.join(SOURCES)}"
+    check(isinstance(name, str), "content source", type(name), expected)
     if name not in _BUILDERS:
         raise ValueError(f"unknown content source {name!r}; known: {', '.join(SOURCES)}")
     known = inspect.signature(_BUILDERS[name]).parameters

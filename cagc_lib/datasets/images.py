@@ -21,6 +21,7 @@ import torch
 from PIL import Image, ImageOps
 
 from ..checkpoints import atomic_write, reason_of
+from ..networks import check
 from .portraits.render import render_portraits
 
 ImageSource = Callable[[int, int], torch.Tensor]
@@ -138,8 +139,7 @@ class ClassFolders(_Files):
         self, folder: str | Path, resolution: int, classes: Sequence[str] | None = None
     ) -> None:
         folder = Path(folder)
-        if not folder.is_dir():
-            raise ValueError(f"data: got {str(folder)!r}, expected a folder of class folders")
+        check(folder.is_dir(), "data", str(folder), "a folder of class folders")
         found = sorted(f.name for f in folder.iterdir() if f.is_dir() and f.name[0] != ".")
         if not found:
             raise ValueError(f"data: no class folder in {folder}, expected one a class")
@@ -232,8 +232,8 @@ def _is_image(name: str) -> bool:
 
 def _image_files(source: Path) -> Sequence[Path | str]:
     """The images in a folder, or their names in a zip archive, at least one, sorted."""
-    if not source.is_dir() and not source.is_file():
-        raise ValueError(f'data: got {str(source)!r}, expected "portraits", a folder or a zip')
+    known = source.is_dir() or source.is_file()
+    check(known, "data", str(source), '"portraits", a folder or a zip')
     found = _in_folder(source) if source.is_dir() else _in_archive(source)
     if not found:
         raise ValueError(f"data: no image in {source}, expected {', '.join(EXTENSIONS)}")

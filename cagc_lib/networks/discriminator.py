@@ -36,7 +36,6 @@ class DiscriminatorConfig(NetworkConfig):
     """
 
     what = "discriminator config"
-
     resolution: int
     channels: tuple[int, ...]
     mbstd_group: int = 4

@@ -210,8 +210,7 @@ def perceptual_distance(network: ImageFeatures, a: torch.Tensor, b: torch.Tensor
         >>> cagc.perceptual_distance(features, images, images)
         tensor([0., 0.])
     """
-    if a.shape != b.shape:
-        raise ValueError(f"b: got shape {list(b.shape)}, expected that of a, {list(a.shape)}")
+    check(a.shape == b.shape, "b", list(b.shape), f"the shape of a, {list(a.shape)}")
     total = torch.zeros(len(a), device=a.device)
     maps = [network(network.prepare(images)) for images in (a, b)]
     weights = network.channel_weights or [1.0] * len(maps[0])

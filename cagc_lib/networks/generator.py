@@ -46,7 +46,6 @@ class GeneratorConfig(Shapes):
     """
 
     what = "generator config"
-
     resolution: int
     channels: tuple[int, ...]
     z_dim: int = 512

@@ -57,7 +57,6 @@ class SNGANConfig(Shapes):
     """
 
     what = "SN-GAN config"
-
     resolution: int = 32
     channels: tuple[int, ...] = (256,) * 7
     z_dim: int = 128
@@ -259,7 +258,6 @@ class SNGANDiscriminatorConfig(NetworkConfig):
     """
 
     what = "SN-GAN config"
-
     resolution: int = 32
     channels: tuple[int, ...] = (128,) * 4
 

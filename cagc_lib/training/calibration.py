@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..networks import Generator, StyledConv, ToRGB
+from ..networks import Generator, StyledConv, ToRGB, check
 from ..ops import bias_act, modulated_conv2d
 from .adversarial import draw_noise
 
@@ -135,16 +135,13 @@ def _start(
     `keep` are the student's channels as numbers of the teacher's. Refuses networks that do not fit.
     """
     for name, g in (("student", student), ("teacher", teacher)):
-        if not isinstance(g, Generator):
-            raise ValueError(f"{name}: got {type(g).__name__}, expected a StyleGAN2 generator")
+        check(isinstance(g, Generator), name, type(g), "a StyleGAN2 generator")
     lineage = student.lineage
     if lineage is None:
         raise ValueError("student: got a network that was not pruned, expected a result of prune()")
-    if teacher.lineage is not None or lineage.source_channels != tuple(teacher.config.channels):
-        raise ValueError(
-            f"teacher: got widths {list(teacher.config.channels)}, "
-            f"expected the student's source, {list(lineage.source_channels)}"
-        )
+    got, wanted = tuple(teacher.config.channels), tuple(lineage.source_channels)
+    fits = teacher.lineage is None and got == wanted
+    check(fits, "teacher", got, f"the widths of the student's source, {wanted}")
     draw = torch.Generator().manual_seed(seed)
     z = torch.randn(n, teacher.config.z_dim, generator=draw).to(teacher.synthesis.const)
     noise = [m.to(z) for m in draw_noise(n, teacher.config.noise_sides, draw)]

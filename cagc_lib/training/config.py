@@ -8,7 +8,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from ..networks import Config, Shapes
+from ..networks import Config, Shapes, check
 from .adversarial import LOSSES
 
 _AT_LEAST_ONE = (
@@ -77,7 +77,6 @@ class TrainConfig(Config):
     """
 
     what = "training config"
-
     images: int = 200_000
     batch_size: int = 16
     loss: str = "logistic"
@@ -121,20 +120,16 @@ class TrainConfig(Config):
     def __post_init__(self) -> None:
         self.check_values(_CHOICES, _AT_LEAST_ONE)
         got, most = self.warm_start_coarse, self.warm_start
-        if got > most:
-            raise ValueError(f"warm_start_coarse: got {got}, expected at most warm_start, {most}")
+        check(got <= most, "warm_start_coarse", got, f"at most warm_start, {most}")
         for name in ("style_mixing", "path_decay", "warm_start_background", "adam_beta2"):
-            if getattr(self, name) > 1:
-                raise ValueError(f"{name}: got {getattr(self, name)!r}, expected 0 to 1")
+            check(getattr(self, name) <= 1, name, getattr(self, name), "0 to 1")
         # a run that ends before the generator's first step would look like a result
         first = (self.d_head_start // self.d_steps + 1) * self.d_steps
         least = (first - 1) * self.batch_size + 1
-        if self.images < least and not (self.warm_start and not self.images):
-            expected = f"{'0 or ' if self.warm_start else ''}at least {least}"
-            raise ValueError(
-                f"images: got {self.images}, expected {expected}: the generator first learns in "
-                f"adversarial step {first}, of {self.batch_size} images"
-            )
+        fits = self.images >= least or (self.warm_start and not self.images)
+        expected = f"{'0 or ' if self.warm_start else ''}at least {least}"
+        why = f"the generator first learns in adversarial step {first}, of {self.batch_size} images"
+        check(bool(fits), "images", self.images, f"{expected}: {why}")
 
     def check_use(self, generator: Shapes) -> None:
         """Refuse settings that a generator with one w an image, an SN-GAN, has no use for."""
@@ -156,5 +151,4 @@ class TrainConfig(Config):
 def check_zero(settings: Config, names: Collection[str], whom: str) -> None:
     """Refuse a setting of one of these names that is not 0: `whom` has no use for it."""
     for name in names:
-        if got := getattr(settings, name):
-            raise ValueError(f"{name}: got {got}, expected 0 for {whom}")
+        check(not getattr(settings, name), name, getattr(settings, name), f"0 for {whom}")

@@ -19,7 +19,7 @@ from torch import nn
 
 from ..checkpoints import save_network
 from ..datasets import ClassFolders, Portraits, render_portraits
-from ..networks import Classifier, FeatureNetwork, Parser, appearance, check_positive
+from ..networks import Classifier, FeatureNetwork, Parser, appearance, check, check_positive
 from .supervised import augment, batch_stream, fit
 
 # side of the portraits in turn; largest shift of a photograph, in pixels
@@ -56,8 +56,7 @@ def train_network(
         ValueError: an unknown kind, a folder without two class folders or without images, a loss
             that is not finite.
     """
-    if kind not in DEFAULTS:
-        raise ValueError(f"kind: got {kind!r}, expected one of {', '.join(DEFAULTS)}")
+    check(kind in DEFAULTS, "kind", kind, f"one of {', '.join(DEFAULTS)}")
     settings = zip((steps, batch_size, lr), DEFAULTS[kind], strict=True)
     steps, batch_size, lr = (default if value is None else value for value, default in settings)
     for name, value in (("steps", steps), ("batch_size", batch_size)):
@@ -126,11 +125,7 @@ def parser_loss(
 
 
 def describe_attributes(attributes: dict[str, torch.Tensor]) -> dict[str, list[float]]:
-    """How to predict each attribute, from many examples [N].
-
-    Returns:
-        name -> [mean, std] for a number, [] for a bool, [number of classes] for an index.
-    """
+    """How to predict an attribute: [mean, std] of a number, [] of a bool, [classes] of an index."""
     spec = {}
     for name, values in attributes.items():
         if values.is_floating_point():
@@ -198,15 +193,9 @@ def classifier_loss(
 
 @torch.no_grad()
 def accuracy(network: Classifier, images: ClassFolders, batch_size: int = 500) -> float:
-    """Return the share of a labelled folder's images whose class the network names.
-
-    Raises:
-        ValueError: a folder of other classes.
-    """
-    if images.classes != network.classes:
-        raise ValueError(
-            f"data: got classes {', '.join(images.classes)}, expected {', '.join(network.classes)}"
-        )
+    """The share of a folder's images whose class is named; a ValueError for other classes."""
+    same = images.classes == network.classes
+    check(same, "data", ", ".join(images.classes), f"the classes {', '.join(network.classes)}")
     device, hits = network.fc.weight.device, 0
     for start in range(0, len(images), batch_size):
         batch, labels = images[range(start, min(start + batch_size, len(images)))]

@@ -39,14 +39,9 @@ class Augmented:
 
 
 def gaussian_blur(images: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-    """Blur each image with its own Gaussian, two passes, edges replicated.
+    """Blur images [N, C, H, W] each with its own Gaussian, two passes, edges replicated.
 
-    Args:
-        images: [N, C, H, W].
-        sigma: [N], standard deviations in pixels; values below 0.05 leave the image as it is.
-
-    Returns:
-        [N, C, H, W].
+    `sigma` [N] are standard deviations in pixels; one below 0.05 leaves its image as it is.
     """
     n, c, h, w = images.shape
     radius = max(1, math.ceil(2.5 * float(sigma.max())))
@@ -60,7 +55,7 @@ def gaussian_blur(images: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
 
 
 def augment(images: torch.Tensor, generator: torch.Generator, strength: float = 1.0) -> Augmented:
-    """Degrade images the way imperfect generators do: colour, contrast, blur, noise.
+    """Degrade images as imperfect generators do: colour, contrast, blur, noise; clamp to [-1, 1].
 
     Each of colour shift, blur and noise strikes a random half of the images.
 
@@ -68,9 +63,6 @@ def augment(images: torch.Tensor, generator: torch.Generator, strength: float = 
         images: [N, 3, R, R] in [-1, 1].
         generator: decides every random number.
         strength: scales every range; at 1 blur reaches 1.2 pixels and noise 0.2.
-
-    Returns:
-        The images, clamped to [-1, 1], and the strength of blur and noise.
     """
     n, _, resolution, _ = images.shape
     device = images.device

@@ -98,7 +98,7 @@ def test_a_mask_of_another_shape_or_type(mask: Callable, word: str) -> None:
     ("content", "word"), [("everything", "str"), (torch.ones(2, 1, 8, 8) > 0, "Tensor")]
 )
 def test_content_that_is_no_source(content: object, word: str) -> None:
-    fails(lambda: score_channels(network(), content), "content: got a", word, "content_source")
+    fails(lambda: score_channels(network(), content), "content: got", word, "content_source")
     # nothing else asks for it
     score_channels(network(), content, "l1-out", num_samples=2)
 

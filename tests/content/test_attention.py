@@ -90,7 +90,7 @@ def test_wrong_options_are_named(options: dict, message: str) -> None:
 
 
 def test_a_generators_name_or_a_tiny_generator_will_not_do() -> None:
-    with pytest.raises(ValueError, match=r"^generator: got a str, expected a generator; see load"):
+    with pytest.raises(ValueError, match=r"^generator: got <class 'str'>, expected a generator"):
         content_source("attention", generator="portraits")
     with pytest.raises(ValueError, match="without maps of 2 or 4 px, expected a larger one for at"):
         GeneratorFeatures(build(SNGANConfig(8, (4,) * 3, z_dim=8)).eval())

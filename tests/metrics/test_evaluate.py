@@ -198,7 +198,7 @@ def test_bad_input_is_named(generator):
     for name, value, message in (
         ("num_samples", 4, "num_samples: got 4"), ("batch_size", 0, "batch_size: got 0"),
         ("content", "faces", "content: got 'faces', expected portraits"),
-        ("content", torch.ones(5, 1, 32, 32).bool(), "^content: got a Tensor, expected a source"),
+        ("content", torch.ones(5, 1, 32, 32).bool(), "^content: got <class 'torch.Tensor'>, exp"),
         ("content", lambda images: torch.ones(5, 1, 32, 32), r"torch\.bool"),
         ("content", "attention", one_generators), ("content", "attention=0,3", one_generators),
         ("content", watching, one_generators),

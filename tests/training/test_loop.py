@@ -750,6 +750,6 @@ def test_networks_that_do_not_fit_together(tmp_path: Path) -> None:
     d = Discriminator(matching_discriminator(other.config))
     with pytest.raises(ValueError, match="discriminator: got resolution 8, expected 16"):
         train_student(config(), PIXELS, student(), teacher(), tmp_path, d)
-    with pytest.raises(ValueError, match="content: got a str, expected a source"):
+    with pytest.raises(ValueError, match="content: got <class 'str'>, expected a source"):
         train_student(config(), PIXELS, student(), teacher(), tmp_path, content="everything")
     assert list(tmp_path.iterdir()) == []

@@ -47,13 +47,9 @@ def load_training_state(path: str | Path) -> dict[str, Any]:
 
 
 def load_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Load a file that holds one network's tensors and nothing else, on the CPU.
+    """Load the tensors, by name, of a file that holds one network's and nothing else, on the CPU.
 
-    Args:
-        path: a .safetensors file, or torch's with a state dict, as the networks of others come.
-
-    Returns:
-        The tensors by name.
+    It is a .safetensors file, or torch's with a state dict, as the networks of others come.
 
     Raises:
         FileNotFoundError: no such file.
