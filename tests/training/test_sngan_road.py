@@ -263,7 +263,7 @@ def test_networks_of_two_kinds_do_not_mix(photos: Path, tmp_path: Path) -> None:
         save_checkpoint(g, wrong, tmp_path / "x.safetensors")
     with pytest.raises(ValueError, match=r"x.pt: generator: got SN-GAN, expected StyleGAN2, "):
         save_generator(g, tmp_path / "x.pt")
-    with pytest.raises(ValueError, match=r"^student: got <class '.+SNGANGenerator'>, expected a St"):
+    with pytest.raises(ValueError, match=r"^student: got <class '.+SNGANGenerator'>, expected a S"):
         calibrate(g, g)
     assert [file.name for file in tmp_path.iterdir()] == ["photos"]
 
