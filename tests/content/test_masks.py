@@ -55,7 +55,7 @@ def test_what_is_no_source_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match=r"^union: got <class 'torch.Tensor'>, exp") as info:
         union(everything, IMAGES > 0)
     assert "\n" not in str(info.value) and len(str(info.value)) < 120
-    with pytest.raises(ValueError, match=r"^content: got a NoneType, expected .*content_source$"):
+    with pytest.raises(ValueError, match=r"^content: got <class 'NoneType'>, expected .*source$"):
         check_source(None)
     check_source(everything)
     with pytest.raises(ValueError, match="content mask must have dtype"):
