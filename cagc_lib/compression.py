@@ -164,9 +164,8 @@ def or_portraits(option: str, given: str | None, portraits: bool, expected: str)
     without a word: for another, a ValueError names the option and asks for what is expected.
     """
     if given is None and not portraits:
-        raise ValueError(
-            f"{option}: got nothing, expected {expected} (portraits are for the shipped teacher)"
-        )
+        why = "portraits are for the shipped teacher"
+        raise ValueError(f"{option}: got nothing, expected {expected} ({why})")
     return "portraits" if given is None else given
 
 

@@ -124,15 +124,8 @@ def landmark_source(
         import face_alignment
     package = face_alignment.FaceAlignment
     if landmarks == "portraits":
-        heat_maps = HeatMaps(load_features(device or "cpu"))
-
-        class WithOurNetwork(package):
-            """The package with another network, given by the method that loads its own."""
-
-            def _load_native(self, name: str, size: int, device: str, dtype: torch.dtype):
-                return heat_maps.to(device, dtype).eval()
-
-        package, box = WithOurNetwork, box or ALIGNED_BOX
+        package = _with_network(package, HeatMaps(load_features(device or "cpu")))
+        box = box or ALIGNED_BOX
     try:
         alignment = package(
             face_alignment.LandmarksType.TWO_D, device=str(device or "cpu"), flip_input=False,
@@ -141,3 +134,13 @@ def landmark_source(
     except OSError as error:
         raise OSError(f"face-alignment: cannot fetch its networks ({reason_of(error)})") from None
     return LandmarkHull(alignment, margin, box)
+
+
+def _with_network(package: type, network: HeatMaps) -> type:
+    """The package with another network, given by the method that loads its own."""
+
+    class PortraitAlignment(package):
+        def _load_native(self, name: str, size: int, device: str, dtype: torch.dtype) -> HeatMaps:
+            return network.to(device, dtype).eval()
+
+    return PortraitAlignment

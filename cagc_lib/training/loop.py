@@ -24,7 +24,7 @@ from ..networks import (
 )
 from .config import TrainConfig, check_zero
 from .run_folder import RunFolder, held
-from .state import TrainState
+from .state import TrainState, placed
 from .steps import Lesson, Steps
 
 
@@ -102,7 +102,7 @@ def train_student(
             discriminator = build(matching_discriminator(teacher.config))
     state = TrainState(student, discriminator, config, device)
     # a copy of its own: the caller's teacher stays where and as it is
-    teacher = TrainState(teacher, discriminator, config, device).average
+    teacher = placed(teacher, state.device).eval().requires_grad_(False)
     lesson = Lesson(teacher, distillation, following(content, teacher), features)
     return _train(state, lesson, None, Path(out), resume, progress, allow)
 

@@ -67,10 +67,8 @@ def held(out: Path) -> Iterator[None]:
         # the system frees it when its process ends, in whatever way
         lock.acquire(timeout=0)
     except Timeout:
-        raise ValueError(
-            f"out: {out} is in use by {owner.read_text()}, expected a folder of one's own; wait "
-            "for that process, or end it"
-        ) from None
+        used = f"{out} is in use by {owner.read_text()}, expected a folder of one's own"
+        raise ValueError(f"out: {used}; wait for that process, or end it") from None
     except OSError as error:
         raise ValueError(f"out: {out} is not a folder to write to ({reason_of(error)})") from None
     try:
@@ -169,10 +167,8 @@ class RunFolder:
         for name, value in losses.items():
             number = float(value)
             if not math.isfinite(number):
-                raise ValueError(
-                    f"loss {name} became {number} at step {self.state.step}; "
-                    f"the last checkpoint is in {self.out}"
-                )
+                where = f"at step {self.state.step}; the last checkpoint is in {self.out}"
+                raise ValueError(f"loss {name} became {number} {where}")
             self.state.sums.setdefault(name, []).append(number)
 
     def log(self) -> dict[str, str]:
@@ -294,7 +290,6 @@ def check_resumed(path: Path, now: dict[str, Any], allow: Collection[str] = ()) 
                 reason = ", which its lr_decay counted on"
             elif key in CHANGEABLE:
                 continue
-            raise ValueError(
-                f"resume: {f'{part} {key}'.strip()} is {wanted.get(key)!r}, but the run was "
-                f"started with {then.get(key)!r}{reason}"
-            )
+            now_is = f"{f'{part} {key}'.strip()} is {wanted.get(key)!r}"
+            was = f"the run was started with {then.get(key)!r}"
+            raise ValueError(f"resume: {now_is}, but {was}{reason}")
