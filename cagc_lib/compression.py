@@ -8,6 +8,7 @@ that an interrupted distillation is taken up where it stopped. `python -m cagc_l
 function on the command line.
 """
 
+import copy
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -97,10 +98,7 @@ def compress(
         (24, 24, 24, 24, 24, 24, 12, 12, 6, 6)
     """
     config = CompressionConfig.from_dict({"ratio": ratio, **settings})
-    if isinstance(teacher, str | Path):
-        teacher = load_checkpoint(teacher)
-    elif not isinstance(teacher, Checkpoint):
-        teacher = Checkpoint(teacher, None, "", "")
+    teacher = _opened(teacher)
     trainings = [t for t in (sparse_training, training) if t is not None]
     lessons = distillation or DistillationConfig()
     _check(config, teacher, trainings, lessons, run, resume)
@@ -108,7 +106,7 @@ def compress(
         kind = kind_of(teacher.generator.config)
         features = perceptual_network(features, kind, trainings[0].data, device)
     if content is None:
-        content = or_portraits("content", None, draws_portraits(teacher), 'such as "everything"')
+        content = or_portraits("content", None, draws_portraits(teacher), '"everything", say')
     source = find_content(content, teacher.generator) if isinstance(content, str) else content
     check_source(source)
     learn = partial(
@@ -150,6 +148,13 @@ def compress(
     return learn(training, student=load_generator(file), out=run).average.cpu()
 
 
+def _opened(teacher: Any) -> Checkpoint:
+    if isinstance(teacher, str | Path | Checkpoint):
+        return teacher if isinstance(teacher, Checkpoint) else load_checkpoint(teacher)
+    check(hasattr(teacher, "readers"), "teacher", type(teacher), "a file, name or generator")
+    return Checkpoint(copy.deepcopy(teacher).cpu().eval(), None, "", "")
+
+
 def draws_portraits(checkpoint: Checkpoint) -> bool:
     """Whether a network is one of the shipped generators, or was pruned from one."""
     shipped = {e["sha256"] for name, e in manifest().items() if name.startswith("portraits")}
@@ -189,10 +194,8 @@ def perceptual_network(
     if kind == "sngan":
         return load_classifier("cifar10-perceptual", device)
     if name is None and data != "portraits":
-        raise ValueError(
-            "perceptual-network: got nothing, expected --perceptual-network standard, which knows "
-            "photographs, or --perceptual 0 (ours knows portraits only)"
-        )
+        known = "standard, which knows photographs, or --perceptual 0 (ours knows portraits only)"
+        raise ValueError(f"perceptual-network: got nothing, expected --perceptual-network {known}")
     return load_features(device, "portraits-perceptual")
 
 

@@ -174,10 +174,8 @@ def prune(
     """
     check(rgb_gain in RGB_GAINS, "rgb_gain", rgb_gain, f"one of {', '.join(RGB_GAINS)}")
     if plan.source_channels != tuple(g.config.channels):
-        raise ValueError(
-            f"plan: made for widths {list(plan.source_channels)}, "
-            f"expected this network's {list(g.config.channels)}"
-        )
+        made, own = list(plan.source_channels), list(g.config.channels)
+        raise ValueError(f"plan: made for widths {made}, expected this network's {own}")
     config = replace(g.config, channels=plan.channels)
     state = {}
     for name, tensor in g.state_dict().items():

@@ -42,8 +42,10 @@ def test_only_a_network_of_portraits_needs_no_word() -> None:
 
 def test_a_generator_by_itself_is_a_stranger() -> None:
     g = Generator(CONFIG).eval()
-    with pytest.raises(ValueError, match=r'^content: got nothing, expected such as "everything" '):
+    with pytest.raises(ValueError, match=r'^content: got nothing, expected "everything", say '):
         compress(g, 0.5)
+    with pytest.raises(ValueError, match=r"^teacher: got <class 'int'>, expected a file, name or"):
+        compress(5, 0.5)
     assert compress(g, 0.5, "everything", num_samples=1).config.channels == (2,) * 6
 
 

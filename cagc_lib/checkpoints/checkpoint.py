@@ -79,9 +79,7 @@ def load_generator(
         >>> g(torch.randn(2, g.config.z_dim)).shape
         torch.Size([2, 3, 64, 64])
     """
-    return load_checkpoint(
-        path_or_name, trust, key=key, generator_only=generator_only
-    ).generator
+    return load_checkpoint(path_or_name, trust, key=key, generator_only=generator_only).generator
 
 
 def load_checkpoint(

@@ -66,10 +66,8 @@ def _check(entry: dict[str, Any], path: Path, trust: bool) -> None:
         return
     digest = file_sha256(path)
     if expected is None:
-        raise ValueError(
-            f"{name}: its SHA-256 is not known, {path} has {digest}; "
-            "expected trust=True (--trust) to load it all the same"
-        )
+        got = f"its SHA-256 is not known, {path} has {digest}"
+        raise ValueError(f"{name}: {got}; expected trust=True (--trust) to load it all the same")
     if digest != expected:
         raise ValueError(f"{name}: {path} has SHA-256 {digest}, expected {expected}")
 

@@ -77,10 +77,9 @@ class GeneratorFeatures:
         """
         check_images(images)
         if self._image is None or not torch.equal(self._image.to(images), images):
-            raise ValueError(
-                "content: got images that the generator did not just draw, expected its last "
-                "ones, the whole batch: draw them again, then ask"
-            )
+            got = "images that the generator did not just draw"
+            expected = "its last ones, the whole batch: draw them again, then ask"
+            raise ValueError(f"content: got {got}, expected {expected}")
         return (self._pixels() @ self.centres.to(images.device).T).argmax(-1)
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
@@ -116,10 +115,8 @@ class GeneratorFeatures:
         """Unit features of the last images, [N, h, w, channels]."""
         small, large = self._sides
         if not self._features:
-            raise ValueError(
-                f"content: got a generator without maps of {small} or {large} px, expected a "
-                "larger one for attention"
-            )
+            got = f"a generator without maps of {small} or {large} px"
+            raise ValueError(f"content: got {got}, expected a larger one for attention")
         parts = [
             F.normalize(F.interpolate(self._features[s], (large, large), mode="bilinear"), dim=1)
             for s in sorted(self._features)

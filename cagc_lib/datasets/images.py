@@ -272,11 +272,11 @@ def _in_archive(path: Path) -> list[str]:
         entries = _archive(path, os.getpid()).infolist()
     except Exception as error:
         raise ValueError(f"data: {path} is no whole zip archive ({reason_of(error)})") from error
-    images, room = [e for e in entries if _is_image(e.filename)], path.stat().st_size
+    images, left = [e for e in entries if _is_image(e.filename)], path.stat().st_size
     for e in images:
         # a compressed one could unfold to any size, and overlapping ones to many times the archive
-        room -= e.file_size
-        plain = e.filename.isprintable() and not e.flag_bits & 1 and room >= 0
+        left -= e.file_size
+        plain = e.filename.isprintable() and not e.flag_bits & 1 and left >= 0
         if not plain or e.compress_type != zipfile.ZIP_STORED or e.compress_size != e.file_size:
             got = f"a {'compressed' if plain else 'damaged or encrypted'} {e.filename[:99]!r}"
             raise ValueError(f"data: {path}: got {got}, expected images stored as they are")

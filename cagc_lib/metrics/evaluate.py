@@ -277,17 +277,28 @@ def _check_request(
         raise ValueError(f"content: got {known}, expected one for any images")
 
 
+def _frechet(real: torch.Tensor, fake: torch.Tensor) -> dict[str, float | None]:
+    return {"frechet": frechet_distance(*feature_statistics(real), *feature_statistics(fake))}
+
+
+# a measure a line: how its fields begin, the function, and of whose features, real and generated
+_MEASURES = (
+    ("", compare_features, "whole", "whole"),
+    ("content_", compare_features, "inside", "inside"),
+    ("teacher_content_", _frechet, "inside", "cut"),
+)
+
+
 def _values(
     real: dict[str, torch.Tensor], fake: dict[str, torch.Tensor]
 ) -> dict[str, float | None]:
-    values = compare_features(real["whole"], fake["whole"])
-    if "inside" in fake:
-        inside = compare_features(real["inside"], fake["inside"])
-        values |= {f"content_{name}": value for name, value in inside.items()}
+    values: dict[str, float | None] = {}
+    for prefix, measure, of_real, of_fake in _MEASURES:
+        if of_fake in fake:
+            found = measure(real[of_real], fake[of_fake])
+            values |= {f"{prefix}{name}": value for name, value in found.items()}
+    if "area" in fake:
         values["content_area"] = fake["area"].mean().item()
-    if "cut" in fake:
-        gaussians = [feature_statistics(features) for features in (real["inside"], fake["cut"])]
-        values["teacher_content_frechet"] = frechet_distance(*gaussians[0], *gaussians[1])
     for name in fake:
         if name.startswith("teacher_"):
             # images without content count only overall

@@ -77,17 +77,17 @@ def test_mutants_load_or_are_refused_and_run_nothing(kind: str, count: int) -> N
         Path("mutant").write_bytes(mutant_of(data, rng))
         times: list[float] = []
         while not times or (times[-1] > 0.15 and len(times) < 3):  # this machine may be busy
-            start, told = time.perf_counter(), ""
+            start, text = time.perf_counter(), ""
             try:
                 with running_nothing():
                     load_checkpoint("mutant")
             except ValueError as error:
-                told = str(error)
-                assert told.startswith("mutant: ")
-                assert "\n" not in told
+                text = str(error)
+                assert text.startswith("mutant: ")
+                assert "\n" not in text
             times.append(time.perf_counter() - start)
         assert min(times) < 0.15 or kind == "golden"
-        refused += bool(told)
+        refused += bool(text)
     assert count // 4 < refused < count
 
 
@@ -107,8 +107,8 @@ def test_a_download_that_was_cut_off_is_named() -> None:
         "file (cut off?)"
     )
     torch.save({"g_ema": {}}, "old.pt", _use_new_zipfile_serialization=False)
-    told = refuse(Path("old.pt").read_bytes()[:40])
-    assert "refused at byte 27 of its pickle: cut off: got 8 bytes after byte 32, expected" in told
+    text = refuse(Path("old.pt").read_bytes()[:40])
+    assert "refused at byte 27 of its pickle: cut off: got 8 bytes after byte 32, expected" in text
     data = (GOLDEN / "nvidia_ada.pkl").read_bytes()
     frame = struct.unpack("<Q", data[3:11])[0]
     assert refuse(data[:50_000], "trunc.pkl") == (
@@ -121,8 +121,8 @@ def test_a_download_that_was_cut_off_is_named() -> None:
     for length, expected in (
         (100, f"{header} or more"), (header, f"{len(data)}"), (len(data) - 1, f"{len(data)}")
     ):
-        told = refuse(data[:length], "trunc.safetensors")
-        assert told == f"trunc.safetensors: cut off: got {length} bytes, expected {expected}"
+        text = refuse(data[:length], "trunc.safetensors")
+        assert text == f"trunc.safetensors: cut off: got {length} bytes, expected {expected}"
     # a header that promises nothing is not one that was cut
     assert "not a readable safetensors file" in refuse(data + b"x", "long.safetensors")
 

@@ -27,10 +27,10 @@ before = peak()
 for file in sys.argv[1:]:
     try:
         load_checkpoint(file)
-        told = "loaded"
+        outcome = "loaded"
     except ValueError:
-        told = "refused"
-    print(file, Path(file).stat().st_size, peak() - before, told)
+        outcome = "refused"
+    print(file, Path(file).stat().st_size, peak() - before, outcome)
 """
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="/proc tells the peak"),
@@ -45,7 +45,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def measure(*files: str) -> list[tuple[str, int, int, str]]:
-    """Load the files in one new process; return (name, bytes, peak so far, told) for each."""
+    """Load the files in one new process; return (name, bytes, peak so far, outcome) for each."""
     result = subprocess.run(
         [sys.executable, "-c", MEASURE, *files], capture_output=True, text=True, timeout=300,
         env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
@@ -55,7 +55,7 @@ def measure(*files: str) -> list[tuple[str, int, int, str]]:
     assert [row[0] for row in rows] == list(files)
     for file, size, used, _ in rows:
         assert int(used) <= 2 * int(size) + 64 * 2**20, f"{file}: {size} bytes, peak {used}"
-    return [(file, int(size), int(used), told) for file, size, used, told in rows]
+    return [(file, int(size), int(used), outcome) for file, size, used, outcome in rows]
 
 
 def test_attacks() -> None:
@@ -64,7 +64,7 @@ def test_attacks() -> None:
     for i, data in enumerate(contents):
         Path(f"attack{i}.pkl").write_bytes(data)
     rows = measure(*(f"attack{i}.pkl" for i in range(len(contents))))
-    assert {told for *_, told in rows} == {"refused"}
+    assert {outcome for *_, outcome in rows} == {"refused"}
 
 
 def test_a_real_size() -> None:
@@ -75,8 +75,8 @@ def test_a_real_size() -> None:
     # POP, where STOP should be: every tensor has been read by then
     Path("late.pkl").write_bytes(data[:-1] + b"0.")
     for file, expected in (("whole.pkl", "loaded"), ("late.pkl", "refused")):
-        ((_, size, used, told),) = measure(file)
-        assert told == expected
+        ((_, size, used, outcome),) = measure(file)
+        assert outcome == expected
         # the measurement itself: a file read whole is at least its own size
         assert size > 80 * 2**20
         assert used > 0.9 * size
@@ -89,6 +89,6 @@ def test_what_is_not_asked_for_is_not_read(zipped: bool) -> None:
     size = sum(t.numel() * t.element_size() for t in content["g_ema"].values())
     moments = {"state": {0: {"exp_avg": torch.zeros(3 * size // 4)}}}
     torch.save(content | {"g_optim": moments}, "x.pt", _use_new_zipfile_serialization=zipped)
-    ((_, _, used, told),) = measure("x.pt")
-    assert told == "loaded"
+    ((_, _, used, outcome),) = measure("x.pt")
+    assert outcome == "loaded"
     assert size < used < 2 * size + 64 * 2**20

@@ -87,9 +87,9 @@ def test_another_teacher_or_budget_makes_a_row_again(
         rows = rows_of(students, table)
         seen.append({key[0]: rows[key]["config_sha256"] for key in list(rows) if rows[key]["seed"]
                      in ("", "0") and rows[key]["status"] == "measured"})
-    told = [len(line) for line in capsys.readouterr().out.splitlines()]
+    lines = [len(line) for line in capsys.readouterr().out.splitlines()]
     # two rows, two rows, none, and the student alone: a budget is nothing to a teacher
-    assert len(told) == 5
+    assert len(lines) == 5
     assert seen[0]["teacher"] != seen[1]["teacher"] == seen[2]["teacher"] == seen[3]["teacher"]
     starts = [row["calibrated start"] for row in seen]
     assert starts[1] == starts[2] and len(set(starts)) == 3

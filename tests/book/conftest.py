@@ -49,7 +49,7 @@ def watched(browser: Browser) -> Iterator[tuple[Page, list[str]]]:
             route.abort()
 
     page.route("**/*", gate)
-    def told(message: Any) -> None:
+    def note(message: Any) -> None:
         if message.type == "error":
             problems.append(f"console: {message.text}")
 
@@ -59,7 +59,7 @@ def watched(browser: Browser) -> Iterator[tuple[Page, list[str]]]:
 
     page.on("pageerror", lambda error: problems.append(f"script error: {error}"))
     page.on("requestfailed", lambda request: problems.append(f"failed: {request.url}"))
-    page.on("console", told)
+    page.on("console", note)
     page.on("response", answered)
     yield page, problems
     context.close()

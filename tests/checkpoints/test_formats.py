@@ -194,8 +194,8 @@ def test_which_network_is_read(tmp_path: Path) -> None:
     assert constant({"g": one, "g_ema": two}) == 0
     assert constant({"g": one, "g_ema": two}, "g") == pytest.approx(1)
     assert constant({"one": one, "two": two}, "one") == pytest.approx(1)
-    for key, told in ((None, "several networks"), ("g", "key 'g'")):
-        with pytest.raises(ValueError, match=rf"got {told}, expected --key .* one of: one, two$"):
+    for key, named in ((None, "several networks"), ("g", "key 'g'")):
+        with pytest.raises(ValueError, match=rf"got {named}, expected --key .* one of: one, two$"):
             constant({"one": one, "two": two}, key)
     loaded = load_checkpoint(path, key="two")
     assert loaded.meta["network"] == "two, by its name no moving average (g_ema)"

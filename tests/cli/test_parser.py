@@ -303,9 +303,9 @@ def test_every_command_chooses_and_leaves_out(tmp_path: Path, capsys) -> None:
             assert run(*arguments, *options) == 2
             assert message in capsys.readouterr().err
         assert run(*arguments, "--key", "one", "--generator-only") == 0
-        told = capsys.readouterr()
-        assert f"{file}: read one, by its name no moving average (g_ema)\n" in told.err
-    card = dict(line.split(maxsplit=1) for line in told.out.splitlines())
+        shown = capsys.readouterr()
+        assert f"{file}: read one, by its name no moving average (g_ema)\n" in shown.err
+    card = dict(line.split(maxsplit=1) for line in shown.out.splitlines())
     assert card["read"] == "one, by its name no moving average (g_ema)"
     assert card["not"].split(maxsplit=1) == ["read", "two, d"]
 

@@ -45,8 +45,8 @@ def test_a_box_from_elsewhere_is_used(source: LandmarkHull) -> None:
     portraits = render_portraits([HELD_OUT_SEED], 128)
     points = portraits.landmarks[0] / 128
     box = (*points.amin(0).tolist(), *points.amax(0).tolist())
-    told = content_source("face-alignment", landmarks="portraits", box=box)
-    error = told.landmarks(portraits.images)[0][0] - portraits.landmarks[0].numpy()
+    ours = content_source("face-alignment", landmarks="portraits", box=box)
+    error = ours.landmarks(portraits.images)[0][0] - portraits.landmarks[0].numpy()
     assert np.linalg.norm(error, axis=-1).mean() < 3
 
 

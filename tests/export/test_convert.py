@@ -159,5 +159,5 @@ def test_card_stays_on_its_lines() -> None:
     hostile = dataclasses.replace(loaded, meta={"not_read": ["a\nSHA-256  0000\x1b[31m"]})
     printed = card(hostile, "x")
     assert "\x1b" not in printed
-    told = [line for line in printed.splitlines() if line.startswith("SHA-256")]
-    assert told == [f"SHA-256        {loaded.sha256}"]
+    hashes = [line for line in printed.splitlines() if line.startswith("SHA-256")]
+    assert hashes == [f"SHA-256        {loaded.sha256}"]

@@ -159,10 +159,10 @@ def test_nothing_is_read_outside(order: torch.memory_format) -> None:
         poisoned = []
         for t in tensors:
             # wide enough for channels to be read up to a multiple of 16
-            room = t.new_full([size + 16 for size in t.shape], torch.nan)
+            padded = t.new_full([size + 16 for size in t.shape], torch.nan)
             if t.ndim == 4:
-                room = room.contiguous(memory_format=order)
-            view = room[tuple(slice(1, 1 + size) for size in t.shape)]
+                padded = padded.contiguous(memory_format=order)
+            view = padded[tuple(slice(1, 1 + size) for size in t.shape)]
             poisoned.append(view.copy_(t.detach()).requires_grad_())
         ours = differentiated(poisoned, up, impl="triton")
         theirs = differentiated(tensors, up, impl="reference")

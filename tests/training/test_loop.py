@@ -115,10 +115,10 @@ def test_what_a_run_leaves_behind(tmp_path: Path) -> None:
     assert saved.discriminator.config == matching_discriminator(TEACHER)
     with Image.open(tmp_path / "run" / "samples-00000004.png") as sheet:
         assert sheet.size == (8 * 16, 8 * 16)
-    told = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert TrainConfig.from_dict(told["training"]) == config()
-    assert DistillationConfig.from_dict(told["distillation"]) == PIXELS
-    assert GeneratorConfig.from_dict(told["generator"]) == STUDENT
+    noted = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert TrainConfig.from_dict(noted["training"]) == config()
+    assert DistillationConfig.from_dict(noted["distillation"]) == PIXELS
+    assert GeneratorConfig.from_dict(noted["generator"]) == STUDENT
 
 
 # the last two were cut off by a full disk
@@ -359,9 +359,9 @@ def test_a_run_resumes_with_what_it_was_started_with(tmp_path: Path, name: str) 
     assert run(8, allow=[name], **other).step == 2
     assert run(12, **other).step == 3
     # runs of earlier versions noted nothing
-    told = json.loads(record.read_text())
-    del told["inputs"]
-    record.write_text(json.dumps(told))
+    noted = json.loads(record.read_text())
+    del noted["inputs"]
+    record.write_text(json.dumps(noted))
     assert run(16).step == 4
 
 
@@ -389,9 +389,9 @@ def test_fingerprints_tell_content_sources_apart() -> None:
 
 def test_settings_younger_than_the_run_have_their_defaults(tmp_path: Path) -> None:
     run_teacher(tmp_path, images=4)
-    told = json.loads((tmp_path / "config.json").read_text())
-    del told["training"]["anchor"]
-    (tmp_path / "config.json").write_text(json.dumps(told))
+    noted = json.loads((tmp_path / "config.json").read_text())
+    del noted["training"]["anchor"]
+    (tmp_path / "config.json").write_text(json.dumps(noted))
     with pytest.raises(ValueError, match=r"training anchor is 1, but the run was started with 0"):
         run_teacher(tmp_path, resume=True, images=8, anchor=1)
     assert run_teacher(tmp_path, resume=True, images=8).step == 2
@@ -406,13 +406,13 @@ def test_a_resumed_student_is_the_same_to_the_bit(tmp_path: Path) -> None:
     run_student(old, images=4)
     run_student(old, resume=True, images=8)
     # what is left was made before SN-GAN, and before kept channels were noted
-    told = json.loads((old / "config.json").read_text())
+    noted = json.loads((old / "config.json").read_text())
     state = load_training_state(old / "state.pt")
-    assert told.pop("kept")["channels"] and told.pop("inputs")["teacher"]
+    assert noted.pop("kept")["channels"] and noted.pop("inputs")["teacher"]
     del state["sums"]
     for name in ("loss", "adam_beta2", "lr_decay", "d_steps", "sparsity", "gains_lr"):
-        del told["training"][name], state["config"][name]
-    (old / "config.json").write_text(json.dumps(told))
+        del noted["training"][name], state["config"][name]
+    (old / "config.json").write_text(json.dumps(noted))
     save_training_state(state, old / "state.pt")
     lines = (old / "log.csv").read_text().splitlines()
     # its log had a column fewer
@@ -711,8 +711,8 @@ def test_w_avg_is_the_mean_of_the_averages_mapping(tmp_path: Path) -> None:
 
 
 def test_config_round_trip() -> None:
-    told = config(warm_start=3, data="photos", flip=True)
-    assert TrainConfig.from_dict(json.loads(json.dumps(told.to_dict()))) == told
+    noted = config(warm_start=3, data="photos", flip=True)
+    assert TrainConfig.from_dict(json.loads(json.dumps(noted.to_dict()))) == noted
     assert TrainConfig(images=33, batch_size=16, warm_start=5).steps == 8
 
 

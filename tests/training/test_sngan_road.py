@@ -381,13 +381,13 @@ def test_slimming_from_the_command_line_trains_gains_first(
     last = capsys.readouterr().err.splitlines()[-1]
     assert last == "cagc_lib: sparse-images: got method content-aware, expected slimming"
     assert run(*compress, "--method", "slimming") == 0
-    told = capsys.readouterr().out.splitlines()[0]
+    line = capsys.readouterr().out.splitlines()[0]
     sparse = cagc.load_generator(tmp_path / "s.run" / "sparse" / "checkpoint.safetensors")
     latents = torch.randn(4, 8)
     before, after = (torch.cat(n.gains(latents)).abs() for n in (g, sparse))
     assert after.sum() < 0.95 * before.sum()
     # without an average the file holds the last weights
-    assert told == f"gains: {(after == 0).sum()} of {len(after)} are zero"
+    assert line == f"gains: {(after == 0).sum()} of {len(after)} are zero"
     assert (after == 0).any()
     student = cagc.load_generator(out)
     assert student.lineage.source_sha256 == load_checkpoint(source).sha256

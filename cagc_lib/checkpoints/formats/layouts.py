@@ -154,10 +154,8 @@ def assemble(
     """
     widths = [*config.channels, *(getattr(config, n, 1) for n in ("z_dim", "w_dim"))]
     if max(widths) > MAX_WIDTH or getattr(config, "mapping_layers", 1) > MAX_MAPPING_LAYERS:
-        raise ValueError(
-            f"got widths {widths}, expected at most {MAX_WIDTH}, and {MAX_MAPPING_LAYERS} "
-            "mapping layers"
-        )
+        expected = f"at most {MAX_WIDTH}, and {MAX_MAPPING_LAYERS} mapping layers"
+        raise ValueError(f"got widths {widths}, expected {expected}")
     shapes = state_shapes(lambda: build(config))
     check_names(state, shapes, what)
     for name, tensor in state.items():

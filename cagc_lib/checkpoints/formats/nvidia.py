@@ -33,10 +33,9 @@ _BLOCK = layer("conv0", "conv0", _CONV) | layer("conv1", "conv1", _CONV) | {
 def read_generator(state: State, modules: Modules, what: str) -> layouts.Translated:
     """Translate a generator; without `modules` it is taken for one of NVIDIA's, unclamped."""
     if "synthesis.b4.const" not in state:
-        raise ValueError(
-            f"{what}: got no StyleGAN2 (no synthesis.b4.const), expected one; StyleGAN3 and "
-            "StyleGAN-XL are not supported"
-        )
+        got = "no StyleGAN2 (no synthesis.b4.const)"
+        others = "StyleGAN3 and StyleGAN-XL are not supported"
+        raise ValueError(f"{what}: got {got}, expected one; {others}")
     if (classes := _common(modules, "c_dim", int("mapping.embed.weight" in state))) != 0:
         raise ValueError(f"{what}: got a conditional network (c_dim {classes!r}), expected c_dim 0")
     _require(modules, {"c_dim": 0, "img_channels": 3, "architecture": "skip", "use_noise": True})

@@ -100,10 +100,8 @@ def check_config(config: Any) -> None:
             ".pt file has; .safetensors holds any"
         )
     if config.conv_clamp is not None:
-        raise ValueError(
-            f"a .pt file has no place for conv_clamp, got {config.conv_clamp}; write .safetensors, "
-            "or drop it with convert --drop-clamp"
-        )
+        got = f"a .pt file has no place for conv_clamp, got {config.conv_clamp}"
+        raise ValueError(f"{got}; write .safetensors, or drop it with convert --drop-clamp")
     if config.z_dim != config.w_dim:
         raise ValueError(f"z_dim: got {config.z_dim}, expected w_dim {config.w_dim} for a .pt file")
 

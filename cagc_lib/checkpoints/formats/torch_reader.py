@@ -104,10 +104,8 @@ def open_archive(file: BinaryIO) -> tuple[zipfile.ZipFile, str]:
     """
     size = file.seek(0, 2)
     if not zipfile.is_zipfile(file):
-        raise ValueError(
-            f"got {size} bytes that begin a zip archive but lack its end, expected a whole file "
-            "(cut off?)"
-        )
+        got = f"{size} bytes that begin a zip archive but lack its end"
+        raise ValueError(f"got {got}, expected a whole file (cut off?)")
     archive = zipfile.ZipFile(file)
     entries = archive.infolist()
     names = {entry.filename for entry in entries}
