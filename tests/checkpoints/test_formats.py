@@ -14,12 +14,7 @@ from hostile import zipped
 from book._tools.snapshots import discriminator_module, dump, generator_module, shells, snapshot
 from cagc_lib.checkpoints import Checkpoint, load_checkpoint, load_generator, read_nvidia_pickle
 from cagc_lib.checkpoints import module_tensors as tensors_of
-from cagc_lib.networks import (
-    Discriminator,
-    DiscriminatorConfig,
-    Generator,
-    GeneratorConfig,
-)
+from cagc_lib.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -207,6 +202,8 @@ def test_which_network_is_read(tmp_path: Path) -> None:
     [
         ("rows", lambda c: c.update(latent_avg=torch.randn(8, 64)), "got 8 rows that differ, exp"),
         ("heads", lambda c: c["d"].update(aux=torch.ones(1)), r"\(aux\), .*--generator-only \(g"),
+        ("heads", lambda c: c["d"].update({"head.0.bias": torch.ones(2)}), r"\(head.0.bias\), "),
+        ("heads", lambda c: c["d"].update({"final_linear.2.weight": torch.ones(1, 8)}), "--gener"),
         ("two critics", lambda c: c.update(d1=c["d"], d2=c.pop("d")), "got discriminators d1, d2"),
         (
             "non-square", lambda c: c["g_ema"].update({"input.input": torch.ones(1, 24, 4, 6)}),
