@@ -3,15 +3,32 @@
     python benchmarks/students.py [--rows "both masks" random ...] [--seeds 0 1 2]
     python benchmarks/students.py --latencies
 
-Every row prunes the portraits teacher and trains the student with the same budget and, for the same
-seed, the same portraits in the same order; rows differ in one ingredient. Each run is measured on
+Every row prunes the portraits teacher and trains the student; for the same seed, all see the same
+portraits in the same order. Rows of one budget differ in one ingredient. Each run is measured on
 2,000 samples and becomes one row of data/students.csv: what it was, its measures, seed, a hash of
 all settings and networks, images seen, device, seconds. A run in the table is left alone if its
 hash is today's, and made again if not; a run that was stopped goes on from its folder under --runs;
 planned runs stand in the table as "not run"; a row that lacks a measure is measured again. Several
 processes may share the table. Latency depends on the widths alone and wants a quiet machine:
---latencies measures it once a ratio, for all rows there are, and trains nothing. Chapter 8 reads
-the table and nothing else.
+--latencies measures it once a ratio, for all rows there are, and trains nothing. Chapter 9 reads
+the table.
+
+The questions and the measures that decide them were named on 30 November 2026, when of the rows
+below only seeds 0 to 2 of the first four and seed 0 of two budgets of 40,000 had been run. What
+counts: `frechet`, the whole picture beside real portraits; `content_frechet`, its content beside
+theirs; `teacher_content_perceptual`, how far the content is from the teacher's. Any other column,
+and any row added later, is a finding and no test.
+
+    do masked scores help?       the four rows of the square, averaged over both distillations
+    do masked losses help?       "both masks, matched" beside "no mask in distillation": the masked
+                                 losses weigh more, so that their gradient at the start is as long
+                                 as that of the unmasked ones (data/gradient_lengths.csv)
+    is it the edge?              "dilated mask, matched" beside "both masks, matched"
+    is it the content?           "background, matched" and "background scores", the controls
+    does the budget turn it?     the same rows at 40,000 images
+    is there a better score?     "taylor" and "ablation" beside "both masks"
+    is a teacher needed at all?  "no teacher" and its longer budgets, until doubling the images
+                                 lowers the Frechet distance by less than a twentieth
 """
 
 import argparse
@@ -33,7 +50,7 @@ from rows import device_name, read_table, write_table
 
 import cagc_lib as cagc
 from cagc_lib.checkpoints import manifest
-from cagc_lib.content import ContentSource
+from cagc_lib.content import ContentSource, complement, dilation
 from cagc_lib.distillation import DistillationConfig
 from cagc_lib.training import TrainConfig, TrainState, train_student
 
@@ -41,6 +58,8 @@ from cagc_lib.training import TrainConfig, TrainState, train_student
 YOUNGER = ("loss", "adam_beta2", "lr_decay", "d_steps", "sparsity", "gains_lr")
 TABLE = pathlib.Path(__file__).resolve().parents[1] / "data" / "students.csv"
 RATIO = 0.7
+# of the dilated mask: a twentieth of the picture's side
+RADIUS = 3
 
 
 @dataclass(frozen=True)
@@ -49,31 +68,46 @@ class Recipe:
 
     Attributes:
         method: how channels are scored.
-        scoring: the content that scoring looks at, "portraits" or "everything".
+        scoring: the content that scoring looks at, a key of `sources`.
+        compared: the content that distillation looks at, likewise.
         distillation: what differs from the method's distillation.
         ratio: share of the channels to remove.
         teacher: whether there is one to learn from; without, the discriminator is new too.
         calibrated: correct the pruned network's statistics before training.
         longer: multiple of the budget.
+        score_samples: pictures that scoring looks at; None is what the command line says.
         seeds: how many of the seeds it runs with; one where the row carries no claim.
     """
 
     method: str = "content-aware"
     scoring: str = "portraits"
+    compared: str = "portraits"
     distillation: dict = field(default_factory=dict)
     ratio: float = RATIO
     teacher: bool = True
     calibrated: bool = False
     longer: int = 1
+    score_samples: int | None = None
     seeds: int = 3
 
 
+UNMASKED = {"mask_content": False}
 NO_TEACHER = {"l1": 0.0, "perceptual": 0.0, "init": "fresh"}
+# 3 and 3, times the unmasked gradient's length over the masked one's: `gradient_lengths.py`
+MATCHED = {"l1": 7.0, "perceptual": 3.7}
+MATCHED_DILATED = {"l1": 4.8, "perceptual": 4.1}
+MATCHED_BACKGROUND = {"l1": 4.5, "perceptual": 2.8}
 RECIPES = {
-    "both masks": Recipe(),
-    "no mask in scoring": Recipe(scoring="everything"),
-    "no mask in distillation": Recipe(distillation={"mask_content": False}),
-    "no masks": Recipe(scoring="everything", distillation={"mask_content": False}),
+    "both masks": Recipe(seeds=5),
+    "no mask in scoring": Recipe(scoring="everything", seeds=5),
+    "no mask in distillation": Recipe(distillation=UNMASKED, seeds=5),
+    "no masks": Recipe(scoring="everything", distillation=UNMASKED, seeds=5),
+    "both masks, matched": Recipe(distillation=MATCHED, seeds=5),
+    "dilated mask, matched": Recipe(compared="dilated", distillation=MATCHED_DILATED),
+    "background, matched": Recipe(compared="background", distillation=MATCHED_BACKGROUND),
+    "background scores": Recipe(scoring="background"),
+    "taylor": Recipe("taylor"),
+    "ablation": Recipe("ablation", score_samples=24),
     "l1-out": Recipe("l1-out"),
     "random": Recipe("random"),
     "no teacher": Recipe("random", distillation=NO_TEACHER, teacher=False),
@@ -82,16 +116,30 @@ RECIPES = {
     "with intermediate RGB": Recipe(distillation={"rgb": 3.0}),
     "no distillation": Recipe(distillation={"l1": 0.0, "perceptual": 0.0}),
     "calibrated start": Recipe(calibrated=True),
-    "four times longer": Recipe(longer=4, seeds=1),
-    "no mask, four times longer": Recipe(
-        distillation={"mask_content": False}, longer=4, seeds=1
+    "both masks, 40,000": Recipe(longer=4),
+    "both masks, matched, 40,000": Recipe(distillation=MATCHED, longer=4),
+    "no mask in distillation, 40,000": Recipe(distillation=UNMASKED, longer=4),
+    "no masks, 40,000": Recipe(scoring="everything", distillation=UNMASKED, longer=4),
+    "no teacher, 40,000": Recipe(
+        "random", distillation=NO_TEACHER, teacher=False, longer=4, seeds=1
+    ),
+    "no teacher, 80,000": Recipe(
+        "random", distillation=NO_TEACHER, teacher=False, longer=8, seeds=1
+    ),
+    "no teacher, 160,000": Recipe(
+        "random", distillation=NO_TEACHER, teacher=False, longer=16, seeds=1
+    ),
+    "no teacher, 320,000": Recipe(
+        "random", distillation=NO_TEACHER, teacher=False, longer=32, seeds=1
     ),
     "ratio 0.3": Recipe(ratio=0.3, seeds=1),
     "ratio 0.5": Recipe(ratio=0.5, seeds=1),
     "ratio 0.8": Recipe(ratio=0.8, seeds=1),
     "ratio 0.9": Recipe(ratio=0.9, seeds=1),
 }
-PLAN = ("row", "method", "scoring", "ratio", "calibrated", "distillation", "seed", "status")
+PLAN = (
+    "row", "method", "scoring", "compared", "ratio", "calibrated", "distillation", "seed", "status",
+)
 RUN = (
     "images", "config_sha256", "device", "threads", "torch", "seconds", "latency_1_ms",
     "latency_16_ms",
@@ -106,7 +154,7 @@ def planned(seeds: list[int]) -> list[dict]:
     for name, recipe in RECIPES.items():
         plain = {
             "row": name, "method": recipe.method, "scoring": recipe.scoring,
-            "ratio": recipe.ratio, "calibrated": recipe.calibrated,
+            "compared": recipe.compared, "ratio": recipe.ratio, "calibrated": recipe.calibrated,
             "distillation": json.dumps(recipe.distillation),
         }
         chosen = seeds[: recipe.seeds]
@@ -135,14 +183,19 @@ def record(
 
 
 @cache
-def content() -> ContentSource:
-    """The portraits' content, one object, so that evaluate() describes its reference once."""
-    return cagc.content_source("portraits")
+def sources() -> dict[str, ContentSource]:
+    """What scores and losses may look at; single objects, as evaluate() remembers its content's."""
+    content = cagc.content_source("portraits")
+    return {
+        "portraits": content, "everything": cagc.content_source("everything"),
+        "dilated": dilation(content, RADIUS), "background": complement(content),
+    }
 
 
 def measure(g: cagc.Generator, teacher: cagc.Generator | None, args: argparse.Namespace) -> dict:
     """Report of a generator, as columns."""
-    report = cagc.evaluate(g, args.samples, content=content(), teacher=teacher).to_dict()
+    content = sources()["portraits"]
+    report = cagc.evaluate(g, args.samples, content=content, teacher=teacher).to_dict()
     return {
         name: round(value, 5) if isinstance(value, float) else value
         for name, value in report.items()
@@ -176,12 +229,12 @@ def setting(name: str, seed: int, args: argparse.Namespace) -> Setting:
         average_rampup=0.2, pool=args.pool, seed=seed,
     )
     distillation = DistillationConfig(**recipe.distillation)
+    choices = [recipe.method, recipe.scoring, recipe.ratio, recipe.teacher, recipe.calibrated]
+    if recipe.compared != "portraits":
+        choices.append(recipe.compared)
     text = json.dumps({
         "teacher": teacher.sha256, "training": hashed(training),
-        "samples": [args.score_samples, args.samples],
-        "recipe": [
-            recipe.method, recipe.scoring, recipe.ratio, recipe.teacher, recipe.calibrated,
-        ],
+        "samples": [recipe.score_samples or args.score_samples, args.samples], "recipe": choices,
         "distillation": distillation.to_dict(), "networks": networks(),
     }, sort_keys=True)
     sha256 = hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -208,8 +261,8 @@ def train(name: str, seed: int, chosen: Setting, args: argparse.Namespace) -> Tr
     """Score, prune and train; return the final state. A finished run is only loaded."""
     recipe, teacher = RECIPES[name], chosen.teacher
     scores = cagc.score_channels(
-        teacher.generator, cagc.content_source(recipe.scoring), recipe.method,
-        num_samples=args.score_samples, seed=seed,
+        teacher.generator, sources()[recipe.scoring], recipe.method,
+        num_samples=recipe.score_samples or args.score_samples, seed=seed,
     )
     plan = cagc.plan_pruning(scores, recipe.ratio)
     student = cagc.prune(teacher.generator, plan, "preserved", teacher.sha256)
@@ -219,7 +272,7 @@ def train(name: str, seed: int, chosen: Setting, args: argparse.Namespace) -> Tr
     folder.parent.mkdir(parents=True, exist_ok=True)
     return train_student(
         chosen.training, chosen.distillation, student, teacher.generator, folder,
-        teacher.discriminator if recipe.teacher else None, content(),
+        teacher.discriminator if recipe.teacher else None, sources()[recipe.compared],
         cagc.load_features(name="portraits-perceptual"), resume=True, progress=args.progress,
     )
 
@@ -229,7 +282,7 @@ def fill_latencies(args: argparse.Namespace) -> None:
     teacher = cagc.load_generator(args.teacher)
     rows = [r for r in record(args.table, args.seeds).values() if r["status"] == "measured"]
     ratio_of = [float(row["ratio"]) if row.get("ratio") else 0.0 for row in rows]
-    scores = cagc.score_channels(teacher, content(), "l1-out")
+    scores = cagc.score_channels(teacher, sources()["portraits"], "l1-out")
     networks = {
         ratio: cagc.prune(teacher, cagc.plan_pruning(scores, ratio)) for ratio in set(ratio_of)
     }

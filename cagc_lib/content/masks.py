@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from ..datasets import read_image
-from ..networks import PrunableGenerator, check, check_images
+from ..networks import PrunableGenerator, check, check_images, check_positive
 
 ContentSource = Callable[[torch.Tensor], torch.Tensor]
 
@@ -91,6 +91,8 @@ def watches_a_generator(source: ContentSource | None) -> bool:
     """Whether a source, or one that it is made of, knows no images but one generator's last."""
     if isinstance(source, Combination):
         return any(watches_a_generator(part) for part in source.sources)
+    if isinstance(source, Dilation):
+        return watches_a_generator(source.source)
     return hasattr(source, "following")
 
 
@@ -140,6 +142,40 @@ def intersection(*sources: ContentSource) -> Combination:
 def complement(source: ContentSource) -> Combination:
     """What the source does not call content; a ValueError for one that is no callable."""
     return Combination("complement", (source,))
+
+
+@dataclass(frozen=True)
+class Dilation:
+    """A content source that reaches over the edge of another's content.
+
+    Attributes:
+        source: the other.
+        radius: by how many pixels, >= 1; a square of 2 * radius + 1 pixels around every one.
+
+    Raises:
+        ValueError: a source that cannot be called, or a radius out of range.
+    """
+
+    source: ContentSource
+    radius: int
+
+    def __post_init__(self) -> None:
+        check_source(self.source, "dilation")
+        check_positive("radius", self.radius)
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Content mask: [N, 3, H, W] in [-1, 1] -> [N, 1, H, W], bool."""
+        mask = check_mask(self.source(images), images).float()
+        return F.max_pool2d(mask, 2 * self.radius + 1, stride=1, padding=self.radius) > 0
+
+    def following(self, g: PrunableGenerator) -> "Dilation":
+        """The same reach for another generator's images."""
+        return Dilation(following(self.source, g), self.radius)
+
+
+def dilation(source: ContentSource, radius: int) -> Dilation:
+    """What the source calls content, and every pixel at most `radius` away from it."""
+    return Dilation(source, radius)
 
 
 class PaintedMask:

@@ -13,9 +13,9 @@
 | "attention" | foreground clusters of a generator's own features | a generator's own images |
 | "painted" | a place painted by hand | aligned images |
 
-`union`, `intersection` and `complement` make a source of others. The paper takes every pixel that
-BiSeNet names by a class > 0 and not 16; unlike its code, a batch of one keeps its batch axis.
-Chapters 5, 11 and 12.
+`union`, `intersection`, `complement` and `dilation` make a source of others. The paper takes every
+pixel that BiSeNet names by a class > 0 and not 16; unlike its code, a batch of one keeps its batch
+axis. Chapters 5, 12 and 13.
 """
 
 import inspect

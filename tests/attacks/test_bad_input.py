@@ -70,8 +70,8 @@ def test_a_wrong_scoring_argument(name: str, value: object, expected: str) -> No
     )
 
 
-@pytest.mark.parametrize("method", ["l1-out", "l1-in", "activation", "random"])
-def test_per_sample_is_for_the_content_aware_method(method: str) -> None:
+@pytest.mark.parametrize("method", ["ablation", "l1-out", "l1-in", "activation", "random"])
+def test_per_sample_is_for_methods_with_gradients(method: str) -> None:
     fails(
         lambda: score_channels(network(), everything, method, num_samples=2, per_sample=True),
         "per_sample", method, "content-aware",

@@ -34,6 +34,7 @@ def script(name: str) -> Callable[[], Iterator[ModuleType]]:
 
 
 students, teachers, cifar10, cpu = map(script, ("students", "teacher", "cifar10", "cpu"))
+gradients = script("gradient_lengths")
 gpu, tune = map(script, ("modulated_conv_gpu", "tune_kernels"))
 
 

@@ -13,6 +13,7 @@ from cagc_lib.content import (
     check_source,
     complement,
     content_source,
+    dilation,
     everything,
     following,
     intersection,
@@ -47,7 +48,23 @@ def test_sets_of_pixels_obey_the_laws_of_sets(a: int, b: int, c: int) -> None:
     assert union(x, everything)(IMAGES).all()
 
 
+@given(st.integers(0, 99), st.integers(1, 3))
+def test_a_dilation_reaches_its_radius_and_no_further(seed: int, radius: int) -> None:
+    x = fixed(seed)
+    dots = intersection(x, fixed(seed + 1), fixed(seed + 2), fixed(seed + 3))
+    wide = dilation(dots, radius)(IMAGES)
+    for n, _, row, column in torch.cartesian_prod(*map(torch.arange, (2, 1, 8, 8))).tolist():
+        rows = slice(max(0, row - radius), row + radius + 1)
+        near = dots(IMAGES)[n, 0, rows, max(0, column - radius) : column + radius + 1]
+        assert wide[n, 0, row, column] == near.any()
+    assert torch.equal(dilation(dilation(dots, 1), radius)(IMAGES), dilation(dots, radius + 1)(IMAGES))
+
+
 def test_what_is_no_source_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match=r"^dilation: got <class 'str'>, expected a source"):
+        dilation("hair", 1)
+    with pytest.raises(ValueError, match=r"^radius: got 0, expected an integer >= 1$"):
+        dilation(everything, 0)
     with pytest.raises(ValueError, match=r"^union: got no source, expected at least one$"):
         union()
     with pytest.raises(ValueError, match=r"^complement: got <class 'str'>, expected a source"):

@@ -11,14 +11,16 @@ from cagc_lib.checkpoints import load_generator
 from cagc_lib.importance import (
     METHODS,
     ChannelScores,
-    _draws,
     gradient_scores,
     salt_and_pepper,
     score_channels,
 )
+from cagc_lib.importance.samples import own_draws
+from cagc_lib.importance.scores import LOOKING
 from cagc_lib.networks import Generator, GeneratorConfig, SNGANConfig, SNGANGenerator
+from cagc_lib.pruning import plan_pruning, prune
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 with np.load(GOLDEN / "rosinality.npz") as file:
     OFFICIAL = {name: torch.from_numpy(file[name]) for name in file.files}
 
@@ -72,7 +74,7 @@ def test_l1_out_agrees_with_the_official_code(
 ) -> None:
     z = OFFICIAL["z"]
     monkeypatch.setattr(
-        "cagc_lib.importance.draw_samples",
+        "cagc_lib.importance.baselines.draw_samples",
         lambda g, batch, seed, noise: (z[list(batch)], noise, []),
     )
     scores = score_channels(g, bright, method="l1-out", num_samples=4, batch_size=3)
@@ -82,7 +84,7 @@ def test_l1_out_agrees_with_the_official_code(
 
 def test_l1_in_is_the_norm_of_the_averaged_effective_kernels(g: Generator) -> None:
     scores = score_channels(g, bright, method="l1-in", num_samples=3).scores
-    z = torch.stack([torch.randn(64, generator=_draws(0, i)) for i in range(3)])
+    z = torch.stack([torch.randn(64, generator=own_draws(0, i)) for i in range(3)])
     conv = g.synthesis.convs[2]
     styles = conv.affine(g.mapping(z))
     kernels = conv.weight * styles[:, None, :, None, None]
@@ -92,12 +94,43 @@ def test_l1_in_is_the_norm_of_the_averaged_effective_kernels(g: Generator) -> No
 
 def test_activation_is_the_mean_magnitude_of_each_channel(g: Generator) -> None:
     scores = score_channels(g, bright, "activation", num_samples=3, batch_size=2, noise="const")
-    z = torch.stack([torch.randn(64, generator=_draws(0, i)) for i in range(3)])
+    z = torch.stack([torch.randn(64, generator=own_draws(0, i)) for i in range(3)])
     seen = []
     with g.synthesis.convs[4].register_forward_hook(lambda m, i, output: seen.append(output)):
         g(z)
     assert_close(scores.scores[5], seen[0].abs().mean(dim=(0, 2, 3)).detach())
     assert_close(scores.scores[0], g.synthesis.const.abs().mean(dim=(1, 2)).detach())
+
+
+@pytest.mark.parametrize("kind", ["stylegan2", "sngan"])
+def test_ablation_is_what_the_content_loses_by_pruning_one_channel(g: Generator, kind: str) -> None:
+    g = g if kind == "stylegan2" else sngan()
+    scores = score_channels(g, bright, "ablation", 3, batch_size=2, noise="const").scores
+    z = torch.stack([torch.randn(g.config.z_dim, generator=own_draws(0, i)) for i in range(3)])
+    image = g(z)
+    mask = bright(image)
+    for k, c in ((0, 1), (1, 3), (len(scores) - 1, 2)):
+        marks = [torch.ones(width) for width in g.config.channels]
+        marks[k][c] = 0
+        ratios = [1.5 / width if i == k else 0.0 for i, width in enumerate(g.config.channels)]
+        without = prune(g, plan_pruning(marks, ratios), "preserved")(z)
+        lost = ((without - image).abs().mean(1, keepdim=True) * mask).sum() / mask.sum()
+        assert scores[k][c] == pytest.approx(lost.item(), rel=1e-4)
+
+
+def test_taylor_is_the_gradient_times_the_weight(g: Generator) -> None:
+    halved = copy.deepcopy(g)
+    last = halved.synthesis.torgbs[-1]
+    with torch.no_grad():
+        # a painter of one size for all its weights, whose sign the gradient does not know
+        last.weight.copy_(last.weight.sign() / 2)
+    scores = score_channels(halved, bright, "taylor", num_samples=2, batch_size=2).scores[-1]
+    aware = score_channels(halved, bright, num_samples=2, batch_size=2).scores[-1]
+    assert_close(scores, aware / 2)
+    with torch.no_grad():
+        last.weight[:, 1] = 0
+    assert score_channels(halved, bright, "taylor", num_samples=2).scores[-1][1] == 0
+    assert score_channels(halved, bright, num_samples=2).scores[-1][1] > 0
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -110,7 +143,7 @@ def test_a_seed_decides_everything(g: Generator, kind: str, method: str) -> None
     other = score_channels(g, bright, method, num_samples=5, batch_size=2, seed=4)
     assert same(first, again)
     # an SN-GAN's weights and gains are used as they are, whatever the latents
-    drawn = kind == "stylegan2" or method in ("content-aware", "activation", "random")
+    drawn = kind == "stylegan2" or method in (*LOOKING, "activation", "random")
     assert same(first, other) != drawn
     assert first.channels == g.config.channels
     assert first.method == method
@@ -140,7 +173,7 @@ def test_scores_are_the_sum_of_gradient_scores_over_batches(g: Generator) -> Non
     scores = score_channels(g, content, num_samples=3, batch_size=2, noise="const")
     expected = [torch.zeros(c) for c in g.config.channels]
     for indices, mask in zip(((0, 1), (2,)), masks, strict=True):
-        draws = [_draws(0, i) for i in indices]
+        draws = [own_draws(0, i) for i in indices]
         w = g.mapping(torch.stack([torch.randn(64, generator=draw) for draw in draws]))
         image = g.synthesis(w).detach()
         noisy = torch.cat([
