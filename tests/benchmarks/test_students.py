@@ -127,8 +127,22 @@ def test_younger_fields_count_only_where_they_say_something(students: ModuleType
 
 
 def test_recipes_differ_from_both_masks_in_one_thing(students: ModuleType) -> None:
-    both = vars(students.RECIPES["both masks"])
-    several = {"no masks", "no teacher", "no mask, four times longer"}
-    for name, recipe in students.RECIPES.items():
-        changed = {key for key in both if vars(recipe)[key] != both[key]} - {"seeds"}
-        assert len(changed) == (0 if name == "both masks" else 1) or name in several, name
+    recipes = students.RECIPES
+    # what another mask or method must have changed with it: its losses' strength, its pictures
+    several = {
+        "no masks": {"scoring", "distillation"}, "ablation": {"method", "score_samples"},
+        "no teacher": {"method", "teacher", "distillation"},
+    }
+    for name, recipe in recipes.items():
+        kind, *budget = name.rsplit(", ", 1) if name.endswith("000") else [name]
+        matched = kind.endswith(", matched") and kind != "both masks, matched"
+        base = recipes[kind if budget else "both masks, matched" if matched else "both masks"]
+        changed = {k for k, v in vars(recipe).items() if v != vars(base)[k]} - {"seeds"}
+        if budget:
+            assert changed == {"longer"}, name
+            assert f"{recipe.longer * 10_000:,}" == budget[0]
+        elif matched:
+            assert changed == {"compared", "distillation"}, name
+        else:
+            assert changed == several.get(name, changed), name
+            assert len(changed) == (name != "both masks") or name in several, name

@@ -57,7 +57,8 @@ def test_a_dilation_reaches_its_radius_and_no_further(seed: int, radius: int) ->
         rows = slice(max(0, row - radius), row + radius + 1)
         near = dots(IMAGES)[n, 0, rows, max(0, column - radius) : column + radius + 1]
         assert wide[n, 0, row, column] == near.any()
-    assert torch.equal(dilation(dilation(dots, 1), radius)(IMAGES), dilation(dots, radius + 1)(IMAGES))
+    wider = dilation(dots, radius + 1)
+    assert torch.equal(dilation(dilation(dots, 1), radius)(IMAGES), wider(IMAGES))
 
 
 def test_what_is_no_source_is_refused_at_once() -> None:
