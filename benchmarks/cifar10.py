@@ -10,7 +10,7 @@ another seed are made by the same command with that seed, in a folder under --ru
 one goes on. One row a network in data/cifar10.csv; one is left alone if it was measured on the same
 files, and what is not there stands as "not run". Several processes may share the table. Where the
 sparse training of slimming at 0.7 is at hand, its gains go to data/cifar10_gains.csv: of the last
-weights, and of their average, which is scored. Chapter 11 reads both.
+weights, and of their average, which is scored. Chapter 12 reads both.
 The photographs behind the committed table are JPEG copies (data/cifar10/SOURCE.md).
 
 Slimming trains the teacher before it prunes, so its students saw more images than the others. Two

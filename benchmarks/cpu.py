@@ -13,7 +13,7 @@ training: how many images a second does it train on? Rounds of 16 steps, so that
     come at their own pace, of the default 64 px teacher and of its 70% student with all losses; or
     of the SN-GAN that ships and its 70% student, by their recipes, on the photographs in
     data/cifar10. Networks that only look at images have new weights: time does not depend on them.
-    Chapters 8 and 11.
+    Chapters 8 and 12.
 scoring: how long does scoring the channels of the portraits teacher take, by the batch-summed score
     of the paper's code and by the per-sample variant? Content is the portraits parser's. Chapter 6.
 portraits: how many portraits a second does it draw, at 64 and at 128 pixels? Chapter 5.

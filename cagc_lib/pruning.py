@@ -8,7 +8,7 @@ is removed from what writes it and from the layers that read it. In StyleGAN2 th
 convolution (with the rows of its affine layer) and, on every second width, a ToRGB: it has no
 residual sums, so nothing else is tied. In an SN-GAN the two branches of a block write one sum, and
 batch norms go with their channels. The generator says so itself (`sliced_axes`). Liu et al. 2021
-(arXiv 2104.02244); the official code's Util/pruning_util.py, Util/mask_util.py. Chapters 7, 11.
+(arXiv 2104.02244); the official code's Util/pruning_util.py, Util/mask_util.py. Chapters 7, 12.
 """
 
 import json

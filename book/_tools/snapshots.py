@@ -1,6 +1,6 @@
 """Writes a network of ours as an NVIDIA snapshot, with Python's own pickler.
 
-Chapter 12 reads such a file where there is no network, and the tests read many. The
+Chapter 13 reads such a file where there is no network, and the tests read many. The
 modules that NVIDIA's pickles name exist only while pickling, as empty shells. The same
 networks give the same bytes: torch names a storage by its address in memory, which is
 replaced by its number.

@@ -1,4 +1,4 @@
-"""Chapter 12: every file that is read or written, and nothing that a file could run.
+"""Chapter 13: every file that is read or written, and nothing that a file could run.
 
 Networks in three formats, ours and those of others (formats/); the shipped artefacts and their
 manifest; downloads of published models; the small networks by name; whole files or none.

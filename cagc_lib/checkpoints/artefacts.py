@@ -3,7 +3,7 @@
 `data/manifest.json` lists every artefact the repository ships: name, file, SHA-256, size, the exact
 command that made it, licence. A name is looked up with `artefact_path`, which returns the file only
 if its hash is the manifest's; an installed package brings the portraits' networks and fetches the
-others. The same manifest names the models of others, for `model_path`. Chapter 12.
+others. The same manifest names the models of others, for `model_path`. Chapter 13.
 """
 
 import json

@@ -4,7 +4,7 @@
 
 The format is told from the content, never from the file's name. A tensor too many or too few is an
 error that names it; what a file lacks and had to be made up (stored noise, the average w) is said
-in `meta`. Everything is written atomically, as float32 unless asked for float16. Chapter 12.
+in `meta`. Everything is written atomically, as float32 unless asked for float16. Chapter 13.
 """
 
 import re

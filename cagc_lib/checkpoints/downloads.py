@@ -5,7 +5,7 @@
 A download that was cut off goes on where it stopped, by an HTTP range and only if the server still
 has the same file; it gets its final name once its size and hash are right. Where the manifest knows
 no hash, the file is used only if the caller trusts it. Nothing is ever fetched but a network asked
-for by name. Chapter 12.
+for by name. Chapter 13.
 """
 
 import os

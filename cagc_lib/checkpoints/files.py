@@ -1,7 +1,7 @@
 """What all readers and writers of files share: one way to write, hashes, kinds, short reasons.
 
 `atomic_write` writes beside the target and renames, so that a file is the old one or the whole new
-one. `file_kind` tells a format from a file's first bytes, never from its name. Chapter 12.
+one. `file_kind` tells a format from a file's first bytes, never from its name. Chapter 13.
 """
 
 import contextlib

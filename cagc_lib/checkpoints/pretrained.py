@@ -3,7 +3,7 @@
     parser: the portraits' classes   features, classifier: losses and measures   standard: others'
 
 One is loaded once a device. Inception and LPIPS's VGG are those of the packages torch-fidelity and
-lpips, which need torchvision and download their weights on first use. Chapters 5, 8, 9 and 11.
+lpips, which need torchvision and download their weights on first use. Chapters 5, 8, 10 and 12.
 """
 
 from functools import cache

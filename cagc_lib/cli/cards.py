@@ -3,7 +3,7 @@
     card:       checkpoint -> format, sizes, costs, hashes, what is missing
     comparison: teacher, student -> a table: widths, parameters, MACs, latency
 
-Chapters 1 and 12.
+Chapters 1 and 13.
 """
 
 import statistics

@@ -1,7 +1,7 @@
 """What each command of the command line does, given its parsed arguments; its docstring is help.
 
 Every function checks what it can before the long part starts, calls the library, writes its result
-whole and prints a few lines. Chapter 1 uses `compress`; chapters 5, 8, 9 and 12 the others.
+whole and prints a few lines. Chapter 1 uses `compress`; chapters 5, 8, 10 and 13 the others.
 """
 
 import argparse

@@ -5,7 +5,7 @@
 A generator that paints objects knows them: pixels of one part have features that point in one
 direction, whatever the part's colour (Collins et al. 2020, "Editing in Style", cluster them by
 spherical k-means). No labels and no second network are needed, so this works for cats, cars and
-artists' models. It works for the generator's own images only. Chapters 5 and 11.
+artists' models. It works for the generator's own images only. Chapters 5 and 12.
 """
 
 import copy

@@ -1,7 +1,7 @@
 """Content by class activation: the pixels that speak for the class that a classifier sees.
 
 The classifier's map of its likeliest class, scaled to 0..1 over the image and cut at a threshold:
-where a data set of photographs has no parser. Zhou et al. 2016 (arXiv 1512.04150). Chapter 11.
+where a data set of photographs has no parser. Zhou et al. 2016 (arXiv 1512.04150). Chapter 12.
 """
 
 import torch

@@ -6,7 +6,7 @@ For rendered portraits the parser is ours; for photographs of faces those that o
 CelebAMask-HQ: the paper's BiSeNet (Yu et al. 2018; weights of face-parsing.PyTorch), whose network
 comes from the package facexlib, or SegFormer (Xie et al. 2021), from a public hub through
 transformers. Neither package is needed for anything else. The paper keeps every pixel whose class
-is > 0 and not 16: all but background and cloth. Chapters 5 and 12.
+is > 0 and not 16: all but background and cloth. Chapters 5 and 13.
 """
 
 from collections.abc import Callable, Sequence

@@ -4,7 +4,7 @@
 
 60,000 photographs of 32 px in ten classes (Krizhevsky 2009). torchvision downloads the archive,
 170 MB, shows its progress and verifies its checksum. Where there is no network, any folder of the
-same layout does: `images` and `classifier` take a path. Chapter 11.
+same layout does: `images` and `classifier` take a path. Chapter 12.
 """
 
 from pathlib import Path

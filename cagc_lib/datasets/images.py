@@ -5,7 +5,7 @@
 A stream without state: resuming needs the position and nothing else, and two runs that share a
 seed see the same images in the same order. Portraits never repeat unless `pool` limits how many
 different ones there are (they are then kept in memory, 8 bits a channel). Files are gone through in
-a new order every epoch, and kept as well where they are small. Chapters 8 and 11.
+a new order every epoch, and kept as well where they are small. Chapters 8 and 12.
 """
 
 import os

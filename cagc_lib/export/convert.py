@@ -4,7 +4,7 @@
 
 A conversion renames numbers and copies them, so the images must agree to float32's last digits; a
 file whose images do not is not left behind. float16 is a loss by choice, and is said to be one. A
-clamp may be left out where no image shows it. Chapter 12.
+clamp may be left out where no image shows it. Chapter 13.
 """
 
 import dataclasses

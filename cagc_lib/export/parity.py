@@ -2,7 +2,7 @@
 
     max |before - after| <= 1e-5 max |before|     over 8 images, and D's logits on them
 
-Chapter 12.
+Chapter 13.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Chapters 7 and 9: what a network costs, and how good its images are.
+"""Chapters 7 and 10: what a network costs, and how good its images are.
 
 Each measure overall and inside the content, against real images and against a teacher.
 """

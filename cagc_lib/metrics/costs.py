@@ -8,7 +8,7 @@ call these FLOPs: the 4x4 filter, (de)modulation, bias, noise, batch norm and ac
 out, and an up-sampling convolution runs on its *input* grid, as a transposed convolution does.
 Others count it on its output grid and arrive at 142 instead of 74 G for the same 1024 px network.
 In an SN-GAN this concerns the shortcuts: the 3x3 convolutions follow the enlargement and do run on
-the larger grid. Chapters 7 and 11.
+the larger grid. Chapters 7 and 12.
 """
 
 import copy

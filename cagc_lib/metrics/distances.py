@@ -4,7 +4,7 @@ Frechet distance between Gaussians fitted to features of real and generated imag
 al. 2017): |mu1 - mu2|^2 + tr(S1 + S2 - 2 (S1^(1/2) S2 S1^(1/2))^(1/2)), here in float64 by
 symmetric eigendecompositions. Precision and recall: the share of one set inside the k-nearest-
 neighbour balls of the other (Kynkaanniemi et al. 2019). PSNR in floating point, over a region or
-a frame. evaluate.py applies them to generators; chapter 9 builds them by hand.
+a frame. evaluate.py applies them to generators; chapter 10 builds them by hand.
 """
 
 import torch

@@ -5,7 +5,7 @@ Against portraits never trained on, or other real images: Frechet distance, prec
 generators of this book with one another and never with published FIDs. Against a teacher, on the
 same z: L1, PSNR and perceptual distance. Each overall and inside the content mask: everything
 outside it is set to 0, mid-grey, as the paper's masking does. The protocol is the paper's in small:
-truncation 1, random noise maps, 2,000 samples instead of 50,000. Chapter 9.
+truncation 1, random noise maps, 2,000 samples instead of 50,000. Chapter 10.
 """
 
 import copy

@@ -1,4 +1,4 @@
-"""Chapters 2, 8 and 11: every network there is, as an `nn.Module`, and what they have in common.
+"""Chapters 2, 8 and 12: every network there is, as an `nn.Module`, and what they have in common.
 
 Generators and discriminators of StyleGAN2 and SN-GAN, by kind; the small networks that read images:
 parser, features, classifier. `protocol` states what the road asks of any generator and of anything

@@ -8,7 +8,7 @@ A residual network with batch norm (He et al. 2016, arXiv 1512.03385, section 4.
 folders of images, one a class, with shifts and flips. As the logits are means of the activation
 maps, the maps are exact (Zhou et al. 2016, arXiv 1512.04150, section 2). It stands where a data set
 of photographs has no parser: its embedding for the Frechet distance, its maps for the perceptual
-distance, its activation for the content. Chapter 11.
+distance, its activation for the content. Chapter 12.
 """
 
 import itertools

@@ -4,7 +4,7 @@
     "stylegan2"   GeneratorConfig -> Generator      DiscriminatorConfig -> Discriminator
     "sngan"       SNGANConfig -> SNGANGenerator     SNGANDiscriminatorConfig -> SNGANDiscriminator
 
-What they share is stated in `protocol`. Chapter 11.
+What they share is stated in `protocol`. Chapter 12.
 """
 
 from dataclasses import dataclass

@@ -3,7 +3,7 @@
 A generator is a mapping z -> w and a synthesis w -> images, and says of itself which weights write
 and read every width, which axes of its tensors run over which width, and what scales a channel.
 Scores, plans, pruning, distillation, training and measures need no more. A width is what is pruned
-as one: channels that a residual sum ties share one entry of `config.channels`. Chapter 11.
+as one: channels that a residual sum ties share one entry of `config.channels`. Chapter 12.
 """
 
 import dataclasses

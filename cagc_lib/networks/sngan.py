@@ -12,7 +12,7 @@ authors' code for CIFAR-10; unconditional. z: [N, z_dim], images: [N, 3, R, R] i
 widths are allowed. An up-block's two branches are added, so `conv2` and `shortcut` share one width.
 The layers that read a width lie behind a batch norm of that width, but for the shortcut. Every
 weight of the discriminator is divided by its spectral norm sigma, from one step of the power
-iteration a forward pass in training, from the vectors of the pass before. Chapter 11.
+iteration a forward pass in training, from the vectors of the pass before. Chapter 12.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""Chapters 7, 8 and 11: networks learn: teachers, students, and the small ones that read images.
+"""Chapters 7, 8 and 12: networks learn: teachers, students, and the small ones that read images.
 
 `config` says how, `state` holds what changes, `steps` do it, `loop` runs them in a run folder;
 `calibration` repairs a pruned network's statistics without any step.

@@ -7,7 +7,7 @@
 (Goodfellow et al. 2014; Karras et al. 2020, arXiv 1912.04958, sections 3.1-3.2 and appendix B; the
 hinge as in Miyato et al. 2018, arXiv 1802.05957.) R1 lives beside the discriminator. Latents are
 [N, z_dim], ws [N, num_ws, w_dim], images [N, 3, R, R] in [-1, 1], logits [N, 1]. Whatever is drawn
-at random is drawn from an explicit `rng`, so that a step is a function of its seed. Chapters 8, 11.
+at random is drawn from an explicit `rng`, so that a step is a function of its seed. Chapters 8, 12.
 """
 
 from collections.abc import Iterable, Sequence

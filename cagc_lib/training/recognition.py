@@ -5,7 +5,7 @@
     features      the same                       squared errors of all it can name
     classifier    a folder of images a class     cross-entropy, images shifted and mirrored
 
-Chapters 5, 9 and 11.
+Chapters 5, 10 and 12.
 """
 
 import math

@@ -4,7 +4,7 @@ The portraits come with exact labels for as many images as one asks for, so ther
 on disk, no epochs and no over-fitting: every step renders fresh seeds. Images are augmented
 (blur, noise, colour, contrast) because the networks must read the images of imperfect
 generators. One seed decides everything: the same seed on the same machine gives the same weights.
-Chapters 5, 9 and 11 use the results.
+Chapters 5, 10 and 12 use the results.
 """
 
 import itertools

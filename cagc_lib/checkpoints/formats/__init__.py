@@ -1,1 +1,1 @@
-"""File formats, one a file: what each holds and how its names become ours. Chapter 12."""
+"""File formats, one a file: what each holds and how its names become ours. Chapter 13."""

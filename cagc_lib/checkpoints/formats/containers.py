@@ -6,7 +6,7 @@
 A state is a dict of tensors by name, a module one of NVIDIA's. Both are found by a tensor that only
 such a network has, wherever it lies, and by the public code's keys. What wrapped a network,
 DataParallel or torch.compile, shows in its tensors' names and is peeled off. The moving average is
-read where there is one; else the only network, or the one that is asked for. Chapter 12.
+read where there is one; else the only network, or the one that is asked for. Chapter 13.
 """
 
 import re

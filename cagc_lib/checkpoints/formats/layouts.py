@@ -4,7 +4,7 @@ A layout is a table `their name -> our name`, built from a configuration that is
 tensors' shapes; the name of a stored resampling filter, which is no weight, leads to None. The
 numbers are the same everywhere; names and axes of length one differ. Reading is strict: a tensor
 too many, too few, of another shape or type, or with a NaN, is a ValueError that names it, and
-nothing is allocated for a network before its file was found to hold it. Chapter 12.
+nothing is allocated for a network before its file was found to hold it. Chapter 13.
 """
 
 import re

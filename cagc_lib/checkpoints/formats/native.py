@@ -6,7 +6,7 @@
 
 safetensors holds numbers and nothing that could run. The header, `{"format", "version", ...}`, sits
 in the file's metadata under "cagc". Floating point is stored as float32, or as float16 for files
-that are shipped, and read back as float32. Chapter 12.
+that are shipped, and read back as float32. Chapter 13.
 """
 
 import json

@@ -5,7 +5,7 @@
 Tensors and modules come from `pickle_reader`. Shapes give the widths; the attributes that
 the pickled layers carry give the clamp and the minibatch group, and must otherwise be those of an
 unconditional skip generator and a residual discriminator. Numbers are checked by golden vectors.
-Chapter 12.
+Chapter 13.
 """
 
 import re

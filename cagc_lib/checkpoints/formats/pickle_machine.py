@@ -4,7 +4,7 @@ A pickle is a program that may import and call anything. `Machine` reads that pr
 an opcode off its allow-list, a global name off its table, a read past the end, or more opcodes,
 memo entries or text than the caps allow is a ValueError. A name stands for a function of this
 project that checks its arguments and builds a plain value; nothing the file names is imported.
-`pickle_reader` holds the lists for StyleGAN2 snapshots. Chapter 12.
+`pickle_reader` holds the lists for StyleGAN2 snapshots. Chapter 13.
 """
 
 import functools

@@ -6,7 +6,7 @@
 stands for, and how a tensor is rebuilt: every storage is a nested `torch.save` of the kind before
 its zip format, parsed here with all bounds checked. Each such file carries the Python source of its
 classes, which NVIDIA's loader executes; here it is hashed and dropped. Whatever is not on the lists
-is a ValueError that gives the byte offset. Chapter 12.
+is a ValueError that gives the byte offset. Chapter 13.
 """
 
 import hashlib

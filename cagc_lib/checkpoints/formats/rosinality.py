@@ -6,7 +6,7 @@ Nothing but tensors is stored: widths, resolution and mapping depth are read off
 maps may be absent (older files); the resampling filters are stored and must be that of 1, 3, 3, 1.
 The tables name tensors in the order of the public code's files, since the official pruning pairs
 them by it. The sources are those projects' public code; numbers are checked by golden vectors.
-Chapter 12.
+Chapter 13.
 """
 
 import re

@@ -1,6 +1,6 @@
 """torch's own files of ours: the states of our trainings; and others' that hold one network.
 
-Ours are read by torch, as weights only; everybody else's by `torch_reader`. Chapter 12.
+Ours are read by torch, as weights only; everybody else's by `torch_reader`. Chapter 13.
 """
 
 from collections.abc import Mapping

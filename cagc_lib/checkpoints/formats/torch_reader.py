@@ -7,7 +7,7 @@
 is known, and any other name stays a name, so that numpy's scalars, paths and options beside the
 weights are read past and nothing is imported. Numbers stay in the file until `loaded` asks for
 them, so that an optimiser's are never read. An archive that would unfold to more than its file is
-refused. Chapter 12.
+refused. Chapter 13.
 """
 
 import contextlib
