@@ -7,6 +7,7 @@ the plotly.min.js that the installed plotly package carries, copied beside the p
 the build. Pages without a figure load neither script.
 """
 
+import html
 import json
 from importlib.resources import files
 from pathlib import Path
@@ -38,14 +39,19 @@ class PlotlyMime:
             for key in ("data", "layout", "frames")
             if key in figure
         }
+        words = data.cell_metadata.get("mystnb", {}).get("image", {})
+        alt = html.escape(words.get("alt", ""))
+        label = f' role="img" aria-label="{alt}"' if alt else ""
         # "</" inside a string would end the script element early
         text = json.dumps(keep, separators=(",", ":")).replace("</", "<\\/")
-        html = (
-            '<div class="plotly-mime"><script type="application/json">'
+        drawn = (
+            f'<div class="plotly-mime"{label}><script type="application/json">'
             + text
             + "</script></div>"
         )
-        return [nodes.raw(text=html, format="html", classes=["output", "plotly"])]
+        return [
+            nodes.raw(text=drawn, format="html", classes=["output", "plotly"])
+        ]
 
 
 def add_scripts(

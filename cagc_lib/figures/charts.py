@@ -26,18 +26,24 @@ def _round(values: Any) -> list[float]:
 
 
 def _figure(title: str, x_title: str, y_title: str) -> go.Figure:
-    """Return an empty figure in the house template: no paper, faint grid, legend on top."""
+    """Return an empty figure in the house template: no paper, faint grid, the legend below.
+
+    Title and legend push the axes apart and never meet; a finger that scrolls past drags nothing.
+    """
     import plotly.graph_objects as go
 
     axis = {"gridcolor": GRID_COLOUR, "zerolinecolor": GRID_COLOUR, "automargin": True}
     template = {
         "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
         "colorway": list(PALETTE), "font": {"size": 13}, "xaxis": axis, "yaxis": axis,
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        "margin": {"l": 60, "r": 20, "t": 80, "b": 50},
+        "legend": {
+            "orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom",
+        },
+        "title": {"x": 0, "xref": "paper", "y": 1, "yref": "container", "automargin": True},
+        "margin": {"l": 60, "r": 20, "t": 40, "b": 50}, "dragmode": False,
     }
     layout = go.Layout(
-        template={"layout": template}, title={"text": title, "x": 0, "xref": "paper"},
+        template={"layout": template}, title={"text": title},
         xaxis={"title": {"text": x_title}}, yaxis={"title": {"text": y_title}}, height=360,
     )
     return go.Figure(layout=layout)

@@ -21,6 +21,9 @@ CLASS_COLOURS = (
     "#d98c6a", "#c97b5a", "#f0e442", "#f3cfae", "#9e2a2b", "#cc5a71", "#b03a5b",
     "#c9a17f", "#ffd23f", "#009e73", "#4a2c12", "#cc79a7",
 )  # fmt: skip
+# A caption must be this large, in pixels, on a phone that is as wide as this inside its margins.
+SMALLEST, PHONE = 12, 350
+INK = "#7b7b7b"
 
 
 def image_grid(images: Tensor, columns: int = 8, scale: int = 1, gap: int = 2) -> np.ndarray:
@@ -57,17 +60,22 @@ def image_grid(images: Tensor, columns: int = 8, scale: int = 1, gap: int = 2) -
 
 def show_images(
     images: Tensor, columns: int = 8, scale: int = 1, gap: int = 2,
-    row_captions: Sequence[str] = (), column_captions: Sequence[str] = (),
+    row_captions: Sequence[str] = (), column_captions: Sequence[str] = (), colours: int = 128,
 ) -> Image.Image:
     """Return a captioned sheet that a notebook displays when it is a cell's last value.
 
+    What is no picture is transparent, and captions are of a grey that reads on a light and on a
+    dark page; they are as large as it takes to be read when a phone shrinks the sheet.
+
     Args:
         images, columns, scale, gap: as for `image_grid`.
-        row_captions: written left of the rows, as many as there are rows; empty for none.
+        row_captions: written above the rows, as many as there are rows; empty for none.
         column_captions: written above the columns, as many as `columns`; empty for none.
+        colours: of the pictures together, 2 to 200, which keeps notebooks small.
 
     Raises:
-        ValueError: the batch has a wrong shape or the number of captions does not match.
+        ValueError: the batch has a wrong shape, the number of captions does not match or there are
+            too many colours.
     """
     sheet = Image.fromarray(image_grid(images, columns, scale, gap))
     columns = min(columns, len(images))
@@ -76,18 +84,63 @@ def show_images(
         ("row_captions", row_captions, rows), ("column_captions", column_captions, columns),
     ):
         check(len(captions) in (0, count), name, len(captions), f"{count}")
-    font = ImageFont.load_default(size=13)
-    left = max((int(font.getlength(text)) + 10 for text in row_captions), default=0)
-    top = 20 if column_captions else 0
-    page = Image.new("RGB", (sheet.width + left, sheet.height + top), "white")
-    page.paste(sheet, (left, top))
-    draw = ImageDraw.Draw(page)
+        # Pillow's own font has no other letters, and would draw boxes
+        check(all(map(str.isascii, captions)), name, list(captions), "ASCII letters")
+    check(2 <= colours <= 200, "colours", colours, "2..200")
+    font = ImageFont.load_default(size=max(13, round(sheet.width / PHONE * SMALLEST)))
+    line = round(1.5 * font.size)
     cell_h, cell_w = images.shape[2] * scale + gap, images.shape[3] * scale + gap
-    for i, text in enumerate(row_captions):
-        draw.text((left - 6, top + (i + 0.5) * cell_h), text, "black", font, anchor="rm")
-    for i, text in enumerate(column_captions):
-        draw.text((left + (i + 0.5) * cell_w, top - 5), text, "black", font, anchor="mb")
-    return page
+    heads = [_wrapped(text, font, cell_w - 4) for text in column_captions]
+    top = line * max((len(head) for head in heads), default=0)
+    row_h = cell_h + (line if row_captions else 0)
+    size = (sheet.width, top + rows * row_h - gap)
+    page, ink = Image.new("RGB", size), Image.new("L", size)
+    pictures, draw = Image.new("1", size), ImageDraw.Draw(ink)
+    for column, head in enumerate(heads):
+        for place, text in enumerate(reversed(head)):
+            middle = column * cell_w + (cell_w - gap) / 2
+            draw.text((middle, top - place * line - line / 2), text, 255, font, anchor="mm")
+    for row in range(rows):
+        y = top + row * row_h
+        if row_captions:
+            draw.text((0, y + line / 2), row_captions[row], 255, font, anchor="lm")
+            y += line
+        for column in range(min(columns, len(images) - row * columns)):
+            left, upper = column * cell_w, row * cell_h
+            box = (left, upper, left + cell_w - gap, upper + cell_h - gap)
+            page.paste(sheet.crop(box), (left, y))
+            pictures.paste(1, (left, y, left + cell_w - gap, y + cell_h - gap))
+    return _on_glass(page, pictures, ink, colours)
+
+
+def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
+    """Break a text between words where it is wider than that many pixels."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def _on_glass(
+    page: Image.Image, pictures: Image.Image, ink: Image.Image, colours: int
+) -> Image.Image:
+    """Reduce pictures to a palette; what is none is transparent but for the ink, in grey."""
+    reduced = page.quantize(colours, dither=Image.Dither.NONE)
+    palette = (reduced.getpalette() or [])[: 3 * colours]
+    palette += [0] * (3 * colours - len(palette))
+    shades = 16  # of the ink's edges
+    index = np.asarray(reduced).copy()
+    outside = ~np.asarray(pictures)
+    index[outside] = colours + (np.asarray(ink)[outside].astype(int) * (shades - 1) + 127) // 255
+    glass = Image.fromarray(index.astype(np.uint8), "P")
+    glass.putpalette(palette + list(ImageColor.getrgb(INK)) * shades)
+    alphas = [round(255 * i / (shades - 1)) for i in range(shades)]
+    glass.info["transparency"] = bytes([255] * colours + alphas)
+    return glass
 
 
 def mask_overlay(
@@ -142,7 +195,8 @@ def encoded(picture: Image.Image | np.ndarray, kind: str, **options: Any) -> byt
     fits = isinstance(picture, Image.Image)
     check(fits, "picture", type(picture).__name__, "a PIL image or an array")
     buffer = io.BytesIO()
-    picture.convert("RGB").save(buffer, kind, **options)
+    mode = "RGBA" if "transparency" in picture.info else "RGB"
+    picture.convert(mode).save(buffer, kind, **options)
     return buffer.getvalue()
 
 

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     import ipywidgets
 Picture = Image.Image | np.ndarray
 STYLE = """
-.cagc-slider{margin:1rem 0;max-width:100%;color:inherit}
+.cagc-slider{margin:1rem 0;max-width:100%;color:inherit;background:none}
 .cagc-slider figcaption{color:inherit;text-align:left;font-weight:600;margin-bottom:.4rem}
 .cagc-slider img{display:block;max-width:100%;image-rendering:auto;border-radius:4px}
-.cagc-slider .drag{display:flex;gap:.8rem;align-items:center;margin:.6rem 0}
-.cagc-slider input{flex:1 1 12rem;max-width:28rem;accent-color:#0072b2}
+.cagc-slider .drag{display:flex;flex-wrap:wrap;gap:.2rem .8rem;align-items:center;margin:.6rem 0}
+.cagc-slider input{flex:1 1 12rem;max-width:28rem;min-height:1.5rem;accent-color:#3d9bd1}
 .cagc-slider output{font-variant-numeric:tabular-nums;font-weight:600}
 .cagc-slider dl{display:flex;flex-wrap:wrap;gap:.3rem 1.6rem;margin:0}
 .cagc-slider dt{font-size:.85em;opacity:.75;font-weight:400}

@@ -13,7 +13,7 @@ with the channel vectors f of each stage scaled to unit length (Zhang et al. 201
 
 Published figures use Inception (FID, Heusel et al. 2017) and VGG (LPIPS, with learned weights):
 `StandardFeatures` gives these two the same interface. They are for photographs, where the
-portraits' features mean nothing, and for figures to set beside a paper's. Chapters 8, 10, 12 and 13.
+portraits' features mean nothing, and for figures to set beside a paper's. Chapters 8, 10, 12, 13.
 """
 
 import itertools

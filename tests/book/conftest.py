@@ -5,12 +5,16 @@ Without Chromium these tests are skipped, except in CI, where that is an error.
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -63,3 +67,16 @@ def watched(browser: Browser) -> Iterator[tuple[Page, list[str]]]:
     page.on("response", answered)
     yield page, problems
     context.close()
+
+
+@pytest.fixture(scope="session")
+def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the book and return the folder with its pages."""
+    out = tmp_path_factory.mktemp("book")
+    program = str(Path(sys.executable).with_name("jupyter-book"))
+    options = ["-W", "-n", "--keep-going", "--quiet", "--path-output", str(out)]
+    result = subprocess.run(
+        [program, "build", str(ROOT), *options], capture_output=True, text=True, timeout=600
+    )
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return out / "_build" / "html"

@@ -14,16 +14,18 @@ NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
 REPOSITORY = CONFIG["repository"]["url"]
 CARD_ROWS = ("Question", "You will be able to", "Minutes", "Artefacts", "Run it")
-SECTIONS = (
+# Headings are the page's contents: they name what is found there, not what kind of cell follows.
+GENERIC = {
     "Naively, in short cells", "The library's own source", "Own equals library", "The experiment",
-    "Drag it", "Exercises", "Summary",
-)
+    "Drag it", "Exercises", "Solution", "Introduction", "Results",
+}
+PICTURES = {"image/png", "image/jpeg", "application/vnd.plotly.v1+json"}
 MAX_BYTES = 1_000_000
 MAX_CELL_LINES = 25
 # The set-up cell clones into Colab's own folder; nothing else may name a place on somebody's disk.
 ABSOLUTE = re.compile(r"(?<![\w.:/])/(?:home|root|Users|work|tmp|content|usr|opt|mnt|var)/[\w.]")
 ALLOWED_TAGS = {
-    "hide-input", "hide-output", "hide-cell", "remove-input", "remove-output",
+    "hide-input", "hide-output", "hide-cell", "remove-input", "remove-output", "remove-cell",
     "nbval-ignore-output", "raises-exception",
 }  # fmt: skip
 
@@ -113,14 +115,62 @@ def test_chapter_opens_with_its_card(path: Path) -> None:
 
 
 @by_notebook
-def test_chapter_has_its_sections_in_order(path: Path) -> None:
+def test_headings_name_content_and_end_in_a_summary(path: Path) -> None:
     text = "\n".join(cell.source for cell in load(path).cells if cell.cell_type == "markdown")
-    headings = re.findall(r"^## (.+)$", text, re.M)
-    assert [h for h in headings if h in SECTIONS] == list(SECTIONS)
     assert len(re.findall(r"^# ", text, re.M)) == 1
-    exercises = re.findall(r"\{exercise(?:-start)?\}", text)
-    solutions = re.findall(r"\{solution(?:-start)?\}", text)
-    assert len(exercises) == len(solutions) >= 3
+    headings = re.findall(r"^##+ (.+)$", text, re.M)
+    assert not GENERIC & set(headings)
+    assert len(set(headings)) == len(headings)
+    sections = re.findall(r"^## (.+)$", text, re.M)
+    assert len(sections) >= 4 and sections[-1] == "Summary"
+
+
+@by_notebook
+def test_a_chapter_shows_the_library_and_proves_its_own_code_equal(path: Path) -> None:
+    source = "\n".join(cell.source for cell in code_cells(path))
+    assert "inspect.getsource(" in source
+    assert re.search(r"^ *assert |assert_close\(", source, re.M)
+    assert "static_slider(" in source
+
+
+@by_notebook
+def test_exercises_stand_where_their_matter_was_taught(path: Path) -> None:
+    """Not in a pile at the end; each has a solution, and its check was tried on other answers."""
+    cells = load(path).cells
+    starts = [i for i, c in enumerate(cells) if "{exercise-start}" in c.source]
+    labels = re.findall(r"^:label: (ex-\d\d-[\w-]+)$", "\n".join(c.source for c in cells), re.M)
+    solved = re.findall(r"\{solution-start\} (\S+)", "\n".join(c.source for c in cells))
+    assert labels == solved and len(labels) == len(starts) >= 3
+    assert starts[0] < 0.45 * len(cells)
+    section, of_section = 0, []
+    for i, cell in enumerate(cells):
+        section += cell.cell_type == "markdown" and bool(re.search(r"^## ", cell.source, re.M))
+        of_section += [section] * (i in starts)
+    assert max(of_section.count(n) for n in of_section) <= 2, "more than two in one section"
+    # one a check, on a cell that a page does not show
+    tried = [c for c in cells if c.cell_type == "code" and ".tried(" in c.source]
+    assert sum(c.source.count(".tried(") for c in tried) >= len(labels)
+    assert all("remove-cell" in tags(c) for c in tried)
+
+
+@by_notebook
+def test_every_picture_has_a_caption_and_words(path: Path) -> None:
+    names = []
+    for cell in code_cells(path):
+        if {"remove-output", "remove-cell"} & set(tags(cell)):
+            continue
+        shown = [output.get("data", {}) for output in cell.outputs]
+        if not any(PICTURES & set(data) or "cagc-slider" in data.get("text/html", "")[:60]
+                   for data in shown):
+            continue
+        said = cell.metadata.get("mystnb", {})
+        where = f"{cell.id}: {cell.source[-60:]!r}"
+        assert len(said.get("figure", {}).get("caption", "")) >= 25, f"{where}: no caption"
+        names.append(said["figure"].get("name", ""))
+        assert re.fullmatch(rf"fig-{path.stem[:2]}-[a-z0-9-]+", names[-1]), f"{where}: {names[-1]}"
+        if "cagc-slider" not in str(shown):
+            assert len(said.get("image", {}).get("alt", "")) >= 25, f"{where}: no words"
+    assert len(set(names)) == len(names)
 
 
 def test_set_up_cells_are_identical() -> None:

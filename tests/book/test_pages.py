@@ -8,8 +8,6 @@ is an error.
 
 import http.server
 import re
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -24,19 +22,6 @@ pytestmark = [pytest.mark.allow_hosts(["127.0.0.1"]), pytest.mark.xdist_group("b
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = sorted(path.stem for path in (ROOT / "book").glob("*.ipynb"))
-
-
-@pytest.fixture(scope="session")
-def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the book and return the folder with its pages."""
-    out = tmp_path_factory.mktemp("book")
-    program = str(Path(sys.executable).with_name("jupyter-book"))
-    options = ["-W", "-n", "--keep-going", "--quiet", "--path-output", str(out)]
-    result = subprocess.run(
-        [program, "build", str(ROOT), *options], capture_output=True, text=True, timeout=600
-    )
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-    return out / "_build" / "html"
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):

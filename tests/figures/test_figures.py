@@ -1,5 +1,7 @@
 """Sheets hold the right pixels in the right places; charts hold the numbers they were given."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -51,20 +53,60 @@ def test_grid_names_a_wrong_shape_or_size() -> None:
         figures.image_grid(ramp(1), columns=0)
 
 
-def test_captions_take_room_and_leave_the_pixels() -> None:
+def rgba(page: Image.Image) -> np.ndarray:
+    """What a browser shows of a sheet, as a PNG carries it: [H, W, 4]."""
+    file = io.BytesIO(page._repr_png_())
+    return np.asarray(Image.open(file).convert("RGBA")).astype(int)
+
+
+def test_captions_stand_above_and_leave_the_pixels() -> None:
     images = ramp(4)
-    plain = figures.show_images(images, columns=2)
-    page = figures.show_images(
+    plain = rgba(figures.show_images(images, columns=2))
+    rows = figures.show_images(images, columns=2, row_captions=("teacher", "student"))
+    both = figures.show_images(
         images, columns=2, row_captions=("teacher", "student"), column_captions=("a", "b")
     )
-    assert isinstance(page, Image.Image) and page._repr_png_()
-    assert page.width > plain.width and page.height > plain.height
-    left, top = page.width - plain.width, page.height - plain.height
-    assert (np.asarray(page)[top:, left:] == np.asarray(plain)).all()
-    assert (np.asarray(page)[top:, :left] < 128).any(), "the row captions are written"
-    assert (np.asarray(page)[:top, left:] < 128).any(), "the column captions are written"
+    assert rows.width == both.width == plain.shape[1]
+    line = (rows.height - plain.shape[0]) // 2
+    top = both.height - rows.height
+    assert line > 0 and top > 0
+    shown = rgba(both)
+    for row in (0, 1):
+        y = top + row * (4 + 2 + line)
+        text, pictures = shown[y : y + line], shown[y + line : y + line + 4]
+        assert (pictures == plain[row * 6 : row * 6 + 4]).all()
+        assert (text[..., 3] > 0).any(), "the caption is written"
+        assert (text[..., 3] == 0).any(), "and stands on the page itself"
     with pytest.raises(ValueError, match="row_captions: got 1, expected 2"):
         figures.show_images(images, columns=2, row_captions=("teacher",))
+    with pytest.raises(ValueError, match=r"column_captions: got \['é', 'b'\], expected ASCII"):
+        figures.show_images(images, columns=2, column_captions=("é", "b"))
+    with pytest.raises(ValueError, match=r"colours: got 256, expected 2\.\.200"):
+        figures.show_images(images, colours=256)
+
+
+def test_a_caption_can_be_read_on_a_phone() -> None:
+    """However wide the sheet, a capital letter is 8 pixels high where 350 pixels show all of it."""
+    for scale in (2, 8):
+        images = torch.zeros(4, 3, 64, 64)
+        page = figures.show_images(images, columns=4, scale=scale, row_captions=("H",))
+        ink = rgba(page)[: page.height - 64 * scale, :, 3]
+        height = np.flatnonzero((ink > 128).any(1)).size * min(1, 350 / page.width)
+        assert height > 7.5
+
+
+def test_a_long_column_caption_is_broken_between_words() -> None:
+    images = torch.zeros(2, 3, 64, 64)
+    short = figures.show_images(images, columns=2, column_captions=("one", "two"))
+    long = figures.show_images(images, columns=2, column_captions=("one two three", "two"))
+    assert long.width == short.width and long.height > short.height
+
+
+def test_a_table_is_text_in_cells() -> None:
+    shown = figures.table(["name", "value"], [["a < b", 1.5], ["c", 2]])._repr_html_()
+    assert "<td>a &lt; b</td><td>1.5</td>" in shown and shown.count("<tr>") == 3
+    with pytest.raises(ValueError, match=r"rows\[1\]: got 1 cells, expected 2"):
+        figures.table(["name", "value"], [["a", 1], ["b"]])
 
 
 def test_overlay_tints_only_what_is_not_content() -> None:
