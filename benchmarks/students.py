@@ -115,7 +115,7 @@ RECIPES = {
     "L1 only": Recipe(distillation={"perceptual": 0.0}),
     "with intermediate RGB": Recipe(distillation={"rgb": 3.0}),
     "no distillation": Recipe(distillation={"l1": 0.0, "perceptual": 0.0}),
-    "calibrated start": Recipe(calibrated=True),
+    "statistics and ToRGBs refitted": Recipe(calibrated=True),
     "both masks, 40,000": Recipe(longer=4),
     "both masks, matched, 40,000": Recipe(distillation=MATCHED, longer=4),
     "no mask in distillation, 40,000": Recipe(distillation=UNMASKED, longer=4),

@@ -79,7 +79,7 @@ def test_another_teacher_or_budget_makes_a_row_again(
         g.synthesis.const.mul_(1.5)
     save_checkpoint(g, Discriminator(matching_discriminator(g.config)), other)
     where = ["--table", str(table), "--runs", str(tmp_path / "runs"), "--seeds", "0"]
-    wanted = ["--rows", "teacher", "calibrated start", *where]
+    wanted = ["--rows", "teacher", "statistics and ToRGBs refitted", *where]
     longer = [word if word != "4" else "8" for word in TINY]
     seen = []
     for path, budget in ((teacher, TINY), (other, TINY), (other, TINY), (other, longer)):
@@ -91,7 +91,7 @@ def test_another_teacher_or_budget_makes_a_row_again(
     # two rows, two rows, none, and the student alone: a budget is nothing to a teacher
     assert len(lines) == 5
     assert seen[0]["teacher"] != seen[1]["teacher"] == seen[2]["teacher"] == seen[3]["teacher"]
-    starts = [row["calibrated start"] for row in seen]
+    starts = [row["statistics and ToRGBs refitted"] for row in seen]
     assert starts[1] == starts[2] and len(set(starts)) == 3
 
 

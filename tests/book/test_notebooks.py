@@ -20,6 +20,8 @@ GENERIC = {
     "Drag it", "Exercises", "Solution", "Introduction", "Results",
 }
 PICTURES = {"image/png", "image/jpeg", "application/vnd.plotly.v1+json"}
+# figures that a reader moves describe themselves
+ALIVE = re.compile("cagc-(slider|explorer|atlas)")
 MAX_BYTES = 1_000_000
 MAX_CELL_LINES = 25
 # The set-up cell clones into Colab's own folder; nothing else may name a place on somebody's disk.
@@ -128,9 +130,11 @@ def test_headings_name_content_and_end_in_a_summary(path: Path) -> None:
 @by_notebook
 def test_a_chapter_shows_the_library_and_proves_its_own_code_equal(path: Path) -> None:
     source = "\n".join(cell.source for cell in code_cells(path))
-    assert "inspect.getsource(" in source
-    assert re.search(r"^ *assert |assert_close\(", source, re.M)
-    assert "static_slider(" in source
+    # the chapter of evidence builds nothing: it reads tables
+    if not path.stem.startswith("09"):
+        assert "inspect.getsource(" in source
+        assert re.search(r"^ *assert |assert_close\(", source, re.M)
+    assert "static_slider(" in source or "explorer(" in source
 
 
 @by_notebook
@@ -160,7 +164,7 @@ def test_every_picture_has_a_caption_and_words(path: Path) -> None:
         if {"remove-output", "remove-cell"} & set(tags(cell)):
             continue
         shown = [output.get("data", {}) for output in cell.outputs]
-        if not any(PICTURES & set(data) or "cagc-slider" in data.get("text/html", "")[:60]
+        if not any(PICTURES & set(data) or ALIVE.search(data.get("text/html", "")[:60])
                    for data in shown):
             continue
         said = cell.metadata.get("mystnb", {})
@@ -168,7 +172,7 @@ def test_every_picture_has_a_caption_and_words(path: Path) -> None:
         assert len(said.get("figure", {}).get("caption", "")) >= 25, f"{where}: no caption"
         names.append(said["figure"].get("name", ""))
         assert re.fullmatch(rf"fig-{path.stem[:2]}-[a-z0-9-]+", names[-1]), f"{where}: {names[-1]}"
-        if "cagc-slider" not in str(shown):
+        if not ALIVE.search(str(shown)):
             assert len(said.get("image", {}).get("alt", "")) >= 25, f"{where}: no words"
     assert len(set(names)) == len(names)
 
