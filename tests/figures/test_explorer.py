@@ -7,7 +7,10 @@ import pytest
 
 from cagc_lib.figures import explorer
 
-ROWS = [("a </script>", {"error": (2.0, "2.0 ± 1")}), ("b", {"error": (1.0, "1.0"), "hits": (3, "3")})]
+ROWS = [
+    ("a </script>", {"error": (2.0, "2.0 ± 1")}),
+    ("b", {"error": (1.0, "1.0"), "hits": (3, "3")}),
+]
 MEASURES = {"error": "less", "hits": "more"}
 
 
