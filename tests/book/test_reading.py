@@ -14,9 +14,11 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.xdist_group("book")
 MEASURE = (Path(__file__).parent / "measure.js").read_text(encoding="utf-8")
 PAGES = sorted(p.stem for p in ROOT.glob("book/*") if p.suffix in (".ipynb", ".md"))
-DRAWN = """[...document.querySelectorAll('div.plotly-mime')].every(e => e.querySelector('.main-svg'))
-    && [...document.querySelectorAll('.math.notranslate')].every(
-        e => e.querySelector('mjx-container'))"""
+DRAWN = """() => {
+    const every = (outer, inner) =>
+        [...document.querySelectorAll(outer)].every((e) => e.querySelector(inner));
+    return every("div.plotly-mime", ".main-svg") && every(".math.notranslate", "mjx-container");
+}"""
 
 
 @pytest.fixture(params=[390, 1280])
