@@ -6,7 +6,7 @@
 # make artefacts   make everything in data/ again: networks and tables
 # make networks    train those in data/ again: about two days on one core; goes on where it stopped;
 #                  the last ones want cifar10/ here, which torchvision, once installed, downloads
-# make tables      measure the tables in data/ again, for which another day of students is trained;
+# make tables      measure the tables in data/ again, for which two more days of students are trained;
 #                  what was measured on the same networks stays
 
 PYTHON ?= python3
@@ -117,6 +117,7 @@ endef
 tables: $(READY) | cifar10
 	$(BIN)/python benchmarks/teacher.py curve runs/teacher
 	$(BIN)/python benchmarks/teacher.py judge
+	$(BIN)/python benchmarks/gradient_lengths.py
 	$(BIN)/python benchmarks/students.py
 	$(BIN)/python benchmarks/students.py --latencies
 	$(BIN)/python benchmarks/shipped.py
