@@ -6,7 +6,7 @@
 # make artefacts   make everything in data/ again: networks and tables
 # make networks    train those in data/ again: about two days on one core; goes on where it stopped;
 #                  the last ones want cifar10/ here, which torchvision, once installed, downloads
-# make tables      measure the tables in data/ again, for which another day of students is trained;
+# make tables      measure the tables in data/ again, for which two more days of students are trained;
 #                  what was measured on the same networks stays
 
 PYTHON ?= python3
@@ -112,12 +112,15 @@ $(BIN)/python -m cagc_lib compress cifar10-sngan --ratio 0.$(2) --method $(1) \
 endef
 
 # The teacher's curve has more points if its first line runs beside the teacher's training, with
-# --every 600. Latencies want a machine that does nothing else.
+# --every 600. Latencies want a machine that does nothing else. shipped.py measures the students of
+# the portraits in data/ and trains none.
 tables: $(READY) | cifar10
 	$(BIN)/python benchmarks/teacher.py curve runs/teacher
 	$(BIN)/python benchmarks/teacher.py judge
+	$(BIN)/python benchmarks/gradient_lengths.py
 	$(BIN)/python benchmarks/students.py
 	$(BIN)/python benchmarks/students.py --latencies
+	$(BIN)/python benchmarks/shipped.py
 	$(BIN)/python benchmarks/cifar10.py
 
 # The stamp makes every later run start at once; a changed requirements.txt installs again. Debian's

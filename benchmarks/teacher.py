@@ -8,7 +8,7 @@ looks again after so many seconds until the run is over, once per checkpoint. `j
 finished teacher: truncation, style mixing, real portraits in its place (the best that can be), and
 how near held-out portraits come when projected into W and W+, beside the nearest of as many random
 samples as there are measured. Rows go to data/teacher.csv; those of the same kind and setting are
-replaced. Chapter 8.
+replaced. Chapter 2.
 """
 
 import argparse

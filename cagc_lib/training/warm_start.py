@@ -3,7 +3,7 @@
     L = mean over scales 1, 1/2, 1/4, 1/8 of  sum m |a - b| / sum m,   m: the weight of a pixel
 
 The same regression may stay beside the adversarial loss for a while: `TrainConfig.anchor`.
-Chapter 8.
+Chapters 2 and 8.
 """
 
 from dataclasses import dataclass

@@ -59,8 +59,16 @@ def test_a_finger_on_a_chart_scrolls_the_page(html: Path, browser: Browser) -> N
     box = chart.bounding_box()
     assert box
     before = page.evaluate("scrollY")
-    middle = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
-    swipe = {**middle, "yDistance": -200, "gestureSourceType": "touch"}
-    context.new_cdp_session(page).send("Input.synthesizeScrollGesture", swipe)
-    assert page.evaluate("scrollY") > before + 100
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    finger = context.new_cdp_session(page)
+
+    def touch(kind: str, *points: dict[str, float]) -> None:
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": list(points)})
+        page.wait_for_timeout(20)
+
+    touch("touchStart", {"x": x, "y": y})
+    for step in range(1, 11):
+        touch("touchMove", {"x": x, "y": y - 20 * step})
+    touch("touchEnd")
+    page.wait_for_function("y => scrollY > y", arg=before + 100)
     context.close()
