@@ -23,7 +23,7 @@ CLASS_COLOURS = (
 )  # fmt: skip
 # A caption must be this large, in pixels, on a phone that is as wide as this inside its margins.
 SMALLEST, PHONE = 12, 350
-INK = "#7b7b7b"
+INK = "#7f7f7f"
 
 
 def image_grid(images: Tensor, columns: int = 8, scale: int = 1, gap: int = 2) -> np.ndarray:
@@ -88,7 +88,8 @@ def show_images(
         check(all(map(str.isascii, captions)), name, list(captions), "ASCII letters")
     check(2 <= colours <= 200, "colours", colours, "2..200")
     font = ImageFont.load_default(size=max(13, round(sheet.width / PHONE * SMALLEST)))
-    line = round(1.5 * font.size)
+    # a little bold, or a phone that shrinks the sheet shows thin letters only
+    line, bold = round(1.5 * font.size), font.size / 38
     cell_h, cell_w = images.shape[2] * scale + gap, images.shape[3] * scale + gap
     heads = [_wrapped(text, font, cell_w - 4) for text in column_captions]
     top = line * max((len(head) for head in heads), default=0)
@@ -99,11 +100,12 @@ def show_images(
     for column, head in enumerate(heads):
         for place, text in enumerate(reversed(head)):
             middle = column * cell_w + (cell_w - gap) / 2
-            draw.text((middle, top - place * line - line / 2), text, 255, font, anchor="mm")
+            where = middle, top - place * line - line / 2
+            draw.text(where, text, 255, font, anchor="mm", stroke_width=bold)
     for row in range(rows):
         y = top + row * row_h
         if row_captions:
-            draw.text((0, y + line / 2), row_captions[row], 255, font, anchor="lm")
+            draw.text((0, y + line / 2), row_captions[row], 255, font, "lm", stroke_width=bold)
             y += line
         for column in range(min(columns, len(images) - row * columns)):
             left, upper = column * cell_w, row * cell_h
@@ -129,7 +131,7 @@ def _on_glass(
     page: Image.Image, pictures: Image.Image, ink: Image.Image, colours: int
 ) -> Image.Image:
     """Reduce pictures to a palette; what is none is transparent but for the ink, in grey."""
-    reduced = page.quantize(colours, dither=Image.Dither.NONE)
+    reduced = page.quantize(colours, kmeans=1, dither=Image.Dither.NONE)
     palette = (reduced.getpalette() or [])[: 3 * colours]
     palette += [0] * (3 * colours - len(palette))
     shades = 16  # of the ink's edges
