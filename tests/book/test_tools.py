@@ -45,9 +45,11 @@ def test_a_figure_cannot_close_its_script_element() -> None:
     plotly_mime = load(BOOK / "_ext" / "plotly_mime.py")
     title = "</script><script>alert(1)</script>"
     figure = {"data": [], "layout": {"title": {"text": title}}, "config": {"server": "x"}}
-    data = SimpleNamespace(mime_type=plotly_mime.MIME, content=figure)
+    words = {"mystnb": {"image": {"alt": 'Two "lines" & a dot'}}}
+    data = SimpleNamespace(mime_type=plotly_mime.MIME, content=figure, cell_metadata=words)
     (node,) = plotly_mime.PlotlyMime.handle_mime(None, data, inline=False)
     html = node.astext()
+    assert 'role="img" aria-label="Two &quot;lines&quot; &amp; a dot"' in html
     assert html.count("</script>") == 1 and "<script>alert" in html
     stored = re.search(r'<script type="application/json">(.*)</script></div>$', html)
     assert stored
