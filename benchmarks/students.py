@@ -8,10 +8,11 @@ portraits in the same order. Rows of one budget differ in one ingredient. Each r
 2,000 samples and becomes one row of data/students.csv: what it was, its measures, seed, a hash of
 all settings and networks, images seen, device, seconds. A run in the table is left alone if its
 hash is today's, and made again if not; a run that was stopped goes on from its folder under --runs;
-planned runs stand in the table as "not run"; a row that lacks a measure is measured again. Several
-processes may share the table. Latency depends on the widths alone and wants a quiet machine:
---latencies measures it once a ratio, for all rows there are, and trains nothing. Chapter 9 reads
-the table.
+planned runs stand in the table as "not run"; a row that lacks a measure is measured again; a longer
+budget goes on from the longest measured shorter one of the same settings whose folder is still
+there. Several processes may share the table. Latency depends on the widths alone and wants a quiet
+machine: --latencies measures it once a ratio, for all rows there are, and trains nothing. Chapter 9
+reads the table.
 
 The questions and the measures that decide them were named on 30 November 2026, when of the rows
 below only seeds 0 to 2 of the first four and seed 0 of two budgets of 40,000 had been run. What
@@ -35,10 +36,11 @@ import argparse
 import hashlib
 import json
 import pathlib
+import shutil
 import statistics
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import torch
@@ -257,6 +259,35 @@ def networks() -> list[str]:
     return [manifest()[f"portraits-{name}"]["sha256"] for name in names]
 
 
+def run_folder(name: str, seed: int, sha256: str, args: argparse.Namespace) -> pathlib.Path:
+    """Where a run of these settings is kept."""
+    return args.runs / f"{name.replace(' ', '-')}-{seed}-{sha256}"
+
+
+def begin_with_shorter(
+    folder: pathlib.Path, name: str, seed: int, args: argparse.Namespace
+) -> None:
+    """Copy the run of a smaller budget, so that the larger one need only go on from its end."""
+    recipe, rows = RECIPES[name], record(args.table, args.seeds)
+    if folder.exists():
+        return
+    alike = [
+        n for n, r in RECIPES.items()
+        if r.longer < recipe.longer
+        and replace(r, longer=recipe.longer, seeds=recipe.seeds) == recipe
+    ]
+    for shorter in sorted(alike, key=lambda n: RECIPES[n].longer, reverse=True):
+        sha256 = setting(shorter, seed, args).sha256
+        old = run_folder(shorter, seed, sha256, args)
+        # a row that is measured has a run that is finished
+        if rows.get((shorter, str(seed)), {}).get("config_sha256") == sha256 and old.is_dir():
+            part = folder.with_name(f"{folder.name}.part")
+            shutil.rmtree(part, ignore_errors=True)
+            shutil.copytree(old, part)
+            part.rename(folder)
+            return
+
+
 def train(name: str, seed: int, chosen: Setting, args: argparse.Namespace) -> TrainState:
     """Score, prune and train; return the final state. A finished run is only loaded."""
     recipe, teacher = RECIPES[name], chosen.teacher
@@ -268,8 +299,9 @@ def train(name: str, seed: int, chosen: Setting, args: argparse.Namespace) -> Tr
     student = cagc.prune(teacher.generator, plan, "preserved", teacher.sha256)
     if recipe.calibrated:
         student = cagc.calibrate(student, teacher.generator, seed=seed)
-    folder = args.runs / f"{name.replace(' ', '-')}-{seed}-{chosen.sha256}"
+    folder = run_folder(name, seed, chosen.sha256, args)
     folder.parent.mkdir(parents=True, exist_ok=True)
+    begin_with_shorter(folder, name, seed, args)
     return train_student(
         chosen.training, chosen.distillation, student, teacher.generator, folder,
         teacher.discriminator if recipe.teacher else None, sources()[recipe.compared],

@@ -4,6 +4,7 @@ import shutil
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -93,6 +94,28 @@ def test_another_teacher_or_budget_makes_a_row_again(
     assert seen[0]["teacher"] != seen[1]["teacher"] == seen[2]["teacher"] == seen[3]["teacher"]
     starts = [row["statistics and ToRGBs refitted"] for row in seen]
     assert starts[1] == starts[2] and len(set(starts)) == 3
+
+
+def test_a_longer_budget_goes_on_from_a_shorter_run(
+    students: ModuleType, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, train_student = [], students.train_student
+
+    def noted(*given: Any, **options: Any) -> Any:
+        began.append(given[4] / "state.pt" in given[4].glob("*"))
+        return train_student(*given, **options)
+
+    monkeypatch.setattr(students, "train_student", noted)
+    names, found = ["no teacher", "no teacher, 40,000"], []
+    for i, rows in enumerate((names, names[1:])):
+        table, runs = tmp_path / f"{i}.csv", tmp_path / f"{i}"
+        where = ["--teacher", str(teacher), "--runs", str(runs), "--table", str(table)]
+        students.main([*TINY, *where, "--seeds", "0", "--rows", *rows])
+        found.append(rows_of(students, table)[names[1], "0"])
+    # the same row, whether the run began anew or at the end of the shorter one
+    assert began == [False, True, False]
+    different = {name for name in found[0] if found[0][name] != found[1][name]}
+    assert found[0]["images"] == "16" and different <= {"seconds"}
 
 
 def test_latency_is_measured_once_a_ratio_and_changes_nothing_else(
