@@ -8,5 +8,6 @@ from .bias_act import ACTIVATIONS, bias_act, bias_act_
 from .dispatch import explain, implementation, operators
 from .frozen import frozen_weights
 from .modulated_conv2d import demodulation_coefficients, modulated_conv2d
+from .precision import autocast
 from .to_rgb import to_rgb
 from .upfirdn2d import downsample2d, setup_filter, upfirdn2d, upsample2d

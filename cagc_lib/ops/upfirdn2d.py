@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from .dispatch import register, run
+from .precision import multiplies_bfloat16
 
 
 def setup_filter(taps: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0)) -> torch.Tensor:
@@ -150,7 +151,11 @@ def _correlate(
         x, padding = F.pad(x, pads), (0, 0)
     # a filter is cheap: autocast must not change the type, else the sum of RGBs would lose digits
     with torch.autocast(x.device.type, enabled=False):
-        return F.conv2d(x, kernel.expand(c, 1, -1, -1), stride=down, padding=padding, groups=c)
+        y = x
+        if x.dtype == torch.bfloat16 and not multiplies_bfloat16(x.device.type):
+            y, kernel = x.float(), kernel.float()
+        y = F.conv2d(y, kernel.expand(c, 1, -1, -1), stride=down, padding=padding, groups=c)
+        return y.to(x.dtype)
 
 
 register("upfirdn2d", _reference, lambda t: (t.x, t.f, 2, 1, (2, 1), 4.0))

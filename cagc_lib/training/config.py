@@ -69,7 +69,8 @@ class TrainConfig(Config):
         data: "portraits", or a folder or a zip archive of images.
         first_seed, pool: which portraits, see `images.RenderedPortraits`.
         flip: mirror every other real image.
-        autocast: "off" or "bfloat16"; the regularisers always run in float32.
+        autocast: "off" or "bfloat16"; the regularisers always run in float32. A processor without
+            fast bfloat16 products makes the same numbers in about float32's time.
         compile: run the networks through torch.compile, except in the regularisers and but for
             a discriminator with spectral norm.
         seed: decides every random draw.

@@ -12,6 +12,7 @@ Karras et al. 2020 (arXiv 1912.04958), Liu et al. 2021 (arXiv 2104.02244), secti
 
 import math
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,7 @@ from ..content import ContentSource
 from ..datasets import MIN_RESOLUTION, ImageSource
 from ..distillation import DistillationConfig, distillation_losses, weighted_sum
 from ..networks import ImageFeatures, PrunableGenerator, perceptual_distance, r1_penalty
+from ..ops import autocast
 from .adversarial import LOSSES, Latents, draw_latents, draw_noise, path_lengths, update_average
 from .state import TrainState
 from .warm_start import RENDERED_AHEAD, Target, multiscale_l1
@@ -86,9 +88,8 @@ class Steps:
             state.make_optimisers()
         return {name: value.detach() for name, value in losses.items()}
 
-    def _autocast(self) -> torch.autocast:
-        half = self.state.config.autocast == "bfloat16"
-        return torch.autocast(self.state.device.type, dtype=torch.bfloat16, enabled=half)
+    def _autocast(self) -> AbstractContextManager[None]:
+        return autocast(self.state.device, self.state.config.autocast == "bfloat16")
 
     def _warm_start(self) -> Losses:
         state, config, g = self.state, self.state.config, self.state.generator

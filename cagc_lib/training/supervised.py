@@ -20,6 +20,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ..datasets import Portraits, render_portraits
+from ..ops import autocast
 
 # Training seeds are drawn below this one; it and all above are held out for measuring.
 HELD_OUT_SEED = 1_000_000_000
@@ -139,7 +140,7 @@ def fit(
     network.train().to(memory_format=torch.channels_last)
     bar = tqdm(range(steps), disable=not progress, unit="step")
     for step, batch in zip(bar, batches, strict=False):
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast(device):
             losses = loss(network, batch, generator)
         total = torch.stack(list(losses.values())).sum()
         if not total.isfinite():
