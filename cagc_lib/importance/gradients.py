@@ -124,7 +124,7 @@ def _differentiable_image(
 def mean_gradients(
     image: Tensor, noisy: Tensor, weights: list[list[Tensor]], times_weight: bool = False
 ) -> list[Tensor]:
-    """Per width, mean |dL / dW[:, c]| over all weights that read c; L as in the room's text.
+    """Per width, mean |dL / dW[:, c]| over all weights that read c (L: see the package).
 
     With `times_weight` it is mean |dL / dW[:, c] * W[:, c]|, to first order what is lost with W.
     """
