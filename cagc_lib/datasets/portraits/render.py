@@ -72,7 +72,7 @@ ATTRIBUTES: dict[str, str] = {
     "scale": "half the head's height over the frame's, 0.325 to 0.372, float",
     "skin_tone": "0 (light) to 1 (dark), float",
     "hair_colour": "0 (black) to 1 (blond) before greying, float",
-    "hair_length": "heads below eye level, -1 where short, to 2.2, float",
+    "hair_length": "half heads below eye level, -1 where short, to 2.2, float",
     "hair_style": "index of portraits.hair.STYLES, int64",
     "bald": "no hair on the head, bool",
     "beard": "0 none, 1 stubble, 2 moustache, 3 goatee, 4 full, int64",
