@@ -121,6 +121,7 @@ tables: $(READY) | cifar10
 	$(BIN)/python benchmarks/students.py
 	$(BIN)/python benchmarks/students.py --latencies
 	$(BIN)/python benchmarks/shipped.py
+	$(BIN)/python benchmarks/draws.py
 	$(BIN)/python benchmarks/cifar10.py
 
 # The stamp makes every later run start at once; a changed requirements.txt installs again. Debian's

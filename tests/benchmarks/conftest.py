@@ -34,7 +34,7 @@ def script(name: str) -> Callable[[], Iterator[ModuleType]]:
 
 
 students, teachers, cifar10, cpu = map(script, ("students", "teacher", "cifar10", "cpu"))
-gradients, shipped = map(script, ("gradient_lengths", "shipped"))
+gradients, shipped, draws = map(script, ("gradient_lengths", "shipped", "draws"))
 gpu, tune = map(script, ("modulated_conv_gpu", "tune_kernels"))
 
 

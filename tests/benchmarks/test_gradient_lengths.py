@@ -15,7 +15,7 @@ def test_a_loss_on_fewer_pixels_is_weaker(
     gradients.main(["--teacher", str(teacher), "--table", str(table), *options])
     with table.open(newline="") as file:
         rows = {(r["compared"], r["loss"]): r for r in csv.DictReader(file)}
-    assert len(rows) == 9
+    assert len(rows) == 11
     of_l1 = {name: rows[name, "l1"] for name in gradients.sources()}
     # a share of the pixels is where the gradient comes from
     assert float(of_l1["everything"]["area"]) == 1
