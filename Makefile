@@ -34,7 +34,7 @@ test: $(READY)
 	@status=0; \
 	$(BIN)/python -m pytest -n auto --dist loadgroup || status=1; \
 	PYTHONPATH="$(CURDIR)/tests/book/no_network" $(BIN)/python -m pytest -n auto --dist loadfile \
-		--nbval --nbval-current-env --nbval-cell-timeout 300 book || status=1; \
+		--nbval --nbval-current-env --nbval-cell-timeout 900 book || status=1; \
 	exit $$status
 
 test-gpu: $(READY)
