@@ -7,7 +7,7 @@ from .costs import (
     Latency, LayerCost, count_macs, latency, layer_table, macs, parameters, stylegan2_rows,
 )
 from .distances import (
-    compare_features, feature_statistics, frechet_distance, mask_images, mean_iou, precision_recall,
-    psnr,
+    compare_features, density_coverage, feature_statistics, frechet_distance, kernel_distance,
+    mask_images, mean_iou, precision_recall, psnr,
 )
 from .evaluate import REFERENCE_SEED, Report, evaluate, sample_inputs

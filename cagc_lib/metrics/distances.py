@@ -2,9 +2,12 @@
 
 Frechet distance between Gaussians fitted to features of real and generated images (Heusel et
 al. 2017): |mu1 - mu2|^2 + tr(S1 + S2 - 2 (S1^(1/2) S2 S1^(1/2))^(1/2)), here in float64 by
-symmetric eigendecompositions. Precision and recall: the share of one set inside the k-nearest-
-neighbour balls of the other (Kynkaanniemi et al. 2019). PSNR in floating point, over a region or
-a frame. evaluate.py applies them to generators; chapter 10 builds them by hand.
+symmetric eigendecompositions. Kernel distance: the squared distance of the two sets' means under a
+cubic kernel, without bias (Binkowski et al. 2018). Precision and recall: the share of one set
+inside the k-nearest-neighbour balls of the other (Kynkaanniemi et al. 2019); density and coverage:
+how often fakes fall into reals' balls, and how many of these balls they reach (Naeem et al. 2020).
+PSNR in floating point, over a region or a frame. evaluate.py applies them to generators; chapter
+10 builds them by hand.
 """
 
 import torch
@@ -77,16 +80,59 @@ def frechet_distance(
     return max(0.0, value.item())
 
 
-def _coverage(points: torch.Tensor, centres: torch.Tensor, k: int, block: int) -> float:
-    """Share of points inside at least one ball that reaches a centre's k-th neighbour."""
+def kernel_distance(real: torch.Tensor, fake: torch.Tensor, block: int = 1024) -> float:
+    """Kernel distance, as in the kernel inception distance (Binkowski et al. 2018), in float64.
+
+    The unbiased estimate of the squared maximum mean discrepancy under (x . y / D + 1)^3, from all
+    pairs at once. Published numbers are means over random subsets of 1,000: their expectation is
+    the same, their scatter larger. Unlike a Frechet distance of few samples it is not too large on
+    average, and it may be negative where the two sets come from one distribution.
+
+    Args:
+        real, fake: [N >= 2, D] and [M >= 2, D], features of real and of generated images.
+        block: rows of the kernel matrix held at once; the result does not depend on it.
+
+    Raises:
+        ValueError: shapes do not agree, or fewer than two vectors.
+    """
+    _check_sets(real, fake)
+    real, fake = real.double(), fake.double()
+
+    def kernel_sum(a: torch.Tensor, b: torch.Tensor) -> float:
+        parts = [(part @ b.T / a.shape[1] + 1).pow(3).sum() for part in a.split(block)]
+        return torch.stack(parts).sum().item()
+
+    def within(a: torch.Tensor) -> float:
+        itself = (a.square().mean(1) + 1).pow(3).sum().item()
+        return (kernel_sum(a, a) - itself) / (len(a) * (len(a) - 1))
+
+    return within(real) + within(fake) - 2 * kernel_sum(real, fake) / (len(real) * len(fake))
+
+
+def _check_sets(real: torch.Tensor, fake: torch.Tensor) -> int:
+    """Refuse features that are no two sets of vectors; return the smaller number of vectors."""
+    shapes = [list(real.shape), list(fake.shape)]
+    fits = real.ndim == fake.ndim == 2 and real.shape[1] == fake.shape[1]
+    smallest = min(len(real), len(fake)) if fits else 0
+    check(smallest >= 2, "features", shapes, "[N, D] and [M, D] with N, M >= 2")
+    return smallest
+
+
+def _reaches(centres: torch.Tensor, k: int, block: int) -> torch.Tensor:
+    """[N] distances of centres [N, D] to their k-th neighbours."""
     reaches = []
     for start in range(0, len(centres), block):
         distance = torch.cdist(centres[start : start + block], centres)
         # a centre is no neighbour of its own
         distance.diagonal(start).fill_(torch.inf)
         reaches.append(distance.kthvalue(k, dim=1).values)
-    radii = torch.cat(reaches)
-    near = [(torch.cdist(part, centres) <= radii).any(1) for part in points.split(block)]
+    return torch.cat(reaches)
+
+
+def _inside(points: torch.Tensor, centres: torch.Tensor, k: int, block: int) -> float:
+    """Share of points inside at least one ball that reaches a centre's k-th neighbour."""
+    reaches = _reaches(centres, k, block)
+    near = [(torch.cdist(part, centres) <= reaches).any(1) for part in points.split(block)]
     return int(torch.cat(near).sum()) / len(points)
 
 
@@ -107,13 +153,40 @@ def precision_recall(
     Raises:
         ValueError: shapes do not agree, or k is not in [1, min(N, M) - 1].
     """
-    shapes = [list(real.shape), list(fake.shape)]
-    fits = real.ndim == fake.ndim == 2 and real.shape[1] == fake.shape[1]
-    check(fits, "features", shapes, "[N, D] and [M, D]")
-    smallest = min(len(real), len(fake))
+    smallest = _check_sets(real, fake)
     check(1 <= k < smallest, "k", k, f"1 to {smallest - 1} for {smallest} vectors")
     real, fake = real.double(), fake.double()
-    return _coverage(fake, real, k, block), _coverage(real, fake, k, block)
+    return _inside(fake, real, k, block), _inside(real, fake, k, block)
+
+
+def density_coverage(
+    real: torch.Tensor, fake: torch.Tensor, k: int = 5, block: int = 1024
+) -> tuple[float, float]:
+    """Density and coverage (Naeem et al. 2020), which an outlier's large ball misleads less.
+
+    Args:
+        real, fake: [N, D] and [M, D], features of real and of generated images.
+        k: which neighbour sets the radius of a ball (the paper's k = 5).
+        block: rows of the distance matrix held at once; the result does not depend on it.
+
+    Returns:
+        density: in how many reals' balls a fake lies, on average, over k; may exceed 1, and its
+        expectation is 1 where both sets come from one distribution.
+        coverage: the share of reals in whose ball at least one fake lies, in [0, 1].
+
+    Raises:
+        ValueError: shapes do not agree, or k is not in [1, N - 1].
+    """
+    _check_sets(real, fake)
+    check(1 <= k < len(real), "k", k, f"1 to {len(real) - 1} for {len(real)} real vectors")
+    real, fake = real.double(), fake.double()
+    reaches = _reaches(real, k, block)
+    hits, covered = 0, torch.zeros(len(real), dtype=torch.bool, device=real.device)
+    for part in fake.split(block):
+        near = torch.cdist(part, real) <= reaches
+        hits += int(near.sum())
+        covered |= near.any(0)
+    return hits / (k * len(fake)), int(covered.sum()) / len(real)
 
 
 def compare_features(real: torch.Tensor, fake: torch.Tensor) -> dict[str, float]:

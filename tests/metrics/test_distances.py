@@ -5,8 +5,10 @@ import torch
 
 from cagc_lib.metrics import (
     compare_features,
+    density_coverage,
     feature_statistics,
     frechet_distance,
+    kernel_distance,
     mask_images,
     precision_recall,
     psnr,
@@ -69,6 +71,10 @@ def test_shapes_and_values_are_checked():
         precision_recall(x, x, k=4)
     with pytest.raises(ValueError, match=r"^features: got \[\[4, 2\], \[4, 3\]\], expected"):
         precision_recall(x, torch.zeros(4, 3))
+    with pytest.raises(ValueError, match=r"^features: got .*\[1, 2\]\], expected .*>= 2$"):
+        kernel_distance(x, x[:1])
+    with pytest.raises(ValueError, match=r"^k: got 4, expected 1 to 3 for 4 real vectors$"):
+        density_coverage(x, x, k=4)
 
 
 def test_precision_and_recall_of_equal_and_disjoint_sets():
@@ -103,6 +109,81 @@ def test_precision_recall_does_not_depend_on_the_block():
     generator = torch.Generator().manual_seed(1)
     real, fake = torch.randn(2, 150, 4, generator=generator)
     assert precision_recall(real, fake, block=7) == precision_recall(real, fake, block=1000)
+
+
+def test_kernel_distance_is_the_mean_over_all_pairs():
+    real, fake = torch.randn(2, 9, 3, generator=torch.Generator().manual_seed(0))
+    fake = fake[:7] + 1
+
+    def mean(a, b, without=()):
+        pairs = [(x, y) for i, x in enumerate(a) for j, y in enumerate(b) if (i, j) not in without]
+        kernels = [(torch.dot(x.double(), y.double()) / 3 + 1) ** 3 for x, y in pairs]
+        return torch.stack(kernels).mean().item()
+
+    same = [(i, i) for i in range(9)]
+    expected = mean(real, real, same) + mean(fake, fake, same) - 2 * mean(real, fake)
+    assert kernel_distance(real, fake) == pytest.approx(expected, rel=1e-12)
+    assert kernel_distance(real, fake, block=2) == pytest.approx(expected, rel=1e-12)
+
+
+def test_kernel_distance_estimates_the_closed_form_between_gaussians():
+    # x ~ N(m, I), y ~ N(0, I). Given x, x.x' ~ N(x.m, |x|^2), and a = x.m / |m| ~ N(|m|, 1).
+    d, m = 4, torch.tensor([0.6, -0.3, 0.0, 0.4]).double()
+    s = m.square().sum().item()
+    first, second = s, s * s + 2 * s + d
+    cube, times_norm = s * (s * s + 3 * s), s * (s + 3 + d - 1)
+    third = cube + 3 * times_norm
+
+    def kernel(one, two, three):
+        return 1 + 3 * one / d + 3 * two / d**2 + three / d**3
+
+    expected = kernel(first, second, third) + kernel(0, d, 0) - 2 * kernel(0, s + d, 0)
+    generator = torch.Generator().manual_seed(0)
+    found = [
+        kernel_distance(torch.randn(800, d, generator=generator).double() + m,
+                        torch.randn(800, d, generator=generator).double())
+        for _ in range(12)
+    ]
+    mean, scatter = sum(found) / 12, torch.tensor(found).std().item() / 12**0.5
+    assert abs(mean - expected) < 3 * scatter < 0.2 * expected
+
+
+def test_kernel_distance_of_one_distribution_scatters_around_zero():
+    generator = torch.Generator().manual_seed(3)
+    found = [kernel_distance(*torch.randn(2, 100, 5, generator=generator)) for _ in range(20)]
+    assert min(found) < 0 < max(found)
+
+
+def test_density_and_coverage_by_hand():
+    # On a line with k = 1: the balls of 0, 1 and 2 reach 1 far, that of 10 reaches 8.
+    real = torch.tensor([[0.0], [1.0], [2.0], [10.0]])
+    fake = torch.tensor([[0.5], [3.5], [-5.0]])
+    # 0.5 lies in the balls of 0 and 1; 3.5 in that of 10; -5 in none
+    density, coverage = density_coverage(real, fake, k=1)
+    assert density == 3 / 3
+    assert coverage == 3 / 4
+    assert density_coverage(real, fake, k=1, block=1) == (density, coverage)
+    assert density_coverage(real, fake + 1000, k=1) == (0.0, 0.0)
+
+
+def test_an_outlier_misleads_density_less_than_precision():
+    generator = torch.Generator().manual_seed(0)
+    real = torch.randn(200, 2, generator=generator)
+    real[0] = 100.0
+    # everything near the outlier lies in its ball, which no other real picture is near
+    fake = 100 + 5 * torch.randn(200, 2, generator=generator)
+    assert precision_recall(real, fake)[0] == 1
+    density, coverage = density_coverage(real, fake)
+    assert density == 1 / 5
+    assert coverage == 1 / 200
+
+
+def test_density_and_coverage_of_one_distribution():
+    real, fake = torch.randn(2, 2_000, 3, generator=torch.Generator().manual_seed(0))
+    density, coverage = density_coverage(real, fake)
+    assert density == pytest.approx(1, abs=0.05)
+    # of 2 N points a real's nearest 5 are all real with probability about 1 / 2^5
+    assert coverage == pytest.approx(1 - 1 / 2**5, abs=0.01)
 
 
 def test_compare_features_gathers_the_three_measures():
