@@ -165,8 +165,8 @@ def test_torch_files_run_nothing_either(attack: str) -> None:
         refuse(data)
         times = []
         for _ in range(3):  # as above
-            start = time.perf_counter()
+            start = time.process_time()
             with pytest.raises(ValueError), running_nothing():
                 load_checkpoint("x.pkl")
-            times.append(time.perf_counter() - start)
+            times.append(time.process_time() - start)
         assert min(times) < (0.05 if len(content) < 1000 else 1.5), min(times)
