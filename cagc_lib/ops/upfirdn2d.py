@@ -153,7 +153,7 @@ def _correlate(
     with torch.autocast(x.device.type, enabled=False):
         y = x
         if x.dtype == torch.bfloat16 and not multiplies_bfloat16(x.device.type):
-            y, kernel = x.float(), kernel.float()
+            y, kernel = x.float(), kernel.float()  # PyTorch's own loops are slow, see `precision`
         y = F.conv2d(y, kernel.expand(c, 1, -1, -1), stride=down, padding=padding, groups=c)
         return y.to(x.dtype)
 
