@@ -2,6 +2,7 @@
 
 The references stand here, one a file; their twins in kernels/, which is imported when a twin is
 first wanted. `dispatch` decides which of the two runs, `explain` says why.
+`precision` is for all that multiply in half precision.
 """
 
 from .bias_act import ACTIVATIONS, bias_act, bias_act_

@@ -76,7 +76,8 @@ def test_mutants_load_or_are_refused_and_run_nothing(kind: str, count: int) -> N
     for _ in range(count):
         Path("mutant").write_bytes(mutant_of(data, rng))
         times: list[float] = []
-        while not times or (times[-1] > 0.15 and len(times) < 3):  # others are busy
+        # processor time, which other work on this machine lengthens a little only
+        while not times or (times[-1] > 0.15 and len(times) < 3):
             start, text = time.process_time(), ""
             try:
                 with running_nothing():
