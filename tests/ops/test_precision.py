@@ -20,7 +20,7 @@ PRODUCTS: dict[str, tuple[tuple[int, ...], tuple[int, ...], Callable]] = {
     "conv_transpose2d": (
         (2, 3, 5, 5), (3, 4, 3, 3), lambda x, w: F.conv_transpose2d(x, w, stride=2)
     ),
-    "linear": ((20, 30), (8, 30), lambda x, w: F.linear(x, w, torch.arange(8).to(w) / 64)),
+    "linear": ((20, 30), (8, 30), lambda x, w: F.linear(x, w, torch.arange(8).to(w) / 4096)),
     "matmul": ((2, 9, 30), (2, 30, 8), torch.matmul),
     "@": ((2, 9, 30), (2, 30, 8), lambda x, w: x @ w),
 }
