@@ -60,8 +60,8 @@ from cagc_lib.content import ContentSource, complement, dilation, union
 from cagc_lib.distillation import DistillationConfig
 from cagc_lib.training import TrainConfig, TrainState, train_student
 
-# fields of TrainConfig that are younger than the first rows of the table
-YOUNGER = ("loss", "adam_beta2", "lr_decay", "d_steps", "sparsity", "gains_lr")
+# fields of both configs that are younger than the first rows of the table
+YOUNGER = ("loss", "adam_beta2", "lr_decay", "d_steps", "sparsity", "gains_lr", "relation")
 TABLE = pathlib.Path(__file__).resolve().parents[1] / "data" / "students.csv"
 RATIO = 0.7
 # of the dilated mask: a twentieth of the picture's side
@@ -249,19 +249,19 @@ def setting(name: str, seed: int, args: argparse.Namespace) -> Setting:
     text = json.dumps({
         "teacher": teacher.sha256, "training": hashed(training),
         "samples": [recipe.score_samples or args.score_samples, args.samples], "recipe": choices,
-        "distillation": distillation.to_dict(), "networks": networks(),
+        "distillation": hashed(distillation), "networks": networks(),
     }, sort_keys=True)
     sha256 = hashlib.sha256(text.encode()).hexdigest()[:16]
     return Setting(teacher, training, distillation, sha256)
 
 
-def hashed(training: TrainConfig) -> dict:
-    """What of a training config goes into the hash.
+def hashed(config: TrainConfig | DistillationConfig) -> dict:
+    """What of a config goes into the hash.
 
     A younger field at its default leaves the hash, and so the row and its run folder, as they were
     before the field existed.
     """
-    values, usual = training.to_dict(), TrainConfig().to_dict()
+    values, usual = config.to_dict(), type(config)().to_dict()
     return {k: v for k, v in values.items() if k not in YOUNGER or v != usual[k]}
 
 

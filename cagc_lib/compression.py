@@ -77,7 +77,7 @@ def compress(
         training: how to distil afterwards; None prunes only, which spoils the images.
         distillation: the losses that tie the student to its teacher; None is the defaults.
         sparse_training: for method "slimming": how to drive all gains toward zero beforehand.
-        features: the perceptual loss's network, or which one: see `perceptual_network`.
+        features: the network that losses look through, or which one: see `perceptual_network`.
         run: folder of the trainings, which need one.
         resume: continue the run in that folder.
         device, progress: where to compute, and whether to show it.
@@ -102,7 +102,7 @@ def compress(
     trainings = [t for t in (sparse_training, training) if t is not None]
     lessons = distillation or DistillationConfig()
     _check(config, teacher, trainings, lessons, run, resume)
-    if trainings and lessons.perceptual and (features is None or isinstance(features, str)):
+    if trainings and lessons.looks_at_features and (features is None or isinstance(features, str)):
         kind = kind_of(teacher.generator.config)
         features = perceptual_network(features, kind, trainings[0].data, device)
     if content is None:

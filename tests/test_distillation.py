@@ -1,10 +1,17 @@
 """Distillation losses by hand, and the defects of the public code that they must not share."""
 
+import math
+
 import pytest
 import torch
 
 from cagc_lib import distillation
-from cagc_lib.distillation import DistillationConfig, distillation_losses, weighted_sum
+from cagc_lib.distillation import (
+    DistillationConfig,
+    distillation_losses,
+    relation_loss,
+    weighted_sum,
+)
 from cagc_lib.networks import FeatureNetwork
 
 L1 = DistillationConfig(perceptual=0)
@@ -123,3 +130,81 @@ def test_losses_refuse(arguments: tuple, words: tuple[str, ...]) -> None:
     with pytest.raises(ValueError) as caught:
         distillation_losses(*arguments)
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def maps(seed: int, *shapes: tuple[int, ...]) -> list[torch.Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    return [torch.randn(shape, generator=draw, dtype=torch.float64) for shape in shapes]
+
+
+def test_relation_by_hand() -> None:
+    # two images and two moved ones, of which the student takes the second for the first
+    teacher = torch.tensor([[1.0, 0.0], [0.0, 1.0], [3.0, 0.0], [0.0, 0.2]])
+    student = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 5.0], [2.0, 0.0]])
+    e = math.e
+    # cosines of 1 and 0 become e / (e + 1) and 1 / (e + 1)
+    expected = (e - 1) / (e + 1)
+    assert relation_loss([teacher], [student]).item() == pytest.approx(expected, rel=1e-6)
+    both = relation_loss([teacher, teacher], [student, teacher])
+    assert both.item() == pytest.approx(expected, rel=1e-6)
+    # the teacher's is the first of the two distributions, as the student's are even here
+    mixed = relation_loss([teacher], [torch.tensor([[1.0, 0], [0, 1], [1, 0], [1, 0]])])
+    p = e / (e + 1)
+    entropy = p * math.log(p) + (1 - p) * math.log(1 - p)
+    assert mixed.item() == pytest.approx(entropy + math.log(2), rel=1e-5)
+
+
+def test_relation_knows_no_length_no_rotation_and_no_width() -> None:
+    teacher, student = maps(0, (6, 5)), maps(1, (6, 5))
+    loss = relation_loss(teacher, student).item()
+    assert loss > 0
+    assert relation_loss(teacher, teacher).item() == 0
+    lengths = torch.tensor([0.5, 2.0, 1.0, 8.0, 0.25, 3.0])[:, None]
+    (turn,) = maps(2, (5, 5))
+    turned = student[0] @ torch.linalg.qr(turn).Q
+    wider = torch.cat([student[0], torch.zeros(6, 4)], dim=1)
+    for other in (student[0] * lengths, turned, wider, student[0].reshape(6, 5, 1, 1)):
+        assert relation_loss(teacher, [other]).item() == pytest.approx(loss, rel=1e-9)
+    # but it knows which of the moved images is whose
+    assert relation_loss(teacher, [teacher[0][[0, 1, 2, 4, 3, 5]]]) > 0
+
+
+def test_relation_has_the_gradient_of_its_formula() -> None:
+    teacher = maps(0, (4, 3, 2, 2), (4, 5))
+    student = [x.requires_grad_() for x in maps(1, (4, 2, 2, 2), (4, 5))]
+    assert torch.autograd.gradcheck(lambda *x: relation_loss(teacher, x), student)
+    teacher = [x.requires_grad_() for x in teacher]
+    relation_loss(teacher, student).backward()
+    assert all(x.grad is None for x in teacher)
+    # what a mask has emptied has no direction, and no infinite gradient
+    empty = torch.zeros(4, 3, requires_grad=True)
+    relation_loss([torch.ones(4, 3)], [empty]).backward()
+    assert empty.grad.isfinite().all()
+
+
+def test_relation_is_computed_in_full_precision() -> None:
+    teacher, student = maps(0, (4, 64)), maps(1, (4, 64))
+    half = [[x.bfloat16() for x in features] for features in (teacher, student)]
+    full = relation_loss(*([x.float() for x in features] for features in half))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(relation_loss(*half), full)
+
+
+@pytest.mark.parametrize("student", [[], [(6, 2)], [(4, 2), (4, 2)], [(3, 2)]])
+def test_relation_refuses_maps_of_other_images(student: list[tuple[int, int]]) -> None:
+    teacher = [(3, 2)] if student == [(3, 2)] else [(4, 2)]
+    sizes = [[shape[0] for shape in shapes] for shapes in (student, teacher)]
+    with pytest.raises(ValueError) as caught:
+        relation_loss(maps(0, *teacher), maps(1, *student))
+    expected = f"got maps of {sizes[0]} images, expected {sizes[1]}, of images in pairs"
+    assert str(caught.value) == f"student_features: {expected}"
+
+
+def test_a_relation_wants_the_teachers_latents() -> None:
+    with pytest.raises(ValueError, match=r"^relation: got 30\.0, expected 0 where init is fresh$"):
+        DistillationConfig(relation=30.0, init="fresh")
+    seen = [
+        DistillationConfig(perceptual=p, relation=r).looks_at_features
+        for p, r in ((0, 0), (3, 0), (0, 30), (3, 30))
+    ]
+    assert seen == [False, True, True, True]

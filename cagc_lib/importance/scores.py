@@ -12,9 +12,9 @@ from ..checkpoints import atomic_write, reason_of
 from ..networks import check, check_positive
 
 # the methods that draw salt and pepper, those that look at the content, and all
-PROBING = ("content-aware", "taylor")
+PROBING = ("content-aware", "taylor", "content-diversity")
 LOOKING = (*PROBING, "ablation")
-METHODS = (*LOOKING, "l1-out", "l1-in", "activation", "slimming", "random")
+METHODS = (*LOOKING, "diversity", "l1-out", "l1-in", "activation", "slimming", "random")
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,8 @@ class ChannelScores:
         check(self.noise in ("random", "const"), "noise", self.noise, "random or const")
         check(type(per_sample) is bool, "per_sample", per_sample, "True or False")
         possible = self.method in PROBING or not per_sample
-        check(possible, "method", self.method, "content-aware or taylor, as per_sample is True")
+        expected = f"one of {', '.join(PROBING)}, as per_sample is True"
+        check(possible, "method", self.method, expected)
 
     @property
     def channels(self) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ from ..content import ContentSource, check_source, following
 from ..datasets import image_source, mixed_seed
 from ..distillation import DistillationConfig
 from ..networks import (
-    ImageFeatures, PrunableGenerator, Shapes, build, check_pair, matching_discriminator,
+    ImageFeatures, PrunableGenerator, Shapes, build, check, check_pair, matching_discriminator,
 )
 from .config import TrainConfig, check_zero
 from .run_folder import RunFolder, held
@@ -81,7 +81,7 @@ def train_student(
         out: the run folder; made if absent.
         discriminator: the teacher's; a copy is trained. None starts a new one.
         content: images -> content mask; None compares everywhere.
-        features: needed where `distillation.perceptual` is not 0.
+        features: needed where `distillation.looks_at_features`.
         resume, device, progress, allow: as for `train_teacher`.
 
     Returns:
@@ -92,7 +92,8 @@ def train_student(
     """
     if content is not None:
         check_source(content)
-    check_pair(teacher.config, student.config, "teacher", "resolution", "z_dim")
+    sizes = ["resolution", "z_dim", *(["w_dim"] if distillation.relation else [])]
+    check_pair(teacher.config, student.config, "teacher", *sizes)
     check_lessons(config, distillation, student.config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mixed_seed(config.seed, 4))
@@ -144,8 +145,12 @@ def check_lessons(config: TrainConfig, distillation: DistillationConfig, student
     """Refuse, with a ValueError, what a student of these shapes does not learn from."""
     check_zero(config, ("warm_start", "anchor"), "a student")
     if student.num_ws == 1:
-        # one w makes the whole image at once: there are no sums of RGB on the way to it
-        check_zero(distillation, ("rgb",), "an SN-GAN")
+        # one w makes the whole image at once: there are no sums of RGB on the way to it; and it is
+        # z, in which no direction stands out
+        check_zero(distillation, ("rgb", "relation"), "an SN-GAN")
+    if distillation.relation:
+        # of a smaller batch's half, an image would be compared to one other image or none
+        check(config.batch_size > 2, "batch_size", config.batch_size, "at least 3 with relation")
     config.check_use(student)
 
 

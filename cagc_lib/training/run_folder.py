@@ -31,12 +31,13 @@ from ..checkpoints import (
     save_training_state, writing,
 )
 from ..datasets import image_sizes, mixed_seed, save_sheet
+from ..distillation import DistillationConfig
 from ..networks import ImageFeatures
 from .config import TrainConfig
 from .state import TrainState
 from .steps import Lesson, Losses
 
-LOSS_COLUMNS = ("d", "g", "l1", "perceptual", "rgb", "r1", "path", "sparsity")
+LOSS_COLUMNS = ("d", "g", "l1", "perceptual", "rgb", "relation", "r1", "path", "sparsity")
 COLUMNS = ("step", "images", "seconds", "images_per_second", *LOSS_COLUMNS)
 # these may differ between a run and its resumption without changing what was computed so far;
 # `images` only where no rate decays toward the run's end
@@ -235,7 +236,9 @@ def _described(
             record["kept"]["channels"] = hashlib.sha256(indices.encode()).hexdigest()[:16]
         inputs["teacher"] = fingerprint(lesson.teacher)
         inputs["content"] = fingerprint(lesson.content if lesson.config.mask_content else None)
-        inputs["features"] = fingerprint(lesson.features if lesson.config.perceptual else None)
+        inputs["features"] = fingerprint(
+            lesson.features if lesson.config.looks_at_features else None
+        )
     return record
 
 
@@ -269,6 +272,9 @@ def check_resumed(path: Path, now: dict[str, Any], allow: Collection[str] = ()) 
         if "training" in now:
             # a setting that did not exist then had its default; what was not noted is trusted
             noted["training"] = TrainConfig.from_dict(noted["training"]).to_dict()
+            if "distillation" in noted:
+                known = DistillationConfig.from_dict(noted["distillation"])
+                noted["distillation"] = known.to_dict()
             noted = {part: now.get(part) for part in ("kept", "inputs")} | noted
         else:
             noted = {"content_sha256": now.get("content_sha256")} | noted

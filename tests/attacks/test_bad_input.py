@@ -70,7 +70,9 @@ def test_a_wrong_scoring_argument(name: str, value: object, expected: str) -> No
     )
 
 
-@pytest.mark.parametrize("method", ["ablation", "l1-out", "l1-in", "activation", "random"])
+@pytest.mark.parametrize(
+    "method", ["ablation", "diversity", "l1-out", "l1-in", "activation", "random"]
+)
 def test_per_sample_is_for_methods_with_gradients(method: str) -> None:
     fails(
         lambda: score_channels(network(), everything, method, num_samples=2, per_sample=True),

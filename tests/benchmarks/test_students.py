@@ -1,5 +1,6 @@
 """The runner of the students' table, on a budget of one step."""
 
+import dataclasses
 import shutil
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from cagc_lib.checkpoints import load_generator, save_checkpoint
+from cagc_lib.distillation import DistillationConfig
 from cagc_lib.networks import Discriminator, matching_discriminator
 from cagc_lib.training import TrainConfig
 
@@ -143,10 +145,15 @@ def test_latency_is_measured_once_a_ratio_and_changes_nothing_else(
 
 
 def test_younger_fields_count_only_where_they_say_something(students: ModuleType) -> None:
-    first = students.hashed(TrainConfig(seed=3))
-    assert first["seed"] == 3 and not first.keys() & set(students.YOUNGER)
-    assert len(first) == len(TrainConfig().to_dict()) - len(students.YOUNGER)
-    assert students.hashed(TrainConfig(seed=3, sparsity=0.5)) == first | {"sparsity": 0.5}
+    for config, younger in (
+        (TrainConfig(seed=3), {"sparsity": 0.5}), (DistillationConfig(l1=3.5), {"relation": 30.0})
+    ):
+        first = students.hashed(config)
+        assert first.keys() == config.to_dict().keys() - set(students.YOUNGER)
+        assert first.items() <= config.to_dict().items()
+        assert students.hashed(dataclasses.replace(config, **younger)) == first | younger
+    fields = TrainConfig().to_dict().keys() | DistillationConfig().to_dict().keys()
+    assert {*students.YOUNGER} <= fields
 
 
 def test_recipes_differ_from_both_masks_in_one_thing(students: ModuleType) -> None:

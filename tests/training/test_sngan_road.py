@@ -474,6 +474,7 @@ def test_the_command_line_refuses_in_one_line(tmp_path: Path, capsys) -> None:
         (("--distil-images", "20", "--method", "slimming", "--sparse-images", "16"),
          "images: got 16, expected at least 17: the generator first"),
         (("--distil-images", "20", "--rgb", "1"), "rgb: got 1.0, expected 0 for an SN-GAN"),
+        (("--distil-images", "20", "--relation", "1"), "relation: got 1.0, expected 0 for an SN-"),
         (("--distil-images", "20", "--set", "style_mixing=0.5"), "style_mixing: got 0.5, expected"),
     ],
 )
