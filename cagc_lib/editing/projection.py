@@ -12,8 +12,9 @@ import math
 from dataclasses import dataclass
 
 import torch
+from tqdm import tqdm
 
-from .networks import Generator, ImageFeatures, check, check_images, perceptual_distance
+from ..networks import Generator, ImageFeatures, check, check_images, perceptual_distance
 
 WARM_UP, WARM_DOWN = 0.05, 0.5
 
@@ -35,7 +36,7 @@ class Projection:
 
 def project(
     g: Generator, images: torch.Tensor, features: ImageFeatures, space: str = "w+",
-    steps: int = 300, lr: float = 0.05,
+    steps: int = 300, lr: float = 0.05, progress: bool = False,
 ) -> Projection:
     """Find the w's whose images come nearest to the given ones.
 
@@ -46,6 +47,7 @@ def project(
         space: "w" or "w+".
         steps: of Adam; the rate rises over the first 5% and falls over the last half.
         lr: the largest rate.
+        progress: show a progress bar.
 
     Raises:
         ValueError: images of another size, an unknown space, steps below 1, a rate not above 0.
@@ -58,7 +60,7 @@ def project(
     w = mean_w(g).expand(len(images), num_ws if space == "w+" else 1, -1).clone().requires_grad_()
     optimiser = torch.optim.Adam([w], lr=lr, betas=(0.9, 0.99))
     losses = []
-    for step in range(steps):
+    for step in tqdm(range(steps), disable=not progress, unit="step"):
         optimiser.param_groups[0]["lr"] = lr * _fade(step / steps)
         with torch.enable_grad():
             drawn = g.synthesis(w.expand(-1, num_ws, -1), "const")

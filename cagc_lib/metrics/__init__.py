@@ -4,10 +4,15 @@ Each measure overall and inside the content, against real images and against a t
 """
 
 from .costs import (
-    Latency, LayerCost, count_macs, latency, layer_table, macs, parameters, stylegan2_rows,
+    Latency, LayerCost, count_macs, latency, layer_table, macs, parameters, peak_memory,
+    stylegan2_rows,
 )
 from .distances import (
     compare_features, density_coverage, feature_statistics, frechet_distance, kernel_distance,
     mask_images, mean_iou, precision_recall, psnr,
 )
 from .evaluate import REFERENCE_SEED, Report, evaluate, sample_inputs
+from .intervals import half_width
+from .smoothness import (
+    EPSILON, PUBLIC_PATH, noise_distances, on_arc, path_lengths, trimmed_mean, variety,
+)

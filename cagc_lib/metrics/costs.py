@@ -1,4 +1,4 @@
-"""What a generator costs: multiply-accumulates (MACs), parameters, measured time.
+"""What a generator costs: multiply-accumulates (MACs), parameters, measured time, memory.
 
     MACs = sum over convolutions of k^2 * C_in * C_out * (side of the grid they run on)^2
            + every fully connected layer's C_in * C_out,   for one image
@@ -13,11 +13,16 @@ the larger grid. Chapters 7 and 12.
 
 import copy
 import time
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from ..networks import (
     GeneratorConfig, PrunableGenerator, Shapes, SNGANConfig, check, evaluating, first_parameter,
@@ -207,3 +212,55 @@ def latency(
     percentiles = np.quantile(seconds[warmup:], (0.2, 0.5, 0.8)).tolist()
     threads = torch.get_num_threads()
     return Latency(*percentiles, batch_size, str(z.device), threads, repeats, compiled)
+
+
+def peak_memory(g: PrunableGenerator, batch_size: int = 1) -> int:
+    """Most bytes that are alive at once while images are made, beside the weights.
+
+    Counted from the results of all operations, so that every device and machine gives the same;
+    what an operation needs inside itself is not seen.
+
+    Args:
+        g: the generator; its stored noise is used.
+        batch_size: images at once; below 1 a ValueError.
+
+    Example:
+        >>> teacher, student = map(cagc.load_generator, ("portraits", "portraits-11x"))
+        >>> cagc.peak_memory(teacher) > 2 * cagc.peak_memory(student)
+        True
+    """
+    check(type(batch_size) is int and batch_size >= 1, "batch_size", batch_size, "an integer >= 1")
+    z = torch.zeros(batch_size, g.config.z_dim).to(first_parameter(g))
+    known = {t.untyped_storage()._cdata for t in (*g.parameters(), *g.buffers(), z)}
+    with torch.no_grad(), evaluating(g), _Alive(known) as alive:
+        g(z)
+    return alive.most
+
+
+class _Alive(TorchDispatchMode):
+    """Adds up the storages that operations return, from their birth to their end."""
+
+    def __init__(self, known: set[int]) -> None:
+        super().__init__()
+        self.known, self.now, self.most = set(known), 0, 0
+
+    def __torch_dispatch__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                self._note(tensor.untyped_storage())
+        return result
+
+    def _note(self, storage: torch.UntypedStorage) -> None:
+        place, size = storage._cdata, storage.nbytes()
+        if place not in self.known:
+            self.known.add(place)
+            self.now += size
+            self.most = max(self.most, self.now)
+            weakref.finalize(storage, self._gone, place, size)
+
+    def _gone(self, place: int, size: int) -> None:
+        self.known.discard(place)
+        self.now -= size

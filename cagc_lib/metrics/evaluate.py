@@ -1,11 +1,12 @@
 """How good is a generator: evaluate() -> Report.
 
-Against portraits never trained on, or other real images: Frechet distance, precision and recall
-(distances.py) in the space of the portraits' feature network or of a classifier, so numbers compare
-generators of this book with one another and never with published FIDs. Against a teacher, on the
-same z: L1, PSNR and perceptual distance. Each overall and inside the content mask: everything
-outside it is set to 0, mid-grey, as the paper's masking does. The protocol is the paper's in small:
-truncation 1, random noise maps, 2,000 samples instead of 50,000. Chapter 10.
+Against portraits never trained on, or other real images: Frechet and kernel distance, precision,
+recall, density and coverage (distances.py) in the space of the portraits' feature network, of a
+second eye (networks/autoencoder.py) or of a classifier, so numbers compare generators of this book
+with one another and never with published FIDs. Against a teacher, on the same z: L1, PSNR and
+perceptual distance. Each overall and inside the content mask: everything outside it is set to 0,
+mid-grey, as the paper's masking does; against real images also outside it. The protocol is the
+paper's in small: truncation 1, random noise maps, 2,000 samples instead of 50,000. Chapter 10.
 """
 
 import copy
@@ -19,28 +20,39 @@ from typing import Any, Self
 import torch
 from tqdm import tqdm
 
-from ..checkpoints import load_classifier, load_features, load_standard_features
-from ..content import ContentSource, check_mask, check_source, find_content, watches_a_generator
+from ..checkpoints import (
+    load_autoencoder, load_classifier, load_features, load_standard_features,
+)
+from ..content import (
+    ContentSource, check_mask, check_source, find_content, read_content, watches_a_generator,
+)
 from ..datasets import ImageSource, image_source, render_portraits
 from ..networks import (
     Config, ImageFeatures, PrunableGenerator, check, check_pair, check_positive, first_parameter,
     perceptual_distance,
 )
 from . import costs
-from .distances import compare_features, feature_statistics, frechet_distance, mask_images, psnr
+from .distances import (
+    compare_features, density_coverage, feature_statistics, frechet_distance, kernel_distance,
+    mask_images, psnr,
+)
 
 # Reference portraits: disjoint from every seed the trainers draw (HELD_OUT_SEED of training).
 REFERENCE_SEED = 1_500_000_000
+# of density and coverage; fewer samples have neither
+NEIGHBOURS = 5
 
 
 @dataclass(frozen=True)
 class Report(Config):
-    """What evaluate() measured; content_* inside the content mask, teacher_* against a teacher.
+    """What evaluate() measured; content_* inside the content mask, background_* outside it.
 
-    Distances are Frechet distances in the space of the features used, *_psnr in dB, *_l1 the mean
+    What begins with teacher_ is a distance to a teacher's images. The others are Frechet or kernel
+    distances in the space of the features used, *_psnr in dB, *_l1 the mean
     absolute difference on [-1, 1]. teacher_content_psnr averages over the region,
     teacher_content_psnr_frame over the whole masked frame (see distances.psnr). Fields that were
-    not asked for are None, and so are content distances when no image has any content.
+    not asked for are None, and so are content distances when no image has any content, background
+    ones when all is content, density and coverage of five samples.
     content_frechet cuts every image out by its own mask, teacher_content_frechet the generated ones
     by their teachers': the first sees what is painted beyond the teacher's content, the second not.
 
@@ -65,10 +77,22 @@ class Report(Config):
     frechet: float
     precision: float
     recall: float
+    kernel: float | None = None
+    density: float | None = None
+    coverage: float | None = None
     content_area: float | None = None
     content_frechet: float | None = None
     content_precision: float | None = None
     content_recall: float | None = None
+    content_kernel: float | None = None
+    content_density: float | None = None
+    content_coverage: float | None = None
+    background_frechet: float | None = None
+    background_precision: float | None = None
+    background_recall: float | None = None
+    background_kernel: float | None = None
+    background_density: float | None = None
+    background_coverage: float | None = None
     teacher_l1: float | None = None
     teacher_psnr: float | None = None
     teacher_perceptual: float | None = None
@@ -100,11 +124,12 @@ class Report(Config):
 def _features(
     network: ImageFeatures, content: ContentSource | None, images: torch.Tensor
 ) -> dict[str, torch.Tensor]:
-    """Features [N, D] of images [N, 3, R, R], whole and inside the content, and its share [N]."""
+    """Features [N, D] of images [N, 3, R, R] whole, in and outside the content, and its share."""
     found = {"whole": network.embed(images)}
     if content is not None:
         mask = check_mask(content(images), images)
         found["inside"] = network.embed(mask_images(images, mask))
+        found["outside"] = network.embed(mask_images(images, ~mask))
         found["area"] = mask.float().mean((1, 2, 3))
     return found
 
@@ -201,8 +226,8 @@ def evaluate(
         device: where to compute; None is where g is.
         progress: show a progress bar.
         reference: "portraits", a folder or a zip of images, or a source, from its position 0.
-        features: the network whose features are compared, "standard", or a classifier's file or
-            name; None and "portraits" are the portraits'.
+        features: the network whose features are compared, "autoencoder" (the second eye),
+            "standard", or a classifier's file or name; None and "portraits" are the portraits'.
 
     Raises:
         ValueError: num_samples below 5, fewer images in the reference, a teacher of another
@@ -256,6 +281,8 @@ def evaluate(
 def _network(features: ImageFeatures | str | None, device: torch.device) -> ImageFeatures:
     if features is None or features == "portraits":
         return load_features(device)
+    if features == "autoencoder":
+        return load_autoencoder(device)
     if features == "standard":
         return load_standard_features(device)
     return load_classifier(features, device) if isinstance(features, str) else features.to(device)
@@ -269,12 +296,20 @@ def _check_request(
     check_positive("batch_size", batch_size)
     if teacher is not None:
         check_pair(teacher.config, g.config, "teacher", "resolution", "z_dim")
-    name = content.partition("=")[0] if isinstance(content, str) else None
-    if content is not None and name is None:
+    attention = isinstance(content, str) and read_content(content)[0] == "attention"
+    if not (content is None or isinstance(content, str)):
         check_source(content)
-    if name == "attention" or watches_a_generator(content):
+    if attention or watches_a_generator(content):
         known = "a source that knows one generator's last images only"
         raise ValueError(f"content: got {known}, expected one for any images")
+
+
+def _compared(real: torch.Tensor, fake: torch.Tensor) -> dict[str, float]:
+    found = compare_features(real, fake) | {"kernel": kernel_distance(real, fake)}
+    if len(real) > NEIGHBOURS:
+        names = ("density", "coverage")
+        found |= zip(names, density_coverage(real, fake, NEIGHBOURS), strict=True)
+    return found
 
 
 def _frechet(real: torch.Tensor, fake: torch.Tensor) -> dict[str, float | None]:
@@ -283,8 +318,9 @@ def _frechet(real: torch.Tensor, fake: torch.Tensor) -> dict[str, float | None]:
 
 # a measure a line: how its fields begin, the function, and of whose features, real and generated
 _MEASURES = (
-    ("", compare_features, "whole", "whole"),
-    ("content_", compare_features, "inside", "inside"),
+    ("", _compared, "whole", "whole"),
+    ("content_", _compared, "inside", "inside"),
+    ("background_", _compared, "outside", "outside"),
     ("teacher_content_", _frechet, "inside", "cut"),
 )
 
@@ -294,7 +330,8 @@ def _values(
 ) -> dict[str, float | None]:
     values: dict[str, float | None] = {}
     for prefix, measure, of_real, of_fake in _MEASURES:
-        if of_fake in fake:
+        nowhere = of_fake == "outside" and "area" in fake and bool((fake["area"] == 1).all())
+        if of_fake in fake and not nowhere:
             found = measure(real[of_real], fake[of_fake])
             values |= {f"{prefix}{name}": value for name, value in found.items()}
     if "area" in fake:

@@ -58,6 +58,15 @@ def test_nothing_of_the_generator_changes(g: Generator, features: FeatureNetwork
     assert all(p.grad is None for p in g.parameters())
 
 
+def test_a_bar_is_shown_on_request(
+    g: Generator, features: FeatureNetwork, capsys: pytest.CaptureFixture
+) -> None:
+    project(g, made(g, 1), features, steps=2)
+    assert capsys.readouterr().err == ""
+    project(g, made(g, 1), features, steps=2, progress=True)
+    assert "2/2" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

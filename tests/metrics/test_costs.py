@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from cagc_lib.checkpoints import load_generator
-from cagc_lib.metrics import count_macs, latency, layer_table, macs, parameters
+from cagc_lib.metrics import (
+    count_macs,
+    latency,
+    layer_table,
+    macs,
+    parameters,
+    peak_memory,
+)
 from cagc_lib.networks import Generator, GeneratorConfig
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -85,3 +92,33 @@ def test_latency_rejects_bad_numbers(values: dict, name: str) -> None:
 def test_an_unknown_convention_is_named() -> None:
     with pytest.raises(ValueError, match=r"^convention: got 'flops', expected paper or output-res"):
         macs(FULL_256, "flops")
+
+
+def test_peak_memory_is_what_is_alive_at_once() -> None:
+    class Chain(torch.nn.Module):
+        """Two large results that live together, then a small one."""
+
+        config = type("Config", (), {"z_dim": 100})()
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.synthesis = torch.nn.Linear(1, 1)
+
+        def forward(self, z: torch.Tensor) -> torch.Tensor:
+            x = z.repeat(10, 1)
+            y = x + 1
+            del x
+            return (y * 1).sum()
+
+    # 1,000 floats of y beside 1,000 of its product; z is given, x is gone
+    assert 2 * 4000 <= peak_memory(Chain()) <= 2 * 4000 + 64
+    assert peak_memory(Chain(), 3) >= 3 * 8000
+
+
+def test_peak_memory_of_a_generator_grows_with_the_batch_and_is_repeatable() -> None:
+    g = load_generator("portraits-11x")
+    one, four = peak_memory(g), peak_memory(g, 4)
+    assert one == peak_memory(g)
+    assert 2 * one < four < 5 * one
+    with pytest.raises(ValueError, match="batch_size: got 0, expected an integer >= 1"):
+        peak_memory(g, 0)
