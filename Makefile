@@ -55,6 +55,7 @@ networks: networks-portraits networks-cifar10
 networks-portraits: $(READY)
 	$(BIN)/python -m cagc_lib train features --register portraits-perceptual
 	$(BIN)/python -m cagc_lib train features --seed 1 --register portraits-features
+	$(BIN)/python -m cagc_lib train autoencoder --register portraits-autoencoder
 	$(BIN)/python -m cagc_lib train parser --steps 10000 --register portraits-parser
 	$(BIN)/python -m cagc_lib train teacher --w-dim 256 --warm-start 34000 --images 320000 \
 		--set warm_start_coarse=24000 --set warm_start_lr=0.012 --set warm_start_mapping_lr=2 \
@@ -112,15 +113,13 @@ $(BIN)/python -m cagc_lib compress cifar10-sngan --ratio 0.$(2) --method $(1) \
 endef
 
 # The teacher's curve has more points if its first line runs beside the teacher's training, with
-# --every 600. Latencies want a machine that does nothing else. shipped.py measures the students of
-# the portraits in data/ and trains none.
+# --every 600. Latencies want a machine that does nothing else.
 tables: $(READY) | cifar10
 	$(BIN)/python benchmarks/teacher.py curve runs/teacher
 	$(BIN)/python benchmarks/teacher.py judge
 	$(BIN)/python benchmarks/gradient_lengths.py
-	$(BIN)/python benchmarks/students.py
-	$(BIN)/python benchmarks/students.py --latencies
-	$(BIN)/python benchmarks/shipped.py
+	$(BIN)/python -m cagc_lib sweep data/scoreboard.toml
+	$(BIN)/python -m cagc_lib sweep data/scoreboard.toml --latencies
 	$(BIN)/python benchmarks/draws.py
 	$(BIN)/python benchmarks/cifar10.py
 

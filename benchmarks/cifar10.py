@@ -32,14 +32,13 @@ from filelock import FileLock
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from rows import device_name, read_table, write_table
-
 import cagc_lib as cagc
 from cagc_lib.checkpoints import atomic_write, load_classifier, load_training_state, manifest
 from cagc_lib.cli import main as command_line
 from cagc_lib.datasets import image_source
 from cagc_lib.metrics import compare_features
 from cagc_lib.networks import Classifier, SNGANConfig, first_parameter
+from cagc_lib.scoreboard import device_name, read_table, write_table
 
 TABLE = pathlib.Path(__file__).resolve().parents[1] / "data" / "cifar10.csv"
 TEACHER, REAL = "cifar10-sngan", "training images"

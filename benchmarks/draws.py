@@ -13,9 +13,8 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from rows import device_name, write_table
-
 import cagc_lib as cagc
+from cagc_lib.scoreboard import device_name, write_table
 
 TABLE = pathlib.Path(__file__).resolve().parents[1] / "data" / "draws.csv"
 MEASURES = ("frechet", "content_frechet", "precision", "recall", "content_recall")

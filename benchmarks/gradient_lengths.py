@@ -5,7 +5,8 @@
 For each of five pruned students, the length of the gradient of each unweighted loss with respect to
 all weights, a mean over 12 batches of the training's size, noise drawn apart for teacher and
 student as in training. Becomes data/gradient_lengths.csv. A mean over all pixels makes a loss on
-fewer pixels weaker; `students.py` raises its weights by the ratios that are printed. Chapter 9.
+fewer pixels weaker; data/scoreboard.toml raises its weights by the ratios that are printed.
+Chapter 9.
 """
 
 import argparse
@@ -17,16 +18,20 @@ import torch
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from rows import device_name, write_table
-from students import RATIO, sources
-
 import cagc_lib as cagc
-from cagc_lib.content import ContentSource
+from cagc_lib.content import ContentSource, find_content
 from cagc_lib.distillation import DistillationConfig, distillation_losses
 from cagc_lib.networks import ImageFeatures
+from cagc_lib.scoreboard import device_name, write_table
 from cagc_lib.training import generator_loss
 
 TABLE = pathlib.Path(__file__).resolve().parents[1] / "data" / "gradient_lengths.csv"
+RATIO = 0.7
+# the pixels that a loss compares, by the names that the table has for them
+COMPARED = {
+    "portraits": "portraits", "everything": "everything", "dilated": "portraits within 3",
+    "background": "outside portraits", "far": "portraits beyond 8",
+}
 COLUMNS = ("compared", "seed", "loss", "length", "std", "area", "batches", "batch_size", "device")
 
 
@@ -37,7 +42,7 @@ def lengths(
     """(pixels compared, loss) -> gradient lengths and shares of pixels, one a batch."""
     teacher = checkpoint.generator
     scores = cagc.score_channels(
-        teacher, sources()["portraits"], num_samples=args.score_samples, seed=seed
+        teacher, find_content("portraits"), num_samples=args.score_samples, seed=seed
     )
     student = cagc.prune(teacher, cagc.plan_pruning(scores, RATIO), "preserved")
     weights = list(student.parameters())
@@ -77,9 +82,10 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     checkpoint = cagc.load_checkpoint(args.teacher)
     features = cagc.load_features(name="portraits-perceptual")
+    masks = {name: find_content(text) for name, text in COMPARED.items()}
     rows, means = [], {}
     for seed in args.seeds:
-        found = lengths(checkpoint, features, sources(), seed, args)
+        found = lengths(checkpoint, features, masks, seed, args)
         for (name, loss), (values, areas) in found.items():
             mean = statistics.mean(values)
             means.setdefault((name, loss), []).append(mean)

@@ -22,13 +22,12 @@ import torch
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from rows import device_name, read_table, write_table
-
 import cagc_lib as cagc
 from cagc_lib.checkpoints import load_training_state
 from cagc_lib.content import ContentSource
 from cagc_lib.editing import project
 from cagc_lib.metrics import REFERENCE_SEED, compare_features, mask_images
+from cagc_lib.scoreboard import device_name, read_table, write_table
 from cagc_lib.training import TrainConfig
 
 TABLE = pathlib.Path(__file__).resolve().parents[1] / "data" / "teacher.csv"

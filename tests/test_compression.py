@@ -6,10 +6,17 @@ from pathlib import Path
 import pytest
 import torch
 
+import cagc_lib as cagc
 from cagc_lib import compression
 from cagc_lib.checkpoints import Checkpoint, load_checkpoint
 from cagc_lib.compression import compress, draws_portraits, or_portraits, perceptual_network
-from cagc_lib.content import GeneratorFeatures, everything, find_content, read_content
+from cagc_lib.content import (
+    GeneratorFeatures,
+    dilation,
+    everything,
+    find_content,
+    read_content,
+)
 from cagc_lib.datasets import CLASS_NAMES
 from cagc_lib.networks import Generator, GeneratorConfig, Lineage
 
@@ -58,6 +65,8 @@ def test_a_generator_by_itself_is_a_stranger() -> None:
         ("painted=a=b.png", "painted", {"mask": "a=b.png"}),
         ("bisenet=w.pth", "bisenet", {"weights": "w.pth"}),
         ("segformer-face-parsing=folder", "segformer-face-parsing", {"weights": "folder"}),
+        ("outside hair,hat within 3", "portraits", {"classes": ["hair", "hat"]}),
+        ("attention=0 beyond 8", "attention", {"keep": [0]}),
     ],
 )
 def test_content_is_read(text: str, name: str, options: dict) -> None:
@@ -75,6 +84,8 @@ def test_content_is_read(text: str, name: str, options: dict) -> None:
         ("attention=0,,3", "got 'attention=0,,3', expected clusters"),
         ("attention=-1", "got 'attention=-1', expected clusters"),
         ("everything=x", "got 'everything=x', expected portraits"),
+        ("portraits within 0", "got 'portraits within 0', expected within 1 pixel or more"),
+        ("portraits around 3", "got 'portraits around 3', expected portraits, everything"),
     ],
 )
 def test_content_that_cannot_be_read_is_named(text: str, message: str) -> None:
@@ -90,6 +101,22 @@ def test_attention_asks_the_generator_for_the_clusters_named() -> None:
     with pytest.raises(ValueError, match=r"keep: got \[9\], expected .*clusters 0 to 7"):
         find_content("attention=9", g)
     assert find_content("everything") is everything
+
+
+def test_content_is_made_of_other_content() -> None:
+    images = cagc.render_portraits([1, 2], 64).images
+    portraits = cagc.content_source("portraits")
+    near, far = dilation(portraits, 3), dilation(portraits, 8)
+    for text, expected in (
+        ("outside portraits", ~portraits(images)), ("portraits within 3", near(images)),
+        ("outside portraits within 3", ~near(images)),
+        ("portraits beyond 8", portraits(images) | ~far(images)),
+    ):
+        assert torch.equal(find_content(text)(images), expected), text
+        assert 0 < expected.float().mean() < 1
+    report = {"num_samples": 5, "batch_size": 5}
+    with pytest.raises(ValueError, match="a source that knows one generator's last images only"):
+        cagc.evaluate(Generator(CONFIG), content="attention within 3", **report)
 
 
 def test_the_perceptual_network_knows_the_pictures(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,4 +17,6 @@ from .formats.native import load_network, save_network
 from .formats.pickle_machine import Budget, Machine
 from .formats.pickle_reader import module_tensors, read_nvidia_pickle, rebuild_tensor
 from .formats.torch_files import load_tensors, load_training_state, save_training_state
-from .pretrained import load_classifier, load_features, load_parser, load_standard_features
+from .pretrained import (
+    load_autoencoder, load_classifier, load_features, load_parser, load_standard_features,
+)

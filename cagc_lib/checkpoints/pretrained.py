@@ -1,6 +1,7 @@
 """The small networks that read images, frozen: the shipped ones by name, trained ones by file.
 
-    parser: the portraits' classes   features, classifier: losses and measures   standard: others'
+    parser: the portraits' classes   features, autoencoder, classifier: losses, measures
+    standard: others'
 
 One is loaded once a device. Inception and LPIPS's VGG are those of the packages torch-fidelity and
 lpips, which need torchvision and download their weights on first use. Chapters 5, 8, 10 and 12.
@@ -13,7 +14,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..networks import Classifier, FeatureNetwork, Parser, StandardFeatures
+from ..networks import (
+    Autoencoder, Classifier, FeatureNetwork, Parser, StandardFeatures,
+)
 from .artefacts import artefact_path
 from .files import needing, reason_of
 from .formats.layouts import COUNTER, state_shapes
@@ -23,6 +26,7 @@ from .formats.native import load_network
 _MAKERS = {
     "parser": lambda meta: Parser(meta["widths"]),
     "features": lambda meta: FeatureNetwork(meta["attributes"], meta["widths"]),
+    "autoencoder": lambda meta: Autoencoder(meta["widths"], meta["code"]),
     "classifier": lambda meta: Classifier(meta["classes"], meta["widths"], meta["depth"]),
 }
 
@@ -62,6 +66,11 @@ def load_features(
         torch.Size([2, 128])
     """
     return _load(artefact_path(name), "features", torch.device(device))
+
+
+def load_autoencoder(device: torch.device | str = "cpu") -> Autoencoder:
+    """Load the shipped second eye, frozen, in eval mode; once per device."""
+    return _load(artefact_path("portraits-autoencoder"), "autoencoder", torch.device(device))
 
 
 def load_classifier(

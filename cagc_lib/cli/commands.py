@@ -29,6 +29,7 @@ from ..distillation import DistillationConfig
 from ..export import convert
 from ..metrics import evaluate
 from ..networks import KINDS, PrunableGenerator, first_parameter, kind_of
+from ..scoreboard import Place, fill_latencies, run_sweep
 from ..training import (
     SNGAN_RECIPE, TrainConfig, accuracy, train_network, train_student, train_teacher,
 )
@@ -85,7 +86,7 @@ def run_train_student(parsed: argparse.Namespace) -> None:
     config = _train_config(parsed, kind, images=parsed.images, data=data)
     lessons, device = _distillation_config(parsed), find_device(parsed.device)
     features = None
-    if lessons.perceptual:
+    if lessons.looks_at_features:
         features = perceptual_network(parsed.perceptual_network, kind, data, device)
     state = train_student(
         config, lessons, student, teacher.generator, parsed.out, teacher.discriminator,
@@ -246,6 +247,25 @@ def run_convert(parsed: argparse.Namespace) -> None:
     print(f"{parsed.out}: {parsed.out.stat().st_size:,} bytes, SHA-256 {result.sha256}")
 
 
+def run_sweep_file(parsed: argparse.Namespace) -> None:
+    """Train and measure every network that a table lacks, each once; Ctrl-C stops cleanly.
+
+    FILE.toml names the rows, their settings and what is measured; cagc_lib/scoreboard/recipes.py
+    says how. Called again, it goes on where it stopped; several may work on one table.
+
+    examples:
+      %(prog)s data/scoreboard.toml --rows "both masks" random --seeds 0 --processes 2
+      %(prog)s data/scoreboard.toml --latencies
+    """
+    table = parsed.table or parsed.sweep.with_suffix(".csv")
+    _check_output(table, ".csv")
+    place = Place(table, parsed.runs, find_device(parsed.device), progress=parsed.processes == 1)
+    if parsed.latencies:
+        fill_latencies(parsed.sweep, place)
+    else:
+        run_sweep(parsed.sweep, place, parsed.rows, parsed.seeds, parsed.processes)
+
+
 def run_inspect(parsed: argparse.Namespace) -> None:
     """Print a card: format, sizes, costs, hashes, what is missing.
 
@@ -294,8 +314,9 @@ def _load_teacher(parsed: argparse.Namespace, trains: bool) -> tuple[Checkpoint,
 
 def _distillation_config(parsed: argparse.Namespace) -> DistillationConfig:
     return DistillationConfig(
-        l1=parsed.l1, perceptual=parsed.perceptual, rgb=parsed.rgb, adversarial=parsed.adversarial,
-        mask_content=not parsed.no_mask, noise=parsed.teacher_noise, init=parsed.init,
+        l1=parsed.l1, perceptual=parsed.perceptual, rgb=parsed.rgb, relation=parsed.relation,
+        adversarial=parsed.adversarial, mask_content=not parsed.no_mask, noise=parsed.teacher_noise,
+        init=parsed.init,
     )
 
 

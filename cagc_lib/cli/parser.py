@@ -67,7 +67,10 @@ OPTIONS = {
     "--seed": _option("decides every random draw", seed, 0),
     "--device": _option("cpu or cuda (cuda where there is one)"),
     "--ratio": _option("share of every layer's channels to remove, in [0, 1)", number, 0.7),
-    "--method": _option("how a channel's importance is scored", METHODS, "content-aware"),
+    "--method": _option(
+        f"how a channel's importance is scored: {', '.join(METHODS)}", METHODS, "content-aware",
+        metavar="METHOD",
+    ),
     "--num-samples": _option("images to score with", int, 400),
     "--score-batch": _option("images per backward pass of the scores", int, 10),
     "--noise-prob": _option("share of the content's pixels replaced", number, 0.05),
@@ -88,8 +91,9 @@ OPTIONS = {
         "segformer-face-parsing (either with =WEIGHTS) or face-alignment: for faces; "
         "class-activation: for CIFAR-10; painted=FILE: one place in aligned images, painted "
         "lighter than middle grey; attention, clusters of the generator's own features, or "
-        "attention=0,3, those clusters, or everything: for any generator (portraits for the "
-        "shipped ones; others have no default)"
+        "attention=0,3, those clusters, or everything: for any generator; with ' within 3' behind "
+        "it all at most 3 pixels from it too, with ' beyond 8' all further than 8, with 'outside ' "
+        "before it what is not (portraits for the shipped ones; others have no default)"
     ),
     "--l1": _option("weight of the pixel loss", number, 3.0),
     "--perceptual": _option("weight of the feature loss", number, 3.0),
@@ -99,6 +103,10 @@ OPTIONS = {
         "no default)", ("ours", "standard"),
     ),
     "--rgb": _option("weight of the pixel loss on smaller RGB sums", number, 0.0),
+    "--relation": _option(
+        "weight of the loss on how images resemble those of latents moved along the teacher's "
+        "principal directions", number, 0.0,
+    ),
     "--adversarial": _option("weight of the adversarial loss", number, 1.0),
     "--no-mask": _option("distil everywhere, not only inside the content", bool),
     "--teacher-noise": _option("teacher's noise maps", ("independent", "shared"), "independent"),
@@ -118,8 +126,8 @@ OPTIONS = {
     "--register": _option("also write it to data/ and its manifest, in float16", metavar="NAME"),
     "--reference": _option(f"real images, as --data of compress {SHIPPED}"),
     "--features": _option(
-        "what measures: portraits; standard, Inception and VGG as in published figures; or a "
-        f"classifier's file or name {SHIPPED}"
+        "what measures: portraits; autoencoder, a second eye for these; standard, Inception and "
+        f"VGG as in published figures; or a classifier's file or name {SHIPPED}"
     ),
     "--psi": _option("truncation: 1 is full variety, 0 the average image", number, 1.0),
     "--json": _option("write the report there", Path, metavar="FILE"),
@@ -142,11 +150,17 @@ OPTIONS = {
     "--warm-start": _option("regression onto portraits beforehand", int, 0, metavar="STEPS"),
     "--images": _option("real images to show", int, 200_000),
     "--steps": _option("optimiser steps", int),
+    "sweep": _option("what to run and to measure", Path, metavar="FILE.toml"),
+    "--table": _option("the table to fill (beside FILE.toml, ending in .csv)", Path),
+    "--runs": _option("a folder for the run folders", Path, Path("runs/sweep")),
+    "--rows": _option("only these rows of it", nargs="+", metavar="ROW", default=[]),
+    "--processes": _option("how many runs at once", int, 1),
+    "--latencies": _option("measure how long the networks take, and nothing else", bool),
     "--test": _option("the same, held out, for the accuracy", Path),
 }
 DISTILLATION = (
-    "--content", "--l1", "--perceptual", "--perceptual-network", "--rgb", "--adversarial",
-    "--no-mask", "--teacher-noise", "--init",
+    "--content", "--l1", "--perceptual", "--perceptual-network", "--rgb", "--relation",
+    "--adversarial", "--no-mask", "--teacher-noise", "--init",
 )
 LOADING = ("--key", "--generator-only", "--trust")
 TRAINING = ("--resume", "--allow", "--data", "--batch-size", "--autocast", "--set", "--register")
@@ -202,6 +216,13 @@ COMMANDS = {
         commands.run_inspect, "say what a file holds and what it lacks", ("file", *LOADING),
         "FILE [options]",
     ),
+    "sweep": Command(
+        commands.run_sweep_file, "train and measure a whole table",
+        ("sweep", "--table", "--runs", "--rows", "--seeds", "--processes", "--latencies",
+         "--device"),
+        "FILE.toml [options]",
+        {"--seeds": {"default": [], "help": "only these seeds", "metavar": "0-2,4"}},
+    ),
     "train teacher": Command(
         commands.run_train_teacher, "a full-size generator and its discriminator",
         ("--out", "--network", "--resolution", "--channels", "--z-dim", "--w-dim",
@@ -222,11 +243,12 @@ COMMANDS = {
             commands.run_train_network, f"the small network: {purpose}",
             ("--out", "--register", "--steps", "--batch-size", "--seed"), None,
             {"--out": FILE_OR_NAME, "--steps": {"default": steps},
-             "--batch-size": {"default": 32, "help": "portraits a step"}},
+             "--batch-size": {"default": batch, "help": "portraits a step"}},
         )
-        for what, steps, purpose in (
-            ("parser", 4000, "reads the content mask"),
-            ("features", 5000, "perceptual loss and measures"),
+        for what, steps, batch, purpose in (
+            ("parser", 4000, 32, "reads the content mask"),
+            ("features", 5000, 32, "perceptual loss and measures"),
+            ("autoencoder", 3000, 64, "a second eye that measures"),
         )
     },
     "train classifier": Command(

@@ -31,7 +31,7 @@ from ..networks import PrunableGenerator, check
 from .attention import GeneratorFeatures
 from .class_activation import THRESHOLD, ClassActivation
 from .landmarks import landmark_source
-from .masks import ContentSource, PaintedMask, everything
+from .masks import ContentSource, PaintedMask, complement, dilation, everything, union
 from .parsers import bisenet_source, parser_source, segformer_source
 
 
@@ -108,7 +108,7 @@ def content_source(
 
 
 def read_content(text: str) -> tuple[str, dict[str, Any]]:
-    """Read NAME, NAME=VALUE, or classes of the portraits separated by commas.
+    """Read what `find_content` takes, without what makes a source of another.
 
     Returns:
         The source's name and its options for `content_source`; "attention" needs a generator more.
@@ -116,6 +116,7 @@ def read_content(text: str) -> tuple[str, dict[str, Any]]:
     Raises:
         ValueError: an unknown name or class, or a value that the source does not take.
     """
+    text = _split(text)[1]
     name, equals, value = text.partition("=")
     if name == "attention" and equals:
         fits = re.fullmatch(r"[0-9]{1,4}(,[0-9]{1,4})*", value) is not None
@@ -133,9 +134,33 @@ def read_content(text: str) -> tuple[str, dict[str, Any]]:
     return "portraits", {"classes": classes}
 
 
+def _split(text: str) -> tuple[bool, str, str | None, int]:
+    """Take [outside] SOURCE [within N or beyond N] apart."""
+    found = re.fullmatch(r"(outside )?(.*?)(?: (within|beyond) ([0-9]{1,4}))?", text, re.DOTALL)
+    outside, source, reach, pixels = found.groups()
+    check(pixels is None or int(pixels) > 0, "content", text, f"{reach} 1 pixel or more")
+    return outside is not None, source, reach, int(pixels or 0)
+
+
 def find_content(text: str, generator: PrunableGenerator | None = None) -> ContentSource:
-    """Look up the source that `read_content` reads; "attention" asks the generator."""
+    """Look up a source by a text: NAME, NAME=VALUE, or portraits' classes separated by commas.
+
+    `TEXT within 3` is the text's content and all at most 3 pixels from it, `TEXT beyond 8` its
+    content and all more than 8 pixels from it, `outside TEXT` what neither is. "attention" asks the
+    generator. Errors as `read_content`.
+
+    Example:
+        >>> from cagc_lib.content import find_content
+        >>> find_content("outside hair,hat within 3").rule
+        'complement'
+    """
     name, options = read_content(text)
     if name == "attention":
         options["generator"] = generator
-    return content_source(name, **options)
+    source = content_source(name, **options)
+    outside, _, reach, pixels = _split(text)
+    if reach == "within":
+        source = dilation(source, pixels)
+    elif reach == "beyond":
+        source = union(source, complement(dilation(source, pixels)))
+    return complement(source) if outside else source

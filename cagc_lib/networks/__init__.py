@@ -5,6 +5,7 @@ parser, features, classifier. `protocol` states what the road asks of any genera
 that looks at images. Nothing here reads a file or trains.
 """
 
+from .autoencoder import Autoencoder
 from .classifier import Classifier
 from .discriminator import Discriminator, DiscriminatorConfig, r1_penalty
 from .features import (

@@ -3,6 +3,7 @@
     kind          learns from                    by
     parser        freshly rendered portraits     cross-entropy and overlap of the classes
     features      the same                       squared errors of all it can name
+    autoencoder   the same, without labels       drawing it again from 128 numbers
     classifier    a folder of images a class     cross-entropy, images shifted and mirrored
 
 Chapters 5, 10 and 12.
@@ -19,7 +20,9 @@ from torch import nn
 
 from ..checkpoints import save_network
 from ..datasets import ClassFolders, Portraits, render_portraits
-from ..networks import Classifier, FeatureNetwork, Parser, appearance, check, check_positive
+from ..networks import (
+    Autoencoder, Classifier, FeatureNetwork, Parser, appearance, check, check_positive,
+)
 from .supervised import augment, batch_stream, fit
 
 # side of the portraits in turn; largest shift of a photograph, in pixels
@@ -27,7 +30,8 @@ RESOLUTIONS = (64, 64, 64, 128)
 SHIFT = 4
 # kind -> steps, images a step, peak rate
 DEFAULTS = {
-    "parser": (4000, 32, 2e-3), "features": (5000, 32, 2e-3), "classifier": (12_000, 128, 0.1)
+    "parser": (4000, 32, 2e-3), "features": (5000, 32, 2e-3), "autoencoder": (3000, 64, 1e-3),
+    "classifier": (12_000, 128, 0.1),
 }
 
 
@@ -39,7 +43,7 @@ def train_network(
     """Train one of the small networks from scratch.
 
     Args:
-        kind: "parser", "features" or "classifier".
+        kind: "parser", "features", "autoencoder" or "classifier".
         steps, batch_size, lr: optimiser steps, images a step (portraits at 64 px, a quarter at 128)
             and the largest rate; None is the kind's default.
         seed: decides weights, images, their order and augmentation.
@@ -80,8 +84,9 @@ def train_network(
         )
         settings = {"clip": math.inf}
     else:
-        loss = parser_loss if kind == "parser" else features_loss
-        batches = batch_stream(batch_size, RESOLUTIONS, 4, draw, device)
+        loss = LOSSES[kind]
+        sides = (64,) if kind == "autoencoder" else RESOLUTIONS
+        batches = batch_stream(batch_size, sides, 4, draw, device)
         optimiser = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=1e-4)
         settings = {"warmup": min(100, steps // 10 + 1)}
     fit(network, loss, batches, optimiser, draw, steps=steps, progress=progress, **settings)
@@ -96,6 +101,9 @@ def _new(kind: str, images: ClassFolders | None) -> tuple[nn.Module, dict[str, A
     if kind == "parser":
         network = Parser()
         return network, {"widths": list(network.widths)}
+    if kind == "autoencoder":
+        network = Autoencoder()
+        return network, {"widths": list(network.widths), "code": network.code}
     if images is not None:
         network, classes = Classifier(images.classes), list(images.classes)
         return network, {"classes": classes, "widths": list(network.widths), "depth": network.depth}
@@ -160,12 +168,40 @@ def features_loss(
     return losses
 
 
+def autoencoder_loss(
+    network: Autoencoder, portraits: Portraits, generator: torch.Generator
+) -> dict[str, torch.Tensor]:
+    """How far off the picture drawn again is, fine detail and coarse, in shares of what there is.
+
+    L1 of each band of a Laplacian pyramid (Burt & Adelson 1983) over the band's mean magnitude.
+    """
+    images = augment(portraits.images, generator).images
+    drawn = network.draw(network.embed(images)).float()
+    pairs = zip(_bands(images), _bands(drawn), strict=True)
+    return {f"band{i}": (a - b).abs().mean() / a.abs().mean() for i, (a, b) in enumerate(pairs)}
+
+
+def _bands(images: torch.Tensor) -> list[torch.Tensor]:
+    """Split images [N, 3, R, R] into what each halving loses, and the rest, of side R / 8."""
+    bands = []
+    for _ in range(3):
+        small = F.avg_pool2d(images, 2)
+        bands.append(images - F.interpolate(small, scale_factor=2.0, mode="bilinear"))
+        images = small
+    return [*bands, images]
+
+
 def _attribute_loss(out: torch.Tensor, truth: torch.Tensor, spec: list[float]) -> torch.Tensor:
     if len(spec) == 1:
         return F.cross_entropy(out, truth)
     if spec:
         return F.mse_loss(out[:, 0], (truth - spec[0]) / spec[1])
     return F.binary_cross_entropy_with_logits(out[:, 0], truth.float())
+
+
+LOSSES = {
+    "parser": parser_loss, "features": features_loss, "autoencoder": autoencoder_loss,
+}
 
 
 def _augmented(

@@ -33,8 +33,8 @@ def script(name: str) -> Callable[[], Iterator[ModuleType]]:
     return module
 
 
-students, teachers, cifar10, cpu = map(script, ("students", "teacher", "cifar10", "cpu"))
-gradients, shipped, draws = map(script, ("gradient_lengths", "shipped", "draws"))
+teachers, cifar10, cpu = map(script, ("teacher", "cifar10", "cpu"))
+gradients, draws = map(script, ("gradient_lengths", "draws"))
 gpu, tune = map(script, ("modulated_conv_gpu", "tune_kernels"))
 
 

@@ -16,7 +16,7 @@ def test_a_loss_on_fewer_pixels_is_weaker(
     with table.open(newline="") as file:
         rows = {(r["compared"], r["loss"]): r for r in csv.DictReader(file)}
     assert len(rows) == 11
-    of_l1 = {name: rows[name, "l1"] for name in gradients.sources()}
+    of_l1 = {name: rows[name, "l1"] for name in gradients.COMPARED}
     # a share of the pixels is where the gradient comes from
     assert float(of_l1["everything"]["area"]) == 1
     areas = [float(of_l1[name]["area"]) for name in ("portraits", "dilated", "everything")]

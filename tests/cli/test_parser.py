@@ -1,6 +1,7 @@
 """The command line end to end, on tiny networks and on a file this project did not make."""
 
 import csv
+import io
 import json
 import sys
 from pathlib import Path
@@ -207,7 +208,7 @@ def test_registering_records_the_command(teacher: str, tmp_path: Path, data: Pat
     assert (data / "small.safetensors").stat().st_size < 0.7 * out.stat().st_size
 
 
-@pytest.mark.parametrize("what", ["parser", "features"])
+@pytest.mark.parametrize("what", ["parser", "features", "autoencoder"])
 def test_training_the_small_networks(
     what: str, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -324,3 +325,22 @@ def test_help_reads_well(command: str, capsys, monkeypatch: pytest.MonkeyPatch) 
     }
     for word in words.get(command, ()):
         assert word in printed
+
+
+def test_a_students_losses_are_its_options(
+    teacher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(_config: object, lessons: object, *given: object, **_: object) -> None:
+        # a relation looks through the features without a perceptual loss, too
+        raise ValueError(f"{lessons} {type(given[5]).__name__}")
+
+    monkeypatch.setattr(commands, "train_student", asked)
+    student = ("train", "student", teacher, "--teacher", teacher, "--content", "everything", *TINY)
+    for options, words in (
+        (("--relation", "30", "--rgb", "2"), ("rgb=2.0", "relation=30.0", " FeatureNetwork")),
+        ((), ("rgb=0.0", "relation=0.0", " NoneType")),
+    ):
+        error = io.StringIO()
+        monkeypatch.setattr(sys, "stderr", error)
+        assert run(*student, *options, "--out", tmp_path / "run") == 2
+        assert all(word in error.getvalue() for word in words), error.getvalue()

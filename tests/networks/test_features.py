@@ -173,7 +173,7 @@ def test_attributes_are_described_by_their_type():
     assert found["appearance"].eq(0).all()
 
 
-@pytest.mark.parametrize("what", ["features", "parser"])
+@pytest.mark.parametrize("what", ["features", "parser", "autoencoder"])
 def test_training_is_deterministic(what, tmp_path):
     first = train_network(what, steps=2, batch_size=4, seed=3, progress=False)
     path = tmp_path / "network.safetensors"

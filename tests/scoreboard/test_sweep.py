@@ -1,0 +1,269 @@
+"""A sweep fills its table once, goes on where it stopped, and refuses in one line what misfits."""
+
+import csv
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from cagc_lib.checkpoints import save_checkpoint
+from cagc_lib.cli import main
+from cagc_lib.networks import Discriminator, Generator, GeneratorConfig, matching_discriminator
+from cagc_lib.scoreboard import COLUMNS, Place, read_sweep, read_table, run_sweep, sweep
+
+ROOT = Path(__file__).resolve().parents[2]
+TOML = """
+teacher = "{teacher}"
+samples = 8
+seeds = [0, 1]
+measures = ["quality"]
+
+[training]
+batch_size = 4
+pool = 4
+checkpoint_every = 1
+
+[rows]
+teacher = {{network = "{teacher}"}}
+cheap = {{method = "l1-out", images = 8, score_samples = 4}}
+wide = {{method = "l1-out", images = 8, score_samples = 4, ratio = 0.5, seeds = [1]}}
+longer = {{method = "l1-out", images = 16, score_samples = 4, seeds = [1]}}
+"""
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    g = Generator(GeneratorConfig(32, (8,) * 8, z_dim=16, w_dim=16, mapping_layers=1))
+    path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
+    save_checkpoint(g, Discriminator(matching_discriminator(g.config)), path)
+    return path
+
+
+@pytest.fixture
+def toml(teacher: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "sweep.toml"
+    path.write_text(TOML.format(teacher=teacher))
+    return path
+
+
+def place(folder: Path) -> Place:
+    return Place(folder / "table.csv", folder / "runs")
+
+
+def measured(path: Path) -> dict[tuple[str, str], dict[str, str]]:
+    rows = {(row["row"], row["seed"]): row for row in read_table(path)}
+    return {key: row for key, row in rows.items() if row["status"] == "measured"}
+
+
+def test_every_run_is_made_once(
+    toml: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = place(tmp_path)
+    run_sweep(toml, where, seeds=[1])
+    rows = measured(where.table)
+    assert list(rows) == [("teacher", ""), ("cheap", "1"), ("wide", "1"), ("longer", "1")]
+    planned = [(row["row"], row["seed"], row["status"]) for row in read_table(where.table)]
+    assert planned[1:3] == [("cheap", "0", "not run"), ("cheap", "1", "measured")]
+    first = rows["cheap", "1"]
+    assert first["images"] == "8" and float(first["frechet"]) > 0 and first["teacher_l1"]
+    assert rows["teacher", ""]["teacher_l1"] == "" == rows["teacher", ""]["images"]
+    macs = [int(rows[key]["macs"]) for key in (("cheap", "1"), ("wide", "1"), ("teacher", ""))]
+    assert macs == sorted(macs)
+    assert len({row["config_sha256"] for row in rows.values()}) == 4
+    # what is not asked for is not measured
+    assert first["path_w"] == ""
+
+    before = where.table.read_bytes()
+    capsys.readouterr()
+    run_sweep(toml, where, seeds=[1])
+    assert capsys.readouterr().out == "" and where.table.read_bytes() == before
+    # another budget is another run; the others stay
+    toml.write_text(toml.read_text().replace("ratio = 0.5, seeds", "ratio = 0.6, seeds"))
+    run_sweep(toml, where, seeds=[1])
+    again = measured(where.table)
+    changed = {key for key in again if again[key] != rows[key]}
+    assert changed == {("wide", "1")}
+
+
+def test_a_longer_run_goes_on_from_a_shorter_one(
+    toml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, train_student, found = [], sweep.train_student, []
+
+    def noted(config, lessons, student, teacher, folder, *given, **options):
+        began.append((folder / "state.pt").exists())
+        return train_student(config, lessons, student, teacher, folder, *given, **options)
+
+    monkeypatch.setattr(sweep, "train_student", noted)
+    for i, rows in enumerate((["cheap", "longer"], ["longer"])):
+        where = place(tmp_path / str(i))
+        where.runs.mkdir(parents=True)
+        run_sweep(toml, where, rows, [1])
+        found.append(measured(where.table)["longer", "1"])
+    assert began == [False, True, False]
+    different = {name for name in found[0] if found[0][name] != found[1][name]}
+    assert different <= {"seconds"}
+
+
+def test_a_missing_measure_is_made_from_the_finished_run(toml: Path, tmp_path: Path) -> None:
+    where = place(tmp_path)
+    run_sweep(toml, where, ["cheap"], [0])
+    before = measured(where.table)["cheap", "0"]
+    toml.write_text(toml.read_text().replace('["quality"]', '["quality", "memory"]'))
+    run_sweep(toml, where, ["cheap"], [0])
+    after = measured(where.table)["cheap", "0"]
+    assert after["peak_1_mb"] and not before["peak_1_mb"]
+    # the training was not repeated: its clock stands
+    assert after["seconds"] == before["seconds"]
+    assert {k for k in after if after[k] != before[k]} == {"peak_1_mb", "peak_16_mb"}
+
+
+def test_several_processes_share_a_table(toml: Path, tmp_path: Path) -> None:
+    alone, shared = place(tmp_path / "a"), place(tmp_path / "b")
+    for where in (alone, shared):
+        where.runs.mkdir(parents=True)
+    run_sweep(toml, alone, ["cheap", "wide"])
+    run_sweep(toml, shared, ["cheap", "wide"], processes=2)
+    one, two = measured(alone.table), measured(shared.table)
+    assert list(one) == list(two) and len(one) == 3
+    for key in one:
+        assert float(one[key]["frechet"]) == pytest.approx(float(two[key]["frechet"]), rel=0.01)
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_interrupted_sweep_ends_cleanly_and_goes_on(
+    toml: Path, tmp_path: Path, processes: int
+) -> None:
+    toml.write_text(toml.read_text().replace("images = 16", "images = 40_000"))
+    command = [
+        sys.executable, "-m", "cagc_lib", "sweep", str(toml), "--rows", "longer", "wide",
+        "--table", str(tmp_path / "table.csv"), "--runs", str(tmp_path / "runs"), "--processes",
+        str(processes), "--device", "cpu",
+    ]
+    sweeping = subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "runs").glob("longer-1-*/state.pt")):
+        assert sweeping.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(sweeping.pid, signal.SIGINT)
+    said = sweeping.communicate(timeout=60)[1]
+    assert sweeping.returncode == 130
+    assert "Traceback" not in said and "cagc_lib: stopped" in said
+    rows = read_table(tmp_path / "table.csv")
+    assert {row["status"] for row in rows if row["row"] == "longer"} == {"not run"}
+    assert not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("samples = 8", "samples = 2", "samples: got 2, expected an integer >= 6"),
+        ("samples = 8", "sample = 8", "sample, expected only teacher, content"),
+        ("ratio = 0.5", "ratio = 1.5", "rows.wide: ratio: got 1.5, expected a number in"),
+        ("ratio = 0.5", "rato = 0.5", "rows.wide: row: got 'rato', expected only network"),
+        ('method = "l1-out"', 'method = "l2"', "rows.cheap: method: got 'l2', expected one of"),
+        ("score_samples = 4", 'scoring = "cats"', "rows.cheap: content: got 'cats'"),
+        ("score_samples = 4", "distillation = {l3 = 1}", "rows.cheap: distillation config: "),
+        ("pool = 4", "pol = 4", "rows.teacher: train config: unknown pol"),
+        ('["quality"]', '["beauty"]', "measures: got 'beauty', expected out of quality"),
+        ("seeds = [1]", 'seeds = ["a"]', "rows.wide: seeds: got 'a', expected integers"),
+        ("seeds = [0, 1]", "seeds = [", "no TOML"),
+        ("teacher =", "teacher_ =", "teacher_, expected only"),
+    ],
+)
+def test_what_does_not_fit_is_one_line_and_nothing_is_written(
+    toml: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str,
+    message: str,
+) -> None:
+    text = toml.read_text()
+    assert old in text
+    toml.write_text(text.replace(old, new, 1))
+    status = main(["sweep", str(toml), "--runs", str(tmp_path / "runs"), "--device", "cpu"])
+    said = capsys.readouterr().err
+    assert status == 2 and len(said.splitlines()) == 1 and message in said
+    assert not (tmp_path / "sweep.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--rows", "cheep"], "rows: got 'cheep', expected out of teacher, cheap, wide, longer"),
+        (["--seeds", "7"], "seeds: got 7, expected out of [0, 1]"),
+        (["--processes", "0"], "processes: got 0, expected an integer >= 1"),
+        (["--table", "t.txt"], "expected a file ending in .csv"),
+    ],
+)
+def test_options_that_do_not_fit_are_one_line(
+    toml: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert main(["sweep", str(toml), "--device", "cpu", *options]) == 2
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1 and message in said
+
+
+def test_a_full_disk_loses_no_row(
+    toml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = place(tmp_path)
+    run_sweep(toml, where, ["cheap"], [0])
+    before = where.table.read_bytes()
+    write = sweep.record
+
+    def full(path, columns, planned, done=()):
+        if done:
+            raise OSError(28, "No space left on device")
+        return write(path, columns, planned, done)
+
+    monkeypatch.setattr(sweep, "record", full)
+    with pytest.raises(OSError, match="No space left"):
+        run_sweep(toml, where, ["cheap"], [1])
+    assert where.table.read_bytes() == before
+    monkeypatch.undo()
+    run_sweep(toml, where, ["cheap"], [1])
+    assert len(measured(where.table)) == 2
+
+
+def test_another_table_is_refused(toml: Path, tmp_path: Path) -> None:
+    where = place(tmp_path)
+    where.table.write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match="expected a CSV with the columns row, seed, status"):
+        run_sweep(toml, where)
+    assert where.table.read_text() == "a,b\n1,2\n"
+
+
+def test_a_hash_depends_on_what_decides_the_result_only(toml: Path) -> None:
+    def hashes() -> dict[tuple[str, str], str]:
+        return {run.key: run.sha256 for run in read_sweep(toml).runs}
+
+    text, first = toml.read_text(), hashes()
+    for old, new, same in (
+        ('["quality"]', '["quality", "memory"]', True), ("seeds = [0, 1]", "seeds = [0]", True),
+        ("checkpoint_every = 1", "checkpoint_every = 1\nd_steps = 1", True),
+        ("pool = 4", "pool = 5", False), ("samples = 8", "samples = 9", False),
+        ("score_samples = 4", "score_samples = 4, compared = 'everything'", False),
+    ):
+        toml.write_text(text.replace(old, new, 1))
+        assert (hashes()["cheap", "0"] == first["cheap", "0"]) == same, new
+
+
+def test_the_shipped_table_is_the_shipped_sweeps() -> None:
+    runs = {run.key: run for run in read_sweep(ROOT / "data" / "scoreboard.toml").runs}
+    with (ROOT / "data" / "scoreboard.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS
+    assert [(row["row"], row["seed"]) for row in rows] == list(runs)
+    for row in rows:
+        assert row["status"] in ("measured", "not run")
+        if row["status"] == "measured":
+            assert row["config_sha256"] == runs[row["row"], row["seed"]].sha256
+            assert float(row["frechet"]) > 0
