@@ -4,7 +4,8 @@
 
 It shares nothing with the features that losses and the usual measures look through: no residual
 block, no pooling, no label, no landmark; what it learned is to draw a portrait again, a blurred one
-blurred and a noisy one noisy, from the code alone (Hinton & Salakhutdinov 2006). A method that
+blurred, from the code alone (Hinton & Salakhutdinov 2006). It sees where things are, colours and a
+blur of one pixel; of noise, for which a code has no room, it sees next to nothing. A method that
 pleases one eye only shows itself where the two disagree. Chapter 10.
 """
 

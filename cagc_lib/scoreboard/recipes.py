@@ -41,8 +41,8 @@ class Recipe:
     """One row of the table, whatever its seed.
 
     Attributes:
-        network: measure this file or name as it is; of what follows, only ratio and images then say
-            something, and measures.
+        network: measure this file or name as it is; what follows is unused then, but for measures,
+            and for ratio and images, which say of it what is known and are 0 if nothing is.
         method, score_samples, per_sample: how channels are scored, see `score_channels`.
         scoring: the content that scoring looks at, as `find_content` reads it.
         compared: the content that distillation looks at, likewise.
@@ -81,7 +81,8 @@ class Recipe:
             check(isinstance(value, list | tuple), name, value, "a list")
             object.__setattr__(self, name, tuple(value))
         for name in ("score_samples", "images", "sparse_images"):
-            value, least = getattr(self, name), int(name != "sparse_images")
+            value = getattr(self, name)
+            least = int(name == "score_samples" or (name == "images" and not self.network))
             fits = type(value) is int and value >= least
             check(fits, name, value, f"an integer >= {least}")
         number = type(self.ratio) in (int, float) and 0 <= self.ratio < 1
@@ -177,8 +178,13 @@ def read_sweep(path: str | Path) -> Sweep:
     _known(values, known, str(path))
     missing = [name for name in ("teacher", "rows") if name not in values]
     check(not missing, str(path), sorted(values), f"also {', '.join(missing)}")
-    common = {name: values.get(name, []) for name in ("seeds", "measures")}
     training, samples = values.get("training", {}), values.get("samples", 2000)
+    try:
+        common = Recipe(
+            seeds=values.get("seeds", ()), measures=values.get("measures", ()), training=training
+        )
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     # density and coverage look at five neighbours
     check(type(samples) is int and samples > 5, "samples", samples, "an integer >= 6")
     content = values.get("content", "portraits")
@@ -189,10 +195,11 @@ def read_sweep(path: str | Path) -> Sweep:
         try:
             _known(settings, [f.name for f in fields(Recipe)], "row")
             # a row that names its seeds has no others
-            recipe = Recipe(**{"seeds": common["seeds"], **settings})
-            measures = tuple(dict.fromkeys((*common["measures"], *recipe.measures)))
+            unsaid = {"ratio": 0.0, "images": 0} if settings.get("network") else {}
+            recipe = Recipe(**{"seeds": common.seeds, **unsaid, **settings})
+            measures = tuple(dict.fromkeys((*common.measures, *recipe.measures)))
             for seed in [None] if recipe.network else recipe.seeds:
-                fixed = {"images": recipe.images, "seed": seed or 0}
+                fixed = {"images": recipe.images or 1, "seed": seed or 0}
                 config = TrainConfig.from_dict(training | recipe.training | fixed)
                 sha256 = _hash(teacher, recipe, config, samples, content)
                 beside = recipe.network != values["teacher"]

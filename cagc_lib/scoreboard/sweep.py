@@ -203,7 +203,7 @@ def make_row(sweep: Sweep, run: Run, place: Place, old: Row) -> Row:
     teacher = sweep.teacher.generator.to(device) if run.beside_teacher else None
     subject = Subject(g.to(device), teacher, find_content(run.content), run.samples, device)
     found = measure(subject, groups)
-    row |= {name: f"{value:.6g}" for name, value in found.items()}
+    row |= {n: str(v) if isinstance(v, int) else f"{v:.6g}" for n, v in found.items()}
     return {name: old[name] for name in kept if name in old} | row
 
 
@@ -263,7 +263,7 @@ def _begin_with_shorter(sweep: Sweep, run: Run, place: Place) -> None:
 
 
 def fill_latencies(path: str | Path, place: Place, turns: int = TURNS) -> None:
-    """Measure one network of each ratio, for all rows there are.
+    """Measure one network of each size, for all rows there are.
 
     In turns, so that whatever else the machine does meets all alike; the median counts.
     """
@@ -271,15 +271,19 @@ def fill_latencies(path: str | Path, place: Place, turns: int = TURNS) -> None:
     rows = [row for row in table_rows(sweep, place).values() if row["status"] == "measured"]
     teacher = sweep.teacher.generator
     scores = score_channels(teacher, find_content("everything"), "l1-out")
-    ratios = sorted({float(row["ratio"]) for row in rows})
-    networks = {ratio: prune(teacher, plan_pruning(scores, ratio)) for ratio in ratios}
-    columns: dict[float, Row] = {ratio: {} for ratio in networks}
+    sizes = [row["macs"] or row["network"] or row["ratio"] for row in rows]
+    networks = {
+        size: load_generator(row["network"]) if row["network"]
+        else prune(teacher, plan_pruning(scores, float(row["ratio"])))
+        for size, row in dict(zip(sizes, rows, strict=True)).items()
+    }
+    columns: dict[str, Row] = {size: {} for size in networks}
     for n in (1, 16):
         times = [
             [latency(g, n, repeats=1, warmup=1).p50 for g in networks.values()]
             for _ in range(turns)
         ]
-        for ratio, seconds in zip(networks, zip(*times, strict=True), strict=True):
-            columns[ratio][f"latency_{n}_ms"] = f"{1e3 * statistics.median(seconds):.4g}"
-    done = [row | columns[float(row["ratio"])] for row in rows]
+        for size, seconds in zip(networks, zip(*times, strict=True), strict=True):
+            columns[size][f"latency_{n}_ms"] = f"{1e3 * statistics.median(seconds):.4g}"
+    done = [row | columns[size] for row, size in zip(rows, sizes, strict=True)]
     record(place.table, COLUMNS, planned(sweep), done)

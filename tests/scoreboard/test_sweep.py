@@ -15,7 +15,15 @@ import torch
 from cagc_lib.checkpoints import save_checkpoint
 from cagc_lib.cli import main
 from cagc_lib.networks import Discriminator, Generator, GeneratorConfig, matching_discriminator
-from cagc_lib.scoreboard import COLUMNS, Place, read_sweep, read_table, run_sweep, sweep
+from cagc_lib.scoreboard import (
+    COLUMNS,
+    Place,
+    fill_latencies,
+    read_sweep,
+    read_table,
+    run_sweep,
+    sweep,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 TOML = """
@@ -73,7 +81,7 @@ def test_every_run_is_made_once(
     assert planned[1:3] == [("cheap", "0", "not run"), ("cheap", "1", "measured")]
     first = rows["cheap", "1"]
     assert first["images"] == "8" and float(first["frechet"]) > 0 and first["teacher_l1"]
-    assert rows["teacher", ""]["teacher_l1"] == "" == rows["teacher", ""]["images"]
+    assert rows["teacher", ""]["teacher_l1"] == "" and rows["teacher", ""]["images"] == "0"
     macs = [int(rows[key]["macs"]) for key in (("cheap", "1"), ("wide", "1"), ("teacher", ""))]
     assert macs == sorted(macs)
     assert len({row["config_sha256"] for row in rows.values()}) == 4
@@ -168,17 +176,17 @@ def test_an_interrupted_sweep_ends_cleanly_and_goes_on(
     ("old", "new", "message"),
     [
         ("samples = 8", "samples = 2", "samples: got 2, expected an integer >= 6"),
-        ("samples = 8", "sample = 8", "sample, expected only teacher, content"),
+        ("samples = 8", "sample = 8", "got 'sample', expected only teacher, content"),
         ("ratio = 0.5", "ratio = 1.5", "rows.wide: ratio: got 1.5, expected a number in"),
         ("ratio = 0.5", "rato = 0.5", "rows.wide: row: got 'rato', expected only network"),
         ('method = "l1-out"', 'method = "l2"', "rows.cheap: method: got 'l2', expected one of"),
         ("score_samples = 4", 'scoring = "cats"', "rows.cheap: content: got 'cats'"),
         ("score_samples = 4", "distillation = {l3 = 1}", "rows.cheap: distillation config: "),
-        ("pool = 4", "pol = 4", "rows.teacher: train config: unknown pol"),
+        ("pool = 4", "pol = 4", "sweep.toml: train"),
         ('["quality"]', '["beauty"]', "measures: got 'beauty', expected out of quality"),
         ("seeds = [1]", 'seeds = ["a"]', "rows.wide: seeds: got 'a', expected integers"),
         ("seeds = [0, 1]", "seeds = [", "no TOML"),
-        ("teacher =", "teacher_ =", "teacher_, expected only"),
+        ("teacher =", "teacher_ =", "got 'teacher_', expected only"),
     ],
 )
 def test_what_does_not_fit_is_one_line_and_nothing_is_written(
@@ -209,6 +217,21 @@ def test_options_that_do_not_fit_are_one_line(
     assert main(["sweep", str(toml), "--device", "cpu", *options]) == 2
     said = capsys.readouterr().err
     assert len(said.splitlines()) == 1 and message in said
+
+
+def test_latency_is_measured_once_a_size_and_changes_nothing_else(
+    toml: Path, tmp_path: Path
+) -> None:
+    where = place(tmp_path)
+    run_sweep(toml, where, seeds=[1])
+    before = measured(where.table)
+    fill_latencies(toml, where, turns=2)
+    after = measured(where.table)
+    times = {key: [row.pop(f"latency_{n}_ms") for n in (1, 16)] for key, row in after.items()}
+    assert times["cheap", "1"] == times["longer", "1"] != times["wide", "1"]
+    assert all(float(ms) > 0 for row in times.values() for ms in row)
+    for key, row in after.items():
+        assert row == {k: v for k, v in before[key].items() if not k.startswith("latency")}
 
 
 def test_a_full_disk_loses_no_row(
