@@ -25,7 +25,7 @@ from ..metrics import (
 )
 from ..networks import PrunableGenerator, perceptual_distance
 
-PAIRS = 1000
+PAIRS = 600
 # attributes that W tells well and a viewer too; how far an edit goes; on how many images
 EDITED, STRENGTH, EDITS = ("yaw", "mouth_open", "skin_tone", "hair_length", "glasses"), 1.5, 100
 # samples that attributes are learned from and told apart in; held-out portraits that are projected

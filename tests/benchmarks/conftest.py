@@ -34,7 +34,7 @@ def script(name: str) -> Callable[[], Iterator[ModuleType]]:
 
 
 teachers, cifar10, cpu = map(script, ("teacher", "cifar10", "cpu"))
-gradients, draws = map(script, ("gradient_lengths", "draws"))
+gradients, draws, agreement = map(script, ("gradient_lengths", "draws", "agreement"))
 gpu, tune = map(script, ("modulated_conv_gpu", "tune_kernels"))
 
 
