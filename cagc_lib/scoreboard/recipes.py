@@ -76,6 +76,14 @@ class Recipe:
     measures: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        kinds = {bool: "true or false", str: "a text", dict[str, Any]: "a table"}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.type in kinds:
+                fits = isinstance(value, dict if f.type not in (bool, str) else f.type)
+                check(fits, f.name, value, kinds[f.type])
+        own = sorted({"images", "seed"} & self.training.keys())
+        check(not own, "training", ", ".join(own), "the row's own images and seeds")
         for name in ("seeds", "measures"):
             value = getattr(self, name)
             check(isinstance(value, list | tuple), name, value, "a list")

@@ -186,6 +186,12 @@ def test_an_interrupted_sweep_ends_cleanly_and_goes_on(
         ('["quality"]', '["beauty"]', "measures: got 'beauty', expected out of quality"),
         ("seeds = [1]", 'seeds = ["a"]', "rows.wide: seeds: got 'a', expected integers"),
         ("seeds = [0, 1]", "seeds = [", "no TOML"),
+        ("seeds = [0, 1]", "seeds = 3", "seeds: got 3, expected a list"),
+        ("pool = 4", "images = 4", "training: got 'images', expected the row's own images"),
+        ("ratio = 0.5", 'calibrated = "yes"', "rows.wide: calibrated: got 'yes', expected true"),
+        ("ratio = 0.5", "scoring = 3", "rows.wide: scoring: got 3, expected a text"),
+        ("ratio = 0.5", "distillation = 3", "rows.wide: distillation: got 3, expected a table"),
+        ("images = 8", "images = 0", "rows.cheap: images: got 0, expected an integer >= 1"),
         ("teacher =", "teacher_ =", "got 'teacher_', expected only"),
     ],
 )
