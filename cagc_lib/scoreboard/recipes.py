@@ -13,7 +13,8 @@
     distillation = {l1 = 7.0}
     seeds = [0, 1, 2, 3, 4]
 
-A run is one row with one seed; its hash tells whether a table holds it already.
+A run is one row with one seed; its hash tells whether a table holds it already. What measures and
+what the losses look through knows rendered portraits, so the teacher is one that draws them.
 """
 
 import hashlib
