@@ -39,25 +39,25 @@ class DistillationConfig(Config):
         perceptual: weight of the feature loss.
         rgb: weight of the pixel loss on the RGB sums below full resolution; equal to `l1`, the
             two together are the public code's intermediate mode.
-        relation: weight of the loss on how images resemble those of moved latents. It takes half a
-            batch more of both networks, and w's that are the teacher's.
         adversarial: weight of the generator's adversarial loss.
         mask_content: compare inside the content only, or (False) everywhere.
         noise: "independent" draws noise maps for teacher and student apart, as the public code
             does; "shared" gives both the same.
         init: "inherited" starts from the teacher's kept weights, "fresh" from new weights in a
             network of the same widths.
+        relation: weight of the loss on how images resemble those of moved latents. It takes half a
+            batch more of both networks, and w's that are the teacher's.
     """
 
     what = "distillation config"
     l1: float = 3.0
     perceptual: float = 3.0
     rgb: float = 0.0
-    relation: float = 0.0
     adversarial: float = 1.0
     mask_content: bool = True
     noise: str = "independent"
     init: str = "inherited"
+    relation: float = 0.0
 
     def __post_init__(self) -> None:
         self.check_values({"noise": ("independent", "shared"), "init": ("inherited", "fresh")})
