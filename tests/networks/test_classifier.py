@@ -137,7 +137,7 @@ def test_a_shipped_classifier_knows_the_shipped_photographs(name: str) -> None:
 
 def test_what_cannot_be_trained_is_named(folders: Path) -> None:
     for options, message in (
-        ({"kind": "segmenter"}, r"^kind: got 'segmenter', expected one of parser, features, class"),
+        ({"kind": "segmenter"}, r"^kind: got 'segmenter', expected one of parser, features, auto"),
         ({"kind": "classifier"}, r"^data: got nothing, expected a folder of class folders"),
         ({"kind": "parser", "steps": 0}, r"^steps: got 0, expected an integer >= 1$"),
         ({"kind": "features", "batch_size": 0}, r"^batch_size: got 0, expected an integer >= 1$"),
