@@ -27,7 +27,7 @@ from ..pruning import plan_pruning, prune
 from ..training import TrainConfig, TrainState, calibrate, train_student
 from .measures import GROUPS, MEASURES, Subject, columns_of, measure
 from .recipes import Run, Sweep, read_sweep
-from .table import Row, device_name, read_table, record
+from .table import Row, device_name, record
 
 PLAN = (
     "row", "network", "method", "scoring", "compared", "ratio", "distillation", "images", "seed",
@@ -36,6 +36,8 @@ PLAN = (
 RUN = ("config_sha256", "device", "threads", "torch", "seconds")
 COLUMNS = (*PLAN, *RUN, *MEASURES)
 TURNS = 20
+# an empty file in a run folder: its network is finished, and the table's row is its
+MEASURED = "measured"
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,8 @@ def _work(sweep: Sweep, wanted: list[Run], place: Place) -> None:
         finally:
             claim.release()
         record(place.table, COLUMNS, planned(sweep), [row])
+        if not run.recipe.network:
+            (place.runs / run.folder / MEASURED).touch()
         print(f"{run.name}, seed {run.seed}: {len(columns_of(run.measures))} measures", flush=True)
 
 
@@ -183,13 +187,13 @@ def make_row(sweep: Sweep, run: Run, place: Place, old: Row) -> Row:
     """Train, if there is something to train, measure, and return the table's row.
 
     Measures that the old row has stay, if they are of this very network: of a file, or of a run
-    whose folder is still there.
+    whose folder is still there. What was measured on another machine is of another network.
     """
     row = {
         "status": "measured", "config_sha256": run.sha256, "device": device_name(place.device),
         "threads": str(torch.get_num_threads()), "torch": torch.__version__,
     }
-    same = bool(run.recipe.network) or (place.runs / run.folder).is_dir()
+    same = bool(run.recipe.network) or (place.runs / run.folder / MEASURED).exists()
     groups = missing(run, old) if same else run.measures
     replaced = groups if same else tuple(GROUPS)
     kept = [n for n in COLUMNS if n not in MEASURES or MEASURES[n].group not in replaced]
@@ -250,14 +254,12 @@ def _learn(
 def _begin_with_shorter(sweep: Sweep, run: Run, place: Place) -> None:
     """Copy the run of a smaller budget, so that the larger one need only go on from its end."""
     folder = place.runs / run.folder
-    # a row that is measured has a run that is finished
-    finished = {r["config_sha256"] for r in read_table(place.table) if r["status"] == "measured"}
     for shorter in () if folder.exists() else sweep.shorter(run):
         old = place.runs / shorter.folder
-        if shorter.sha256 in finished and old.is_dir():
+        if (old / MEASURED).exists():
             part = folder.with_name(f"{folder.name}.part")
             shutil.rmtree(part, ignore_errors=True)
-            shutil.copytree(old, part)
+            shutil.copytree(old, part, ignore=shutil.ignore_patterns(MEASURED))
             part.rename(folder)
             return
 

@@ -3,6 +3,7 @@
 import csv
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -131,6 +132,27 @@ def test_a_missing_measure_is_made_from_the_finished_run(toml: Path, tmp_path: P
     # the training was not repeated: its clock stands
     assert after["seconds"] == before["seconds"]
     assert {k for k in after if after[k] != before[k]} == {"peak_1_mb", "peak_16_mb"}
+
+
+def test_measures_of_another_network_do_not_stay(toml: Path, tmp_path: Path) -> None:
+    where = place(tmp_path)
+    run_sweep(toml, where, ["cheap"], [0])
+    true = measured(where.table)["cheap", "0"]["frechet"]
+    text = where.table.read_text()
+    # as if another machine had trained and measured this run
+    foreign = text.replace(true, "12345.0")
+    assert foreign != text
+    toml.write_text(toml.read_text().replace('["quality"]', '["quality", "memory"]'))
+    folder = next((tmp_path / "runs").glob("cheap-0-*[0-9a-f]"))
+    for change, expected in (
+        (lambda: None, "12345.0"), ((folder / "measured").unlink, true),
+        (lambda: shutil.rmtree(folder), true),
+    ):
+        change()
+        where.table.write_text(foreign)
+        run_sweep(toml, where, ["cheap"], [0])
+        row = measured(where.table)["cheap", "0"]
+        assert row["frechet"] == expected and row["peak_1_mb"]
 
 
 def test_several_processes_share_a_table(toml: Path, tmp_path: Path) -> None:
