@@ -121,6 +121,7 @@ tables: $(READY) | cifar10
 	$(BIN)/python -m cagc_lib sweep data/scoreboard.toml
 	$(BIN)/python -m cagc_lib sweep data/scoreboard.toml --latencies
 	$(BIN)/python benchmarks/draws.py
+	$(BIN)/python benchmarks/sample_size.py
 	$(BIN)/python benchmarks/cifar10.py
 
 # The stamp makes every later run start at once; a changed requirements.txt installs again. Debian's
