@@ -4,7 +4,9 @@ Sockets are blocked and warnings are errors by the options in pyproject.toml.
 """
 
 import os
+from pathlib import Path
 
+import pytest
 import torch
 from hypothesis import settings
 
@@ -29,3 +31,22 @@ def pytest_configure() -> None:
 def pytest_runtest_setup() -> None:
     """Start every test from the same seed, whatever ran before it."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def small_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a teacher small enough to prune and train in a test, never trained itself."""
+    # not above: importing the library imports triton, which reads the variable set there
+    from cagc_lib.checkpoints import save_checkpoint
+    from cagc_lib.networks import (
+        Discriminator,
+        Generator,
+        GeneratorConfig,
+        matching_discriminator,
+    )
+
+    torch.manual_seed(0)
+    g = Generator(GeneratorConfig(32, (8,) * 8, z_dim=16, w_dim=16, mapping_layers=1))
+    path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
+    save_checkpoint(g, Discriminator(matching_discriminator(g.config)), path)
+    return path

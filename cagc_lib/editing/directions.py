@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..importance import falling_eigenvectors, principal_directions
 from ..networks import (
     FeatureNetwork, Generator, PrunableGenerator, check, check_positive, first_parameter,
 )
@@ -100,9 +101,9 @@ def pca_directions(
     check_mapped(g)
     _check_count(g, count)
     w = draw_w(g, num_samples, seed)
-    values, vectors = _largest(w.T.cov(), count)
-    score = values / w.var(0).sum()
-    return _directions(g, "pca", _numbered("component", count), vectors, w, layers, score)
+    vectors, shares = principal_directions(g, num_samples, seed)
+    names = _numbered("component", count)
+    return _directions(g, "pca", names, vectors[:count], w, layers, shares[:count])
 
 
 @torch.no_grad()
@@ -132,9 +133,9 @@ def sefa_directions(
     styled = [*g.synthesis.convs, g.synthesis.torgbs[-1]]
     affines = [styled[i].affine for i in _layers(g, layers)]
     a = torch.cat([affine.weight.double() * affine.weight_gain for affine in affines]).cpu()
-    values, vectors = _largest(a.T @ a, count)
-    w = draw_w(g, num_samples, seed)
-    return _directions(g, "sefa", _numbered("factor", count), vectors, w, layers, values)
+    values, vectors = falling_eigenvectors(a.T @ a)
+    w, names = draw_w(g, num_samples, seed), _numbered("factor", count)
+    return _directions(g, "sefa", names, vectors[:count], w, layers, values[:count])
 
 
 @torch.no_grad()
@@ -208,15 +209,6 @@ def _directions(
     return Directions(
         kind, names, vectors.to(place), spread.to(place), _layers(g, layers), score.to(place)
     )
-
-
-def _largest(matrix: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Largest eigenvalues [count] of a symmetric matrix, falling, and their vectors as rows."""
-    values, columns = torch.linalg.eigh(matrix)
-    vectors = columns.T.flip(0)[:count]
-    # an eigenvector is one of two: the largest coordinate is to be positive
-    largest = vectors.gather(1, vectors.abs().argmax(1, keepdim=True))
-    return values.flip(0)[:count].clamp(min=0), vectors * largest.sign()
 
 
 def _numbered(what: str, count: int) -> tuple[str, ...]:

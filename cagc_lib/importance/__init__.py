@@ -20,7 +20,7 @@ width. Chapter 6.
 """
 
 from .baselines import weight_norms
-from .diversity import STRENGTH, principal_directions
+from .diversity import STRENGTH, falling_eigenvectors, principal_directions
 from .gradients import gradient_scores, mean_gradients, salt_and_pepper
 from .methods import score_channels
 from .samples import draw_samples

@@ -52,7 +52,7 @@ def gradient_scores(
     if isinstance(noise, str) and noise == "random":
         raise ValueError('noise: got "random", expected the noise that made the noisy images')
     with evaluating(g):
-        image, weights = _differentiable_image(g, w, noise)
+        image, weights = differentiable_image(g, w, noise)
     got = list(noisy.shape) if isinstance(noisy, Tensor) else type(noisy).__name__
     check(got == list(image.shape), "noisy", got, f"images of shape {list(image.shape)}")
     return mean_gradients(image, noisy.to(image), weights)
@@ -94,7 +94,7 @@ def content_aware(
         z, maps, draws = draw_samples(g, batch, seed, noise)
         with torch.no_grad():
             w = g.mapping(z)
-        image, weights = _differentiable_image(g, w, maps)
+        image, weights = differentiable_image(g, w, maps)
         clean = image.detach()
         with torch.no_grad():
             mask = check_mask(content(clean), clean)
@@ -109,7 +109,7 @@ def content_aware(
     return totals
 
 
-def _differentiable_image(
+def differentiable_image(
     g: PrunableGenerator, w: Tensor, noise: str | Sequence[Tensor]
 ) -> tuple[Tensor, list[list[Tensor]]]:
     """Return the image and, per width, the weights that read it: leaves of the image's graph."""

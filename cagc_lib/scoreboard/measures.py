@@ -8,7 +8,7 @@ of another architecture that learned another task (networks/autoencoder.py). Cha
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 
 import torch
 
@@ -20,7 +20,7 @@ from ..editing import (
     separability, transfer_directions, transfer_error,
 )
 from ..metrics import (
-    EPSILON, PUBLIC_PATH, REFERENCE_SEED, Report, evaluate, half_width, mask_images,
+    EPSILON, PUBLIC_PATH, REFERENCE_SEED, evaluate, half_width, mask_images,
     noise_distances, path_lengths, peak_memory, psnr, trimmed_mean, variety,
 )
 from ..networks import PrunableGenerator, perceptual_distance
@@ -66,24 +66,14 @@ class Measure:
     protocol: str
 
 
-def _quality(subject: Subject) -> dict[str, float]:
-    report = evaluate(
-        subject.generator, subject.samples, content=subject.content, teacher=subject.teacher,
-        device=subject.device,
-    )
-    return _columns(report, "")
-
-
-def _autoencoder(subject: Subject) -> dict[str, float]:
-    report = evaluate(
-        subject.generator, subject.samples, content=subject.content, teacher=subject.teacher,
-        device=subject.device, features="autoencoder",
-    )
-    return _columns(report, "autoencoder_")
-
-
-def _columns(report: Report, prefix: str) -> dict[str, float]:
+def _evaluated(
+    subject: Subject, prefix: str = "", features: str = "portraits"
+) -> dict[str, float]:
     """What of a report is registered; what depends on no eye is registered once."""
+    report = evaluate(
+        subject.generator, subject.samples, content=subject.content, teacher=subject.teacher,
+        device=subject.device, features=features,
+    )
     values = {f"{prefix}{name}": value for name, value in report.to_dict().items()}
     return {name: v for name, v in values.items() if name in MEASURES and v is not None}
 
@@ -179,8 +169,10 @@ def _projection(subject: Subject) -> dict[str, float]:
 
 
 GROUPS: dict[str, Callable[[Subject], dict[str, float]]] = {
-    "quality": _quality, "autoencoder": _autoencoder, "paths": _paths, "memory": _memory,
-    "separability": _separability, "edits": _edits, "projection": _projection,
+    "quality": _evaluated,
+    "autoencoder": partial(_evaluated, prefix="autoencoder_", features="autoencoder"),
+    "paths": _paths, "memory": _memory, "separability": _separability, "edits": _edits,
+    "projection": _projection,
 }
 
 _TEXTS = {

@@ -1,4 +1,4 @@
-"""The benchmark scripts as modules, and a teacher small enough to run them on."""
+"""The benchmark scripts as modules."""
 
 import importlib
 import sys
@@ -7,10 +7,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-import torch
-
-from cagc_lib.checkpoints import save_checkpoint
-from cagc_lib.networks import Discriminator, Generator, GeneratorConfig, matching_discriminator
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -40,9 +36,5 @@ gpu, tune = map(script, ("modulated_conv_gpu", "tune_kernels"))
 
 
 @pytest.fixture(scope="session")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    g = Generator(GeneratorConfig(32, (8,) * 8, z_dim=16, w_dim=16, mapping_layers=1))
-    path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
-    save_checkpoint(g, Discriminator(matching_discriminator(g.config)), path)
-    return path
+def teacher(small_teacher: Path) -> Path:
+    return small_teacher

@@ -39,7 +39,6 @@ def test_every_measure_says_how_it_is_made() -> None:
     for name, one in MEASURES.items():
         assert one.protocol and one.better in ("", "less", "more"), name
         assert one.group in ("", *GROUPS), name
-    assert len(MEASURES) == len(set(MEASURES))
 
 
 def test_quality_is_what_evaluate_says() -> None:

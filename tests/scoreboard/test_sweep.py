@@ -11,11 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
-from cagc_lib.checkpoints import save_checkpoint
 from cagc_lib.cli import main
-from cagc_lib.networks import Discriminator, Generator, GeneratorConfig, matching_discriminator
 from cagc_lib.scoreboard import (
     COLUMNS,
     Place,
@@ -46,19 +43,10 @@ longer = {{method = "l1-out", images = 16, score_samples = 4, seeds = [1]}}
 """
 
 
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    g = Generator(GeneratorConfig(32, (8,) * 8, z_dim=16, w_dim=16, mapping_layers=1))
-    path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
-    save_checkpoint(g, Discriminator(matching_discriminator(g.config)), path)
-    return path
-
-
 @pytest.fixture
-def toml(teacher: Path, tmp_path: Path) -> Path:
+def toml(small_teacher: Path, tmp_path: Path) -> Path:
     path = tmp_path / "sweep.toml"
-    path.write_text(TOML.format(teacher=teacher))
+    path.write_text(TOML.format(teacher=small_teacher))
     return path
 
 
