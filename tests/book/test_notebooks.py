@@ -134,7 +134,7 @@ def test_a_chapter_shows_the_library_and_proves_its_own_code_equal(path: Path) -
     if not path.stem.startswith("09"):
         assert "inspect.getsource(" in source
         assert re.search(r"^ *assert |assert_close\(", source, re.M)
-    assert "static_slider(" in source or "explorer(" in source
+    assert re.search(r"(static_slider|explorer|sortable_table)\(", source)
 
 
 @by_notebook
