@@ -174,3 +174,22 @@ def test_the_scoreboard_is_sorted_by_its_heads(
     assert board.locator("th").all_inner_texts()[1].startswith("M MACs")
     board.locator("input").fill("teacher, ")
     assert board.locator("tbody tr").count() == 1
+
+
+def test_a_list_beside_a_slider_changes_the_picture(
+    address: str, watched: tuple[Page, list[str]]
+) -> None:
+    page, problems = watched
+    page.goto(f"{address}/book/11_editing_with_a_smaller_network.html", wait_until="load")
+    figure = page.locator(".cagc-slider").last
+    chosen, picture = figure.locator("select"), figure.locator("img")
+    chosen.scroll_into_view_if_needed()
+    before = picture.get_attribute("src")
+    chosen.focus()
+    page.keyboard.press("ArrowDown")
+    assert picture.get_attribute("src") != before, "the arrow key changed nothing"
+    assert chosen.input_value() in str(picture.get_attribute("alt"))
+    figure.locator("input").focus()
+    page.keyboard.press("Home")
+    assert "strength -3" in str(picture.get_attribute("alt"))
+    assert problems == []
