@@ -1,8 +1,8 @@
-"""A table of measurements that a reader sorts by any measure, without a kernel.
+"""Measurements that a reader sorts by any measure, without a kernel: as bars or as a table.
 
-One bar a row, for the measure that is chosen; rows may be hidden by a word. Forty lines of script
-carry it, so it works on the rendered page, from a disk, by mouse, touch and keyboard. No numerics:
-what is shown is what was handed in. Used by chapter 9.
+Bars show one measure, a table a group of them at a time; rows may be hidden by a word. Forty lines
+of script carry each, so they work on the rendered page, from a disk, by mouse, touch and keyboard.
+No numerics: what is shown is what was handed in. Used by chapters 9 and 10.
 """
 
 import hashlib
@@ -12,8 +12,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 from .images import check
+from .tables import STYLE as TABLE_STYLE
 from .tables import Table
 
+Rows = Sequence[tuple[str, Mapping[str, tuple[float, str]]]]
 STYLE = """
 .cagc-explorer{margin:1rem 0;max-width:100%;color:inherit}
 .cagc-explorer label{display:inline-block;margin:0 1rem .5rem 0}
@@ -67,9 +69,83 @@ SCRIPT = """
 """
 
 
-def explorer(
-    rows: Sequence[tuple[str, Mapping[str, tuple[float, str]]]], measures: Mapping[str, str],
-) -> Table:
+SORTABLE_STYLE = """
+.cagc-sortable .cagc-table{max-height:70vh;overflow-y:auto}
+.cagc-sortable table{--paper:var(--pst-color-background,var(--jp-layout-color0,Canvas))}
+.cagc-sortable th{vertical-align:bottom;position:sticky;top:0;z-index:1;background:var(--paper)}
+.cagc-sortable td:first-child,.cagc-sortable th:first-child{position:sticky;left:0;
+background:var(--paper)}
+.cagc-sortable th:first-child{z-index:2}
+.cagc-sortable th button{font:inherit;color:inherit;background:none;border:0;padding:.2rem 0;
+cursor:pointer;text-align:right;text-decoration:underline dotted}
+.cagc-sortable th[aria-sort] button{text-decoration:underline solid}
+.cagc-sortable th[aria-sort=ascending] button::after{content:" \\2191"}
+.cagc-sortable th[aria-sort=descending] button::after{content:" \\2193"}
+.cagc-sortable td{white-space:nowrap}
+.cagc-sortable td:first-child{white-space:normal;min-width:7rem}
+@media(min-width:900px){.cagc-sortable td:first-child{min-width:15rem}}
+"""
+SORTABLE_SCRIPT = """
+(() => {
+  const rows = ROWS;
+  const groups = GROUPS;
+  for (const place of document.querySelectorAll('[data-sortable="ID"]')) {
+    if (place.dataset.ready) continue;
+    place.dataset.ready = "1";
+    const group = place.querySelector("select");
+    const word = place.querySelector("input");
+    let key, turned;
+    const cell = (tag, text) => {
+      const made = document.createElement(tag);
+      made.textContent = text;
+      return made;
+    };
+    const show = () => {
+      const measures = groups[group.value];
+      const up = (measures[key] !== "more") !== turned;
+      const line = document.createElement("tr");
+      line.append(cell("th", "row"), ...Object.keys(measures).map((name) => {
+        const head = document.createElement("th");
+        if (name === key) head.setAttribute("aria-sort", up ? "ascending" : "descending");
+        const button = cell("button", name);
+        button.addEventListener("click", () => {
+          turned = name === key && !turned;
+          key = name;
+          show();
+          [...place.querySelectorAll("button")].find((b) => b.textContent === name).focus();
+        });
+        head.append(button);
+        return head;
+      }));
+      const wanted = word.value.trim().toLowerCase();
+      const has = (r) => Object.keys(measures).some((name) => name in r.values);
+      const shown = rows.filter((r) => r.name.toLowerCase().includes(wanted) && has(r));
+      const last = up ? Infinity : -Infinity;
+      const value = (r) => (key in r.values ? r.values[key] : last);
+      shown.sort((a, b) => (value(a) === value(b) ? 0 : (up ? 1 : -1) * (value(a) - value(b))));
+      place.querySelector("thead").replaceChildren(line);
+      place.querySelector("tbody").replaceChildren(...shown.map((r) => {
+        const item = document.createElement("tr");
+        const texts = Object.keys(measures).map((name) => cell("td", r.texts[name] || ""));
+        item.append(cell("td", r.name), ...texts);
+        return item;
+      }));
+      place.querySelector("output").textContent = `${shown.length} rows, by ${key}`;
+    };
+    const begin = () => {
+      key = Object.keys(groups[group.value])[0];
+      turned = false;
+      show();
+    };
+    group.addEventListener("change", begin);
+    word.addEventListener("input", show);
+    begin();
+  }
+})();
+"""
+
+
+def explorer(rows: Rows, measures: Mapping[str, str]) -> Table:
     """Build the sortable bars.
 
     Args:
@@ -79,20 +155,8 @@ def explorer(
     Raises:
         ValueError: no row, an unknown measure, a number that is not finite, another direction.
     """
-    check(len(rows) > 0, "rows", "none", "at least one")
-    for measure, better in measures.items():
-        check(better in ("less", "more"), measure, better, "less or more")
-    entries = []
-    for name, found in rows:
-        for measure, (value, _) in found.items():
-            check(measure in measures, name, measure, f"one of {', '.join(measures)}")
-            check(math.isfinite(value), f"{name}, {measure}", value, "a finite number")
-        values = {measure: value for measure, (value, _) in found.items()}
-        texts = {measure: text for measure, (_, text) in found.items()}
-        entries.append({"name": name, "values": values, "texts": texts})
-    # "</" inside a name would end the script early
-    payload = json.dumps(entries, separators=(",", ":")).replace("</", "<\\/")
-    identity = hashlib.sha256(payload.encode()).hexdigest()[:12]
+    payload = _payload(rows, measures)
+    identity = _identity(payload)
     options = "".join(
         f'<option data-better="{better}">{html.escape(name)}</option>'
         for name, better in measures.items()
@@ -104,3 +168,68 @@ def explorer(
         f'<label>rows with <input type="search" autocomplete="off" size="12"></label>'
         f'<p><output aria-live="polite"></output></p><ol></ol><script>{script}</script></div>'
     )
+
+
+def sortable_table(
+    rows: Rows, groups: Mapping[str, Mapping[str, str]], word: str = ""
+) -> Table:
+    """Build a table that is sorted by the column whose head is pressed, best first, then last.
+
+    Rows that lack the column come last; rows that lack the whole group are not shown.
+
+    Args:
+        rows: name and, for every measure that it has, the number and its text ("28.4 ± 1.2").
+        groups: name -> the measures that are shown together, each with "less", "more" or, where
+            neither is better, "". The first group, by its first measure, is shown first.
+        word: what stands in the search field at first.
+
+    Raises:
+        ValueError: no row, no group or an empty one, an unknown measure, a number that is not
+            finite, another direction.
+    """
+    check(len(groups) > 0 and all(groups.values()), "groups", dict(groups), "some, none empty")
+    measures = {name: better for group in groups.values() for name, better in group.items()}
+    payload = _payload(rows, measures, ("less", "more", ""))
+    kinds = _script_text(groups)
+    identity = _identity(payload + kinds)
+    options = "".join(f"<option>{html.escape(name)}</option>" for name in groups)
+    script = SORTABLE_SCRIPT.replace("ID", identity, 1)
+    script = script.replace("GROUPS", kinds, 1).replace("ROWS", payload, 1)
+    return Table(
+        f'<div class="cagc-explorer cagc-sortable" data-sortable="{identity}">'
+        f"<style>{STYLE}{TABLE_STYLE}{SORTABLE_STYLE}</style>"
+        f'<label>columns <select autocomplete="off">{options}</select></label>'
+        f'<label>rows with <input type="search" autocomplete="off" size="12" '
+        f'value="{html.escape(word)}"></label><p><output aria-live="polite"></output></p>'
+        f'<div class="cagc-table" tabindex="0"><table><thead></thead><tbody></tbody></table></div>'
+        f"<script>{script}</script></div>"
+    )
+
+
+def _payload(
+    rows: Rows, measures: Mapping[str, str], directions: Sequence[str] = ("less", "more")
+) -> str:
+    """The rows as the scripts read them."""
+    check(len(rows) > 0, "rows", "none", "at least one")
+    for measure, better in measures.items():
+        words = " or ".join(filter(None, directions))
+        check(better in directions, measure, better, words)
+    entries = []
+    for name, found in rows:
+        for measure, (value, _) in found.items():
+            check(measure in measures, name, measure, f"one of {', '.join(measures)}")
+            check(math.isfinite(value), f"{name}, {measure}", value, "a finite number")
+        values = {measure: value for measure, (value, _) in found.items()}
+        texts = {measure: text for measure, (_, text) in found.items()}
+        entries.append({"name": name, "values": values, "texts": texts})
+    return _script_text(entries)
+
+
+def _script_text(value: object) -> str:
+    # "</" inside a name would end the script early
+    return json.dumps(value, separators=(",", ":")).replace("</", "<\\/")
+
+
+def _identity(text: str) -> str:
+    # derived from the content, so that a re-run stores the same text
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -31,7 +31,7 @@ def script(name: str) -> Callable[[], Iterator[ModuleType]]:
 
 teachers, cifar10, cpu = map(script, ("teacher", "cifar10", "cpu"))
 gradients, draws, agreement = map(script, ("gradient_lengths", "draws", "agreement"))
-sample_size = script("sample_size")
+sample_size, latent_space = map(script, ("sample_size", "latent_space"))
 gpu, tune = map(script, ("modulated_conv_gpu", "tune_kernels"))
 
 

@@ -134,7 +134,7 @@ def test_a_chapter_shows_the_library_and_proves_its_own_code_equal(path: Path) -
     if not path.stem.startswith("09"):
         assert "inspect.getsource(" in source
         assert re.search(r"^ *assert |assert_close\(", source, re.M)
-    assert "static_slider(" in source or "explorer(" in source
+    assert re.search(r"(static_slider|explorer|sortable_table)\(", source)
 
 
 @by_notebook
@@ -207,3 +207,12 @@ def test_ratio_slider_comes_live_and_static(number: str) -> None:
     static = [cell for cell in code_cells(path) if "\nstatic_slider(" in f"\n{cell.source}"]
     assert live and "remove-output" in tags(live[-1])
     assert static and "cagc-slider" in str(static[-1].outputs)
+
+
+def test_chapter_11s_sliders_come_live_and_static_with_a_list() -> None:
+    cells = code_cells(next(BOOK.glob("11_*.ipynb")))
+    live = [cell for cell in cells if cell.source.startswith("live_slider(")]
+    static = [cell for cell in cells if "\nstatic_slider(" in cell.source]
+    assert len(live) == len(static) == 2
+    assert all("remove-output" in tags(cell) for cell in live)
+    assert all("<select" in str(cell.outputs) for cell in static)

@@ -131,3 +131,65 @@ def test_static_slider_moves_its_picture(
     assert slider.input_value() == slider.get_attribute("max")
     assert all(a != b for a, b in zip(second, last, strict=True)), "dragging changed nothing"
     assert problems == []
+
+
+def test_bars_are_sorted_and_searched(
+    address: str, watched: tuple[Page, list[str]]
+) -> None:
+    page = open_quietly(watched, f"{address}/book/09_what_content_awareness_buys.html")
+    bars = page.locator("[data-explorer]").first
+    before = bars.locator("li .name span:first-child").all_inner_texts()
+    bars.locator("select").select_option(label="recall")
+    after = bars.locator("li .name span:first-child").all_inner_texts()
+    assert before != after and sorted(before) == sorted(after)
+    bars.locator("input").fill("masks")
+    left = bars.locator("li .name span:first-child").all_inner_texts()
+    assert left and all("masks" in name for name in left) and len(left) < len(after)
+
+
+def test_the_scoreboard_is_sorted_by_its_heads(
+    address: str, watched: tuple[Page, list[str]]
+) -> None:
+    page = open_quietly(watched, f"{address}/book/10_the_scoreboard.html")
+    board = page.locator("[data-sortable]").first
+
+    def column(number: int) -> list[float]:
+        cells = board.locator(f"tbody tr td:nth-child({number})").all_inner_texts()
+        values = [float(cell.split()[0]) for cell in cells if cell]
+        # what was not measured comes last
+        assert all(cells[: len(values)])
+        return values
+
+    assert column(2) == sorted(column(2))
+    recall = board.get_by_role("button", name="recall", exact=True)
+    recall.focus()
+    page.keyboard.press("Enter")
+    assert column(5) == sorted(column(5), reverse=True)
+    head = board.locator("th[aria-sort]")
+    assert head.get_attribute("aria-sort") == "descending"
+    # the head keeps the focus, so that a second press turns the order
+    page.keyboard.press("Enter")
+    assert head.get_attribute("aria-sort") == "ascending" and column(5) == sorted(column(5))
+    board.locator("select").select_option(label="cost")
+    assert board.locator("th").all_inner_texts()[1].startswith("M MACs")
+    board.locator("input").fill("teacher, ")
+    assert board.locator("tbody tr").count() == 1
+
+
+def test_a_list_beside_a_slider_changes_the_picture(
+    address: str, watched: tuple[Page, list[str]]
+) -> None:
+    page, problems = watched
+    page.goto(f"{address}/book/11_editing_with_a_smaller_network.html", wait_until="load")
+    figure = page.locator(".cagc-slider").last
+    chosen, picture = figure.locator("select"), figure.locator("img")
+    chosen.scroll_into_view_if_needed()
+    before = picture.get_attribute("src")
+    chosen.focus()
+    page.keyboard.press("ArrowDown")
+    assert picture.get_attribute("src") != before, "the arrow key changed nothing"
+    assert chosen.input_value() in str(picture.get_attribute("alt"))
+    figure.locator("input").focus()
+    page.keyboard.press("Home")
+    assert "strength -3" in str(picture.get_attribute("alt"))
+    assert problems == []

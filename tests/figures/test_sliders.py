@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cagc_lib.figures import pruning_ratio_slider, static_slider
+from cagc_lib.figures import live_slider, pruning_ratio_slider, static_slider
 
 SHADES = (0, 100, 200)
 RATIOS = (0.0, 0.3, 0.7)
@@ -25,10 +25,10 @@ def frames(size: int = 32) -> list[tuple[str, np.ndarray, dict[str, str]]]:
     ]
 
 
-def entries(text: str) -> list[dict[str, object]]:
+def entries(text: str, choice: int = 0) -> list[dict[str, object]]:
     found = re.search(r"const frames = (\[.*\]);\n", text)
     assert found
-    return json.loads(found.group(1))
+    return json.loads(found.group(1))[choice]
 
 
 def decode(src: object) -> np.ndarray:
@@ -56,6 +56,19 @@ def test_it_is_accessible() -> None:
     assert 'type="range" min="0" max="2" step="1" value="1" aria-label="Pruning ratio"' in text
     assert 'alt="Pruning ratio: 100 %"' in text
     assert '<output aria-live="polite">100 %</output>' in text
+    assert "<select" not in text.split("<script>")[0], "a list without anything to choose"
+
+
+def test_a_list_chooses_among_named_frames() -> None:
+    named = {"up": frames(), "<down>": frames()[::-1]}
+    text = static_slider(named, "Shade", start=2, choose="way").html
+    options = "<option>up</option><option>&lt;down&gt;</option>"
+    assert f'<label>way <select autocomplete="off">{options}</select></label><input' in text
+    assert 'alt="Shade: up, 200 %"' in text and 'max="2" step="1" value="2"' in text
+    up, down = entries(text, 0), entries(text, 1)
+    assert [e["label"] for e in up] == [e["label"] for e in down][::-1]
+    assert [e["src"] for e in up] == [e["src"] for e in down][::-1]
+    assert down[0]["alt"] == "Shade: <down>, 200 %"
 
 
 def test_identity_follows_the_content() -> None:
@@ -87,6 +100,10 @@ def test_pil_pictures_of_any_mode_are_taken() -> None:
 def test_wrong_input_is_named() -> None:
     with pytest.raises(ValueError, match="frames: got none"):
         static_slider([], "t")
+    with pytest.raises(ValueError, match="frames: got none"):
+        static_slider({}, "t")
+    with pytest.raises(ValueError, match=r"frames: got \[3, 2\], expected equally many for each"):
+        static_slider({"a": frames(), "b": frames()[1:]}, "t")
     with pytest.raises(ValueError, match=r"start: got 3, expected 0..2"):
         static_slider(frames(), "t", start=3)
     with pytest.raises(ValueError, match=r"picture: got float64 \[4, 4, 3\], expected uint8"):
@@ -131,3 +148,29 @@ def test_the_first_position_is_shown_and_wrong_ones_are_named() -> None:
     assert pruning_ratio_slider(Renderer(), RATIOS).children[0].value == 0.0
     with pytest.raises(ValueError, match=r"value: got 0.5, expected one of"):
         pruning_ratio_slider(Renderer(), RATIOS, value=0.5)
+
+
+def test_a_list_gives_the_live_slider_a_second_question() -> None:
+    asked = []
+
+    def render(strength: int, name: str) -> tuple[np.ndarray, dict[str, str]]:
+        asked.append((strength, name))
+        return np.full((8, 8, 3), 100 + strength * len(name), np.uint8), {"edited": name}
+
+    positions = {f"{strength:+d}": strength for strength in (-2, 0, 2)}
+    box = live_slider(render, positions, "strength", 1, ["yaw", "glasses"], "direction")
+    chosen, slider, picture, readouts = box.children
+    assert (chosen.description, slider.description) == ("direction", "strength")
+    assert asked == [(0, "yaw")] and shade_of(picture.value) == 100
+    slider.value = 2
+    assert shade_of(picture.value) == 106
+    chosen.value = "glasses"
+    assert shade_of(picture.value) == 114 and "edited: <b>glasses</b>" in readouts.value
+    assert asked == [(0, "yaw"), (2, "yaw"), (2, "glasses")]
+
+
+def test_a_live_slider_without_positions_is_refused() -> None:
+    with pytest.raises(ValueError, match="positions: got none, expected at least one"):
+        live_slider(Renderer(), {}, "strength")
+    with pytest.raises(ValueError, match=r"start: got 1, expected 0..0"):
+        live_slider(Renderer(), {"a": 0.0}, "strength", start=1)
