@@ -1,6 +1,6 @@
 """From channel scores to a plan, from a plan to a smaller, ordinary generator.
 
-    removed_k = int(C_k * ratio)        the official rounding: a float64 product, truncated
+    removed_k = int(C_k * ratio)        as the public code rounds: a float64 product, truncated
     keep_k    = the C_k - removed_k channels with the largest scores, in ascending order
 
 scores: one [C_k] per width k (k = 0 the 4x4 constant, then every convolution's output). A channel
@@ -8,7 +8,7 @@ is removed from what writes it and from the layers that read it. In StyleGAN2 th
 convolution (with the rows of its affine layer) and, on every second width, a ToRGB: it has no
 residual sums, so nothing else is tied. In an SN-GAN the two branches of a block write one sum, and
 batch norms go with their channels. The generator says so itself (`sliced_axes`). Liu et al. 2021
-(arXiv 2104.02244); the official code's Util/pruning_util.py, Util/mask_util.py. Chapters 7, 12.
+(arXiv 2104.02244); the public code's Util/pruning_util.py, Util/mask_util.py. Chapters 7, 12.
 """
 
 import json
@@ -98,7 +98,7 @@ def plan_pruning(
 ) -> PruningPlan:
     """Decide which channels stay: every width loses the same share of its lowest scores.
 
-    The number removed is `int(C * ratio)` in float64, as the official code computes it
+    The number removed is `int(C * ratio)` in float64, as the public code computes it
     (Util/pruning_util.py): a product that falls short by rounding loses one channel less, for
     example int(100 * 0.29) is 28. Equal scores lose the lower channel number first. At least one
     channel stays.
@@ -107,7 +107,7 @@ def plan_pruning(
         scores: from `score_channels` or `gradient_scores`: one [C_k] per width, finite.
         ratio: share removed, in [0, 1); or one per width.
         round_to: round every kept width up to a multiple of this, never above C_k; None keeps the
-            official number.
+            public code's number.
 
     Raises:
         ValueError: a ratio outside [0, 1), a wrong number of them, scores that are not finite.
@@ -153,7 +153,7 @@ def prune(
         plan: made for a network with g's widths.
         rgb_gain: a ToRGB scales its weights by 1/sqrt(C) and is not demodulated, so fewer channels
             mean more contrast: by sqrt(512/154) = 1.82 at ratio 0.7. "recomputed" leaves that to
-            re-training, as the official code does; "preserved" multiplies the ToRGB weights by
+            re-training, as the public code does; "preserved" multiplies the ToRGB weights by
             sqrt(C_new / C_old), so that every kept channel paints as strongly as before. An SN-GAN
             has no such gain: both give the same network.
         source_sha256: hash of g's file for the lineage; ignored if g has been pruned before.

@@ -287,7 +287,7 @@ def _load(parsed: argparse.Namespace, file: str, key: str | None = None) -> Chec
 
 def _held_out(parsed: argparse.Namespace) -> ClassFolders:
     """Open a classifier's test images; what is wrong with them is said before hours of training."""
-    held_out = ClassFolders(parsed.test, parsed.resolution)
+    held_out = ClassFolders(parsed.test, parsed.resolution, what="test")
     classes = ClassFolders(parsed.data, parsed.resolution).classes
     if held_out.classes != classes:
         got, expected = ", ".join(held_out.classes), ", ".join(classes)

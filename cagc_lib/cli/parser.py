@@ -74,10 +74,10 @@ OPTIONS = {
     "--num-samples": _option("images to score with", int, 400),
     "--score-batch": _option("images per backward pass of the scores", int, 10),
     "--noise-prob": _option("share of the content's pixels replaced", number, 0.05),
-    "--per-sample": _option("|gradient| per image, not per batch as the official code's", bool),
+    "--per-sample": _option("|gradient| per image, not per batch as the public code's", bool),
     "--rgb-gain": _option(
         "a kept channel's strength in the image: preserved, or recomputed, larger, as in the "
-        "official code", RGB_GAINS, "recomputed",
+        "public code", RGB_GAINS, "recomputed",
     ),
     "--round-to": _option("round kept widths up to multiples of N", int, metavar="N"),
     "--sparse-images": _option(
@@ -295,7 +295,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"cagc_lib: {error or 'interrupted'}", file=sys.stderr)
         return 130
     except (ValueError, OSError) as error:
-        print(f"cagc_lib: {' '.join(str(error).split())}", file=sys.stderr)
+        said = str(error)
+        if isinstance(error, OSError) and error.filename is not None:
+            # a system call's own words begin with [Errno 2]
+            said = f"{error.filename}: {error.strerror}"
+        print(f"cagc_lib: {' '.join(said.split())}", file=sys.stderr)
         return 2
     return 0
 

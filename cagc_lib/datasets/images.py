@@ -66,8 +66,10 @@ class RenderedPortraits:
 class _Files:
     """Images of a source, cut to their central square, resized, and kept where they are small."""
 
-    def __init__(self, source: Path, files: Sequence[Path | str], resolution: int) -> None:
-        self.source, self.files, self.resolution = source, files, resolution
+    def __init__(
+        self, source: Path, files: Sequence[Path | str], resolution: int, what: str
+    ) -> None:
+        self.source, self.files, self.resolution, self.what = source, files, resolution, what
         self._kept: dict[int, torch.Tensor] = {}
         self._keep = len(files) * 3 * resolution**2 <= KEPT_BYTES
 
@@ -84,7 +86,7 @@ class _Files:
         file = self.files[number]
         if isinstance(file, str):
             file = zipfile.Path(_archive(self.source, os.getpid()), file)
-        image = read_image(file, "data", self.source)
+        image = read_image(file, self.what, self.source)
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
         # cut first: resize(box=...) would mix in what lies outside the box. Pillow's bilinear
@@ -106,13 +108,16 @@ class ImageFolder(_Files):
             looked at. Or an uncompressed zip archive of the same, as NVIDIA's dataset_tool's are.
         resolution: side in pixels.
         seed: decides the order.
+        what: names the argument in errors.
 
     Raises:
         ValueError: neither, no image in it, a dead link, or an archive compressed or damaged.
     """
 
-    def __init__(self, folder: str | Path, resolution: int, seed: int = 0) -> None:
-        super().__init__(Path(folder), _image_files(Path(folder)), resolution)
+    def __init__(
+        self, folder: str | Path, resolution: int, seed: int = 0, what: str = "data"
+    ) -> None:
+        super().__init__(Path(folder), _image_files(Path(folder), what), resolution, what)
         self.seed = seed
 
     def __call__(self, position: int, count: int) -> torch.Tensor:
@@ -129,6 +134,7 @@ class ClassFolders(_Files):
             of images. What is hidden, its name with a dot, is not looked at.
         resolution: side in pixels.
         classes: the classes wanted, in the order of their labels; None takes all, by name.
+        what: names the argument in errors.
 
     Raises:
         ValueError: no such folder, no class folder, one that is missing or holds no image, or an
@@ -136,28 +142,29 @@ class ClassFolders(_Files):
     """
 
     def __init__(
-        self, folder: str | Path, resolution: int, classes: Sequence[str] | None = None
+        self, folder: str | Path, resolution: int, classes: Sequence[str] | None = None,
+        what: str = "data",
     ) -> None:
         folder = Path(folder)
-        check(folder.is_dir(), "data", str(folder), "a folder of class folders")
+        check(folder.is_dir(), what, str(folder), "a folder of class folders")
         found = sorted(f.name for f in folder.iterdir() if f.is_dir() and f.name[0] != ".")
         if not found:
-            raise ValueError(f"data: no class folder in {folder}, expected one a class")
+            raise ValueError(f"{what}: no class folder in {folder}, expected one a class")
         if loose := sorted(f for f in folder.iterdir() if _is_image(f.name)):
-            raise ValueError(f"data: {loose[0]} is in no class, expected images in class folders")
+            raise ValueError(f"{what}: {loose[0]} is in no class, expected images in class folders")
         self.classes = tuple(found if classes is None else classes)
         files, labels = [], []
         for label, name in enumerate(self.classes):
             if name not in found:
                 got = ", ".join(found)[:200]
-                raise ValueError(f"data: no class folder {name!r} in {folder}, found {got}")
-            own = _image_files(folder / name)
+                raise ValueError(f"{what}: no class folder {name!r} in {folder}, found {got}")
+            own = _image_files(folder / name, what)
             if deep := [f for f in own if f.parent != folder / name]:
                 got = f"{min(deep)} is in a folder inside that of a class"
-                raise ValueError(f"data: {got}, expected it in {folder / name}")
+                raise ValueError(f"{what}: {got}, expected it in {folder / name}")
             files += own
             labels += [label] * len(own)
-        super().__init__(folder, files, resolution)
+        super().__init__(folder, files, resolution, what)
         self.labels = torch.tensor(labels)
 
     def __getitem__(self, numbers: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -181,7 +188,7 @@ def read_image(path: Path | zipfile.Path, what: str, source: Path | None = None)
         with path.open("rb") as file, Image.open(file) as opened:
             image, deep = _decode(opened, file)
     except FileNotFoundError:
-        raise
+        raise FileNotFoundError(f"{what}: no file {path}, expected an image") from None
     except Exception as error:
         # a decoder that meets a broken file raises what it likes, SyntaxError among them
         reason = reason_of(error).partition(" <")[0]
@@ -230,13 +237,13 @@ def _is_image(name: str) -> bool:
     return path.suffix.lower() in EXTENSIONS and not any(p[0] == "." for p in path.parts)
 
 
-def _image_files(source: Path) -> Sequence[Path | str]:
+def _image_files(source: Path, what: str = "data") -> Sequence[Path | str]:
     """The images in a folder, or their names in a zip archive, at least one, sorted."""
     known = source.is_dir() or source.is_file()
-    check(known, "data", str(source), '"portraits", a folder or a zip')
-    found = _in_folder(source) if source.is_dir() else _in_archive(source)
+    check(known, what, str(source), '"portraits", a folder or a zip')
+    found = (_in_folder if source.is_dir() else _in_archive)(source, what)
     if not found:
-        raise ValueError(f"data: no image in {source}, expected {', '.join(EXTENSIONS)}")
+        raise ValueError(f"{what}: no image in {source}, expected {', '.join(EXTENSIONS)}")
     return found
 
 
@@ -249,7 +256,7 @@ def image_sizes(source: Path) -> list[tuple[str, int]]:
     return [(name, archive.getinfo(name).file_size) for name in files]
 
 
-def _in_folder(folder: Path) -> list[Path]:
+def _in_folder(folder: Path, what: str) -> list[Path]:
     found, seen, starts = [], set(), [folder]
     # os.walk follows no link: where links lead is walked afterwards, and no place twice
     for start in starts:
@@ -262,16 +269,16 @@ def _in_folder(folder: Path) -> list[Path]:
             found += [Path(place, n) for n in inner + names if _is_image(n)]
             starts += [Path(place, n) for n in inner if os.path.islink(os.path.join(place, n))]
     if odd := [f for f in found if not f.is_file()]:
-        raise ValueError(f"data: {min(odd)} is a dead link or no file, expected an image")
+        raise ValueError(f"{what}: {min(odd)} is a dead link or no file, expected an image")
     return sorted(found)
 
 
-def _in_archive(path: Path) -> list[str]:
+def _in_archive(path: Path, what: str) -> list[str]:
     _archive.cache_clear()
     try:
         entries = _archive(path, os.getpid()).infolist()
     except Exception as error:
-        raise ValueError(f"data: {path} is no whole zip archive ({reason_of(error)})") from error
+        raise ValueError(f"{what}: {path} is no whole zip archive ({reason_of(error)})") from error
     images, left = [e for e in entries if _is_image(e.filename)], path.stat().st_size
     for e in images:
         # a compressed one could unfold to any size, and overlapping ones to many times the archive
@@ -279,13 +286,13 @@ def _in_archive(path: Path) -> list[str]:
         plain = e.filename.isprintable() and not e.flag_bits & 1 and left >= 0
         if not plain or e.compress_type != zipfile.ZIP_STORED or e.compress_size != e.file_size:
             got = f"a {'compressed' if plain else 'damaged or encrypted'} {e.filename[:99]!r}"
-            raise ValueError(f"data: {path}: got {got}, expected images stored as they are")
+            raise ValueError(f"{what}: {path}: got {got}, expected images stored as they are")
     return sorted({e.filename for e in images}, key=PurePosixPath)
 
 
 def image_source(
     data: str, resolution: int, first_seed: int = 0, pool: int = 0, flip: bool = False,
-    seed: int = 0,
+    seed: int = 0, what: str = "data",
 ) -> ImageSource:
     """Open a stream of real images.
 
@@ -296,6 +303,7 @@ def image_source(
         pool: number of different portraits, 0 for no limit.
         flip: mirror every other image, chosen by its position.
         seed: decides order and flips.
+        what: names the argument in errors.
 
     Returns:
         A function (position, count) -> images [count, 3, R, R] in [-1, 1].
@@ -306,7 +314,7 @@ def image_source(
     if data == "portraits":
         source: ImageSource = RenderedPortraits(resolution, first_seed, pool, seed)
     else:
-        source = ImageFolder(data, resolution, seed)
+        source = ImageFolder(data, resolution, seed, what)
     if not flip:
         return source
 

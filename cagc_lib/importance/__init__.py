@@ -7,7 +7,7 @@
 summed over batches of z. Width k is read by convolution k, the last width by the last ToRGB; in an
 SN-GAN by a block's first convolution and its shortcut, and the mean is over both. A channel matters
 if its outgoing weights move the content's pixels a lot. Liu et al. 2021 (arXiv 2104.02244) and the
-official code's Util/content_aware_pruning.py; the other methods are its baselines
+public code's Util/content_aware_pruning.py; the other methods are its baselines
 (Util/pruning_metrics.py) and two yardsticks of ours, "taylor" and "ablation".
 
     L_d = sum over channels and pixels of |G(w + 5 d) - G(w)|,   d: a principal direction of w

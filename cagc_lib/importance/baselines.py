@@ -1,6 +1,6 @@
 """The scores that the content-aware one is compared with: weights, activations, styles, chance.
 
-The official code's baselines (Util/pruning_metrics.py), and the honest one, which is too slow for a
+The public code's baselines (Util/pruning_metrics.py), and the honest one, which is too slow for a
 large network: take out one channel after another and see what the images lose.
 """
 
@@ -58,7 +58,7 @@ def _without(c: int, slices: list[tuple[str, Tensor, int]]) -> dict[str, Tensor]
 
 
 def weight_norms(g: PrunableGenerator, batches: Batches, seed: int, outgoing: bool) -> list[Tensor]:
-    """1-norms of the effective weights, averaged over z before the norm (the official order).
+    """1-norms of the effective weights, averaged over z before the norm (the public code's order).
 
     The effective kernel of StyleGAN2's sample n is W[o, i] * style[n, i] * demodulation[n, o], so
     its average over z is W times an [O, I] matrix, and no per-sample kernel is built.
@@ -78,7 +78,7 @@ def weight_norms(g: PrunableGenerator, batches: Batches, seed: int, outgoing: bo
             for n, factor in factors.items()
         }
     return [
-        # nothing writes into StyleGAN2's constant: the official code scores it at random
+        # nothing writes into StyleGAN2's constant: the public code scores it at random
         sum(norms[name] for name in names) if names else random_scores(g, seed)[k]
         for k, names in enumerate(groups)
     ]

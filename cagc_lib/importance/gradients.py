@@ -1,7 +1,7 @@
 """Scores from one backward pass a batch: the gradient of noisy images, alone or times the weight.
 
 The formulas stand in the room's own text (`importance/__init__.py`). Liu et al. 2021
-(arXiv 2104.02244), the official code's Util/content_aware_pruning.py.
+(arXiv 2104.02244), the public code's Util/content_aware_pruning.py.
 """
 
 from collections.abc import Callable, Sequence

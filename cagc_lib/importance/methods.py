@@ -40,7 +40,7 @@ def score_channels(
         num_samples, batch_size: how many z, and images per backward pass; both >= 1.
         noise_prob: share of the content's pixels that is replaced, in (0, 1].
         seed: any integer.
-        per_sample: False takes |gradient| once per batch, of the batch's sum, as the official code
+        per_sample: False takes |gradient| once per batch, of the batch's sum, as the public code
             does: the batch size is part of the method. True takes it sample by sample, the
             expectation over z; batch_size then changes nothing, to the bit. "diversity" is always
             taken so.

@@ -3,7 +3,7 @@
     MACs = sum over convolutions of k^2 * C_in * C_out * (side of the grid they run on)^2
            + every fully connected layer's C_in * C_out,   for one image
 
-The convention of Liu et al. 2021 (arXiv 2104.02244; the official code's Util/Calculators.py), who
+The convention of Liu et al. 2021 (arXiv 2104.02244; the public code's Util/Calculators.py), who
 call these FLOPs: the 4x4 filter, (de)modulation, bias, noise, batch norm and activation are left
 out, and an up-sampling convolution runs on its *input* grid, as a transposed convolution does.
 Others count it on its output grid and arrive at 142 instead of 74 G for the same 1024 px network.

@@ -71,13 +71,20 @@ def frechet_distance(
     m1, s1, m2, s2 = (t.double() for t in (mean1, cov1, mean2, cov2))
     if not all(t.isfinite().all() for t in (m1, s1, m2, s2)):
         raise ValueError("means and covariances must be finite")
+    cross = torch.linalg.eigvalsh(root_and_product(s1, s2)[1]).clamp(min=0).sqrt().sum()
+    value = (m1 - m2).square().sum() + s1.trace() + s2.trace() - 2 * cross
+    return max(0.0, value.item())
+
+
+def root_and_product(s1: torch.Tensor, s2: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """S1^(1/2) and S1^(1/2) S2 S1^(1/2) of covariances [D, D].
+
+    The product is symmetric and has the eigenvalues of S1 S2: no complex square root.
+    """
     values, vectors = torch.linalg.eigh((s1 + s1.T) / 2)
     root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
     product = root @ s2 @ root
-    # S1^(1/2) S2 S1^(1/2) is symmetric and has the eigenvalues of S1 S2: no complex square root.
-    cross = torch.linalg.eigvalsh((product + product.T) / 2).clamp(min=0).sqrt().sum()
-    value = (m1 - m2).square().sum() + s1.trace() + s2.trace() - 2 * cross
-    return max(0.0, value.item())
+    return root, (product + product.T) / 2
 
 
 def kernel_distance(real: torch.Tensor, fake: torch.Tensor, block: int = 1024) -> float:
@@ -98,15 +105,17 @@ def kernel_distance(real: torch.Tensor, fake: torch.Tensor, block: int = 1024) -
     _check_sets(real, fake)
     real, fake = real.double(), fake.double()
 
-    def kernel_sum(a: torch.Tensor, b: torch.Tensor) -> float:
-        parts = [(part @ b.T / a.shape[1] + 1).pow(3).sum() for part in a.split(block)]
-        return torch.stack(parts).sum().item()
+    pairs = ((real, real), (fake, fake), (fake, real))
+    reals, fakes, mixed = (kernel_means(a, b, block).mean() for a, b in pairs)
+    return (reals + fakes - 2 * mixed).item()
 
-    def within(a: torch.Tensor) -> float:
-        itself = (a.square().mean(1) + 1).pow(3).sum().item()
-        return (kernel_sum(a, a) - itself) / (len(a) * (len(a) - 1))
 
-    return within(real) + within(fake) - 2 * kernel_sum(real, fake) / (len(real) * len(fake))
+def kernel_means(a: torch.Tensor, b: torch.Tensor, block: int = 1024) -> torch.Tensor:
+    """Mean kernel [N] of each of a [N, D] with all of b [M, D], or with the others of a itself."""
+    sums = torch.cat([(part @ b.T / a.shape[1] + 1).pow(3).sum(1) for part in a.split(block)])
+    if a is b:
+        return (sums - (a.square().mean(1) + 1).pow(3)) / (len(a) - 1)
+    return sums / len(b)
 
 
 def _check_sets(real: torch.Tensor, fake: torch.Tensor) -> int:
@@ -129,11 +138,20 @@ def _reaches(centres: torch.Tensor, k: int, block: int) -> torch.Tensor:
     return torch.cat(reaches)
 
 
-def _inside(points: torch.Tensor, centres: torch.Tensor, k: int, block: int) -> float:
-    """Share of points inside at least one ball that reaches a centre's k-th neighbour."""
-    reaches = _reaches(centres, k, block)
-    near = [(torch.cdist(part, centres) <= reaches).any(1) for part in points.split(block)]
-    return int(torch.cat(near).sum()) / len(points)
+def _hits(
+    points: torch.Tensor, centres: torch.Tensor, k: int, block: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """In how many balls each of N points lies, and how many points lie in each of M balls.
+
+    A ball reaches its centre's k-th neighbour.
+    """
+    reaches, of_points = _reaches(centres, k, block), []
+    of_balls = torch.zeros(len(centres), dtype=torch.int64, device=centres.device)
+    for part in points.split(block):
+        near = torch.cdist(part, centres) <= reaches
+        of_points.append(near.sum(1))
+        of_balls += near.sum(0)
+    return torch.cat(of_points), of_balls
 
 
 def precision_recall(
@@ -153,10 +171,19 @@ def precision_recall(
     Raises:
         ValueError: shapes do not agree, or k is not in [1, min(N, M) - 1].
     """
+    precision, recall = precision_recall_values(real, fake, k, block)
+    return precision.mean().item(), recall.mean().item()
+
+
+def precision_recall_values(
+    real: torch.Tensor, fake: torch.Tensor, k: int = 3, block: int = 1024
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What `precision_recall` takes the means of: of each fake [M], of each real [N], 1 or 0."""
     smallest = _check_sets(real, fake)
     check(1 <= k < smallest, "k", k, f"1 to {smallest - 1} for {smallest} vectors")
     real, fake = real.double(), fake.double()
-    return _inside(fake, real, k, block), _inside(real, fake, k, block)
+    found = _hits(fake, real, k, block)[0], _hits(real, fake, k, block)[0]
+    return tuple((hits > 0).double() for hits in found)
 
 
 def density_coverage(
@@ -177,16 +204,18 @@ def density_coverage(
     Raises:
         ValueError: shapes do not agree, or k is not in [1, N - 1].
     """
+    density, coverage = density_coverage_values(real, fake, k, block)
+    return density.mean().item(), coverage.mean().item()
+
+
+def density_coverage_values(
+    real: torch.Tensor, fake: torch.Tensor, k: int = 5, block: int = 1024
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What `density_coverage` takes the means of: of each fake [M], of each real [N] 1 or 0."""
     _check_sets(real, fake)
     check(1 <= k < len(real), "k", k, f"1 to {len(real) - 1} for {len(real)} real vectors")
-    real, fake = real.double(), fake.double()
-    reaches = _reaches(real, k, block)
-    hits, covered = 0, torch.zeros(len(real), dtype=torch.bool, device=real.device)
-    for part in fake.split(block):
-        near = torch.cdist(part, real) <= reaches
-        hits += int(near.sum())
-        covered |= near.any(0)
-    return hits / (k * len(fake)), int(covered.sum()) / len(real)
+    of_fakes, of_reals = _hits(fake.double(), real.double(), k, block)
+    return of_fakes.double() / k, (of_reals > 0).double()
 
 
 def compare_features(real: torch.Tensor, fake: torch.Tensor) -> dict[str, float]:

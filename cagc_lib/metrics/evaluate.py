@@ -12,7 +12,7 @@ paper's in small: truncation 1, random noise maps, 2,000 samples instead of 50,0
 import copy
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Self
@@ -36,6 +36,7 @@ from .distances import (
     compare_features, density_coverage, feature_statistics, frechet_distance, kernel_distance,
     mask_images, psnr,
 )
+from .intervals import feature_half_widths
 
 # Reference portraits: disjoint from every seed the trainers draw (HELD_OUT_SEED of training).
 REFERENCE_SEED = 1_500_000_000
@@ -239,11 +240,60 @@ def evaluate(
         >>> report.resolution, round(report.teacher_psnr)
         (64, 18)
     """
+    real, fake = _seen(
+        g, num_samples, seed, content, teacher, batch_size, truncation_psi, device, progress,
+        reference, features,
+    )
+    return Report(
+        resolution=g.config.resolution, num_samples=num_samples, seed=seed,
+        truncation_psi=truncation_psi, parameters=costs.parameters(g), macs=costs.macs(g),
+        **_values(real, fake),
+    )
+
+
+@torch.no_grad()
+def evaluate_intervals(
+    g: PrunableGenerator, num_samples: int = 2000, seed: int = 0,
+    content: str | ContentSource | None = None, batch_size: int = 50,
+    device: torch.device | str | None = None, features: ImageFeatures | str | None = None,
+) -> dict[str, float]:
+    """How sure `evaluate` is of what it says beside real portraits; see `feature_half_widths`.
+
+    Args:
+        g, num_samples, seed, content, batch_size, device, features: as for `evaluate`.
+
+    Returns:
+        Half widths of 95% intervals: frechet_interval, content_recall_interval and so on.
+
+    Raises:
+        ValueError: num_samples below 6, or content that does not fit.
+
+    Example:
+        >>> from cagc_lib.metrics import evaluate_intervals
+        >>> found = evaluate_intervals(cagc.load_generator("portraits-11x"), num_samples=6)
+        >>> [name for name, half in found.items() if half > 100]
+        ['frechet_interval']
+    """
+    check(num_samples > NEIGHBOURS, "num_samples", num_samples, f"at least {NEIGHBOURS + 1}")
+    seen = _seen(
+        g, num_samples, seed, content, None, batch_size, 1.0, device, False, "portraits", features
+    )
+    found = _everywhere(feature_half_widths, *seen)
+    return {f"{name}_interval": half for name, half in found.items()}
+
+
+def _seen(
+    g: PrunableGenerator, num_samples: int, seed: int, content: str | ContentSource | None,
+    teacher: PrunableGenerator | None, batch_size: int, truncation_psi: float,
+    device: torch.device | str | None, progress: bool, reference: str | ImageSource,
+    features: ImageFeatures | str | None,
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Features of real images and of samples, and these' distances to the teacher's."""
     _check_request(g, num_samples, batch_size, teacher, content)
     side = g.config.resolution
     source = None if reference == "portraits" else reference
     if isinstance(source, str):
-        source = image_source(source, side)
+        source = image_source(source, side, what="reference")
         # one shown twice would be its own nearest neighbour
         if len(source) < num_samples:
             found = f"{len(source)} images in {reference}"
@@ -272,10 +322,7 @@ def evaluate(
     else:
         shown = (source(part.start, len(part)).to(device) for part in batches)
         real = _gathered(_features(network, content, images) for images in shown)
-    return Report(
-        resolution=side, num_samples=num_samples, seed=seed, truncation_psi=truncation_psi,
-        parameters=costs.parameters(g), macs=costs.macs(g), **_values(real, fake),
-    )
+    return real, fake
 
 
 def _network(features: ImageFeatures | str | None, device: torch.device) -> ImageFeatures:
@@ -312,28 +359,31 @@ def _compared(real: torch.Tensor, fake: torch.Tensor) -> dict[str, float]:
     return found
 
 
-def _frechet(real: torch.Tensor, fake: torch.Tensor) -> dict[str, float | None]:
-    return {"frechet": frechet_distance(*feature_statistics(real), *feature_statistics(fake))}
+# how fields begin, and of what part of an image
+_PLACES = (("", "whole"), ("content_", "inside"), ("background_", "outside"))
 
 
-# a measure a line: how its fields begin, the function, and of whose features, real and generated
-_MEASURES = (
-    ("", _compared, "whole", "whole"),
-    ("content_", _compared, "inside", "inside"),
-    ("background_", _compared, "outside", "outside"),
-    ("teacher_content_", _frechet, "inside", "cut"),
-)
+def _everywhere(
+    compare: Callable[[torch.Tensor, torch.Tensor], dict[str, float]],
+    real: dict[str, torch.Tensor], fake: dict[str, torch.Tensor],
+) -> dict[str, float]:
+    """Compare features of whole images, and in and outside the content, where there is any."""
+    values = {}
+    for prefix, place in _PLACES:
+        nowhere = place == "outside" and "area" in fake and bool((fake["area"] == 1).all())
+        if place in fake and not nowhere:
+            found = compare(real[place], fake[place])
+            values |= {f"{prefix}{name}": value for name, value in found.items()}
+    return values
 
 
 def _values(
     real: dict[str, torch.Tensor], fake: dict[str, torch.Tensor]
 ) -> dict[str, float | None]:
-    values: dict[str, float | None] = {}
-    for prefix, measure, of_real, of_fake in _MEASURES:
-        nowhere = of_fake == "outside" and "area" in fake and bool((fake["area"] == 1).all())
-        if of_fake in fake and not nowhere:
-            found = measure(real[of_real], fake[of_fake])
-            values |= {f"{prefix}{name}": value for name, value in found.items()}
+    values: dict[str, float | None] = {**_everywhere(_compared, real, fake)}
+    if "cut" in fake:
+        statistics = [*feature_statistics(real["inside"]), *feature_statistics(fake["cut"])]
+        values["teacher_content_frechet"] = frechet_distance(*statistics)
     if "area" in fake:
         values["content_area"] = fake["area"].mean().item()
     for name in fake:

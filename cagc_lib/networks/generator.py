@@ -309,7 +309,7 @@ class Generator(nn.Module):
     def readers(self) -> tuple[tuple[str, ...], ...]:
         """Per width, the weight of `synthesis` that reads it: the next convolution's.
 
-        The official code scores no ToRGB but the last, which reads the last width.
+        The public code scores no ToRGB but the last, which reads the last width.
         """
         last = f"torgbs.{len(self.synthesis.torgbs) - 1}.weight"
         return (*((f"convs.{k}.weight",) for k in range(self.config.num_convs)), (last,))
@@ -332,7 +332,7 @@ class Generator(nn.Module):
     def gains(self, w: torch.Tensor) -> list[torch.Tensor]:
         """Per width, the mean [C_k] over w's of the style that the reader gives every channel.
 
-        w: [N, w_dim] or [N, num_ws, w_dim]. The official code's re-implementation of GAN Slimming
+        w: [N, w_dim] or [N, num_ws, w_dim]. The public code's re-implementation of GAN Slimming
         makes these sparse (Miscellaneous/train_sparsity.py).
         """
         ws = self.synthesis._per_layer(w)

@@ -20,11 +20,13 @@ from ..editing import (
     separability, transfer_directions, transfer_error,
 )
 from ..metrics import (
-    EPSILON, PUBLIC_PATH, REFERENCE_SEED, evaluate, half_width, mask_images,
+    EPSILON, PUBLIC_PATH, REFERENCE_SEED, evaluate, evaluate_intervals, half_width, mask_images,
     noise_distances, path_lengths, peak_memory, psnr, trimmed_mean, variety,
 )
 from ..networks import PrunableGenerator, perceptual_distance
 
+# how columns begin, and the network that looks
+EYES = {"": "portraits", "autoencoder_": "autoencoder"}
 PAIRS = 600
 # attributes that W tells well and a viewer too; how far an edit goes; on how many images
 EDITED, STRENGTH, EDITS = ("yaw", "mouth_open", "skin_tone", "hair_length", "glasses"), 1.5, 100
@@ -74,8 +76,19 @@ def _evaluated(
         subject.generator, subject.samples, content=subject.content, teacher=subject.teacher,
         device=subject.device, features=features,
     )
-    values = {f"{prefix}{name}": value for name, value in report.to_dict().items()}
+    values = {f"{prefix}{name}": value for name, value in vars(report).items()}
     return {name: v for name, v in values.items() if name in MEASURES and v is not None}
+
+
+def _intervals(subject: Subject) -> dict[str, float]:
+    found = {}
+    for prefix, features in EYES.items():
+        halves = evaluate_intervals(
+            subject.generator, subject.samples, content=subject.content, device=subject.device,
+            features=features,
+        )
+        found |= {f"{prefix}{name}": half for name, half in halves.items()}
+    return found
 
 
 def _paths(subject: Subject) -> dict[str, float]:
@@ -171,17 +184,32 @@ def _projection(subject: Subject) -> dict[str, float]:
 GROUPS: dict[str, Callable[[Subject], dict[str, float]]] = {
     "quality": _evaluated,
     "autoencoder": partial(_evaluated, prefix="autoencoder_", features="autoencoder"),
-    "paths": _paths, "memory": _memory, "separability": _separability, "edits": _edits,
-    "projection": _projection,
+    "intervals": _intervals, "paths": _paths, "memory": _memory,
+    "separability": _separability, "edits": _edits, "projection": _projection,
 }
 
+_OF_SAMPLES = "bootstrap over samples, the real portraits fixed"
+_OF_REAL = "bootstrap over real portraits, the samples fixed"
 _TEXTS = {
-    "frechet": ("less", "Frechet distance of Gaussians fitted to the features (FID's formula)"),
-    "kernel": ("less", "unbiased squared maximum mean discrepancy, cubic kernel (KID's formula)"),
-    "precision": ("more", "share of samples in the balls of the real ones' 3rd neighbours"),
-    "recall": ("more", "share of real ones in the balls of the samples' 3rd neighbours"),
-    "density": ("more", "in how many real ones' balls of 5 neighbours a sample lies, over 5"),
-    "coverage": ("more", "share of real ones in whose ball of 5 neighbours a sample lies"),
+    "frechet": (
+        "less", "Frechet distance of Gaussians fitted to the features (FID's formula)", _OF_SAMPLES,
+    ),
+    "kernel": (
+        "less", "unbiased squared maximum mean discrepancy, cubic kernel (KID's formula)",
+        _OF_SAMPLES,
+    ),
+    "precision": (
+        "more", "share of samples in the balls of the real ones' 3rd neighbours", _OF_SAMPLES,
+    ),
+    "recall": (
+        "more", "share of real ones in the balls of the samples' 3rd neighbours", _OF_REAL,
+    ),
+    "density": (
+        "more", "in how many real ones' balls of 5 neighbours a sample lies, over 5", _OF_SAMPLES,
+    ),
+    "coverage": (
+        "more", "share of real ones in whose ball of 5 neighbours a sample lies", _OF_REAL,
+    ),
 }
 _PLACES = {
     "": "whole pictures", "content_": "each picture inside its own content mask",
@@ -205,10 +233,14 @@ MEASURES: dict[str, Measure] = {
     "latency_16_ms": Measure("", "less", "batch 16, likewise"),
     "content_area": Measure("quality", "", f"mean share of content; {_SAMPLED}"),
     **{
-        f"{eye}{place}{name}": Measure(eye.strip("_") or "quality", better, f"{text}; {where}")
-        for eye in ("", "autoencoder_")
+        f"{eye}{place}{name}{interval}": of
+        for eye in EYES
         for place, where in _PLACES.items()
-        for name, (better, text) in _TEXTS.items()
+        for name, (better, text, over) in _TEXTS.items()
+        for interval, of in (
+            ("", Measure(eye.strip("_") or "quality", better, f"{text}; {where}")),
+            ("_interval", Measure("intervals", "", f"half of its 95% interval, {over}")),
+        )
     },
     "teacher_l1": Measure("quality", "less", f"mean |difference| in [-1, 1]; {_SAME}"),
     "teacher_psnr": Measure("quality", "more", f"dB, in floating point; {_SAME}"),

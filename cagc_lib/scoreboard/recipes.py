@@ -143,6 +143,11 @@ class Run:
         return self.name, "" if self.seed is None else str(self.seed)
 
     @property
+    def title(self) -> str:
+        """What a line to the user calls it."""
+        return self.name if self.seed is None else f"{self.name}, seed {self.seed}"
+
+    @property
     def folder(self) -> str:
         """The name of its run folder."""
         return f"{self.name.replace(' ', '-')}-{self.seed}-{self.sha256}".replace("/", "-")
@@ -188,15 +193,18 @@ def read_sweep(path: str | Path) -> Sweep:
     missing = [name for name in ("teacher", "rows") if name not in values]
     check(not missing, str(path), sorted(values), f"also {', '.join(missing)}")
     training, samples = values.get("training", {}), values.get("samples", 2000)
+    content = values.get("content", "portraits")
+    for name, text in (("teacher", values["teacher"]), ("content", content)):
+        check(isinstance(text, str), name, text, "a text")
+    check(isinstance(values["rows"], Mapping), "rows", values["rows"], "a table")
     try:
         common = Recipe(
             seeds=values.get("seeds", ()), measures=values.get("measures", ()), training=training
         )
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from None
     # density and coverage look at five neighbours
     check(type(samples) is int and samples > 5, "samples", samples, "an integer >= 6")
-    content = values.get("content", "portraits")
     find_content(content)
     teacher = load_checkpoint(values["teacher"])
     runs = []

@@ -145,13 +145,13 @@ def _work(sweep: Sweep, wanted: list[Run], place: Place) -> None:
                 continue
             row = make_row(sweep, run, place, old)
         except ValueError as error:
-            raise ValueError(f"{run.name}, seed {run.seed}: {error}") from None
+            raise ValueError(f"{run.title}: {error}") from None
         finally:
             claim.release()
         record(place.table, COLUMNS, planned(sweep), [row])
         if not run.recipe.network:
             (place.runs / run.folder / MEASURED).touch()
-        print(f"{run.name}, seed {run.seed}: {len(columns_of(run.measures))} measures", flush=True)
+        print(f"{run.title}: {len(columns_of(run.measures))} measures", flush=True)
 
 
 def planned(sweep: Sweep) -> list[Row]:

@@ -104,15 +104,35 @@ def test_folders_that_are_no_classes(place: Path, capsys) -> None:
     refuses(place, capsys, [*train, "broken"], "x.png is not a readable image")
     # what is wrong with the test images is told before the training, which leaves no file
     refuses(place, capsys, [*train, good, "--test", other], "test: got classes a, c, expected a, b")
-    refuses(place, capsys, [*train, good, "--test", "broken"], "x.png is not a readable image")
+    broken = "test: broken/a/x.png is not a readable image"
+    refuses(place, capsys, [*train, good, "--test", "broken"], broken)
+    refuses(place, capsys, [*train, good, "--test", "absent"], "test: got 'absent', expected a")
     assert main([*train, good, "--test", good]) == 0
 
 
-def test_fewer_reference_images_than_samples(place: Path, capsys) -> None:
+def test_reference_images_that_are_none_or_too_few(place: Path, capsys) -> None:
     evaluate = ["evaluate", "good.safetensors", "--content", "none", "--features",
                 "cifar10-classifier", "--num-samples", "6", "--reference"]
     folder = photographs(place, "a", "b")
     refuses(place, capsys, [*evaluate, folder], "reference: got 4 images", "expected at least 6")
+    (place / "empty").mkdir()
+    for i in range(6):
+        (place / folder / f"{i}.png").write_bytes(b"no")
+    for name, words in (
+        ("absent", "got 'absent', expected"), ("empty", "no image in empty"),
+        ("text.pt", "text.pt is no whole zip archive"),
+        (folder, "is not a readable image"),
+    ):
+        refuses(place, capsys, [*evaluate, name], "cagc_lib: reference: ", words)
+
+
+def test_files_that_are_not_there_are_named(place: Path, capsys) -> None:
+    evaluate = ["evaluate", "good.safetensors", "--features", "cifar10-classifier",
+                "--num-samples", "6", "--reference", photographs(place, "a", "b", "c")]
+    words = "cagc_lib: painted mask: no file absent.png, expected an image"
+    refuses(place, capsys, [*evaluate, "--content", "painted=absent.png"], words)
+    refuses(place, capsys, ["sweep", "absent.toml"], "cagc_lib: absent.toml: No such file")
+    refuses(place, capsys, ["sweep", "."], "cagc_lib: ")
 
 
 def test_a_teacher_of_another_kind(place: Path, capsys) -> None:
@@ -237,6 +257,10 @@ def test_conversions_that_cannot_be(place: Path, capsys) -> None:
     ):
         refuses(place, capsys, ["convert", "clamped.safetensors", out], *words)
     refuses(place, capsys, ["convert", "good.safetensors", "s.pt", "--half"], "float16")
+    two_sizes = GeneratorConfig(16, (6,) * 6, z_dim=6, w_dim=8, mapping_layers=1)
+    save_generator(Generator(two_sizes), place / "two.safetensors")
+    words = "z_dim: got 6, expected w_dim 8 for a .pt file"
+    refuses(place, capsys, ["convert", "two.safetensors", "s.pt"], words)
     refuses(place, capsys, ["convert", "good.safetensors"], "OUT")
     refuses(place, capsys, ["inspect"], "FILE")
     refuses(place, capsys, ["inspect", "portrait"], "portraits, portraits-11x")

@@ -163,5 +163,5 @@ def test_a_file_that_would_be_misread_or_is_no_image_is_named(tmp_path: Path) ->
     path.write_text("no")
     with pytest.raises(ValueError, match=r"^painted mask: .*mask.png is not a readable image"):
         PaintedMask(path)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"^painted mask: no file .*absent.png, expected"):
         PaintedMask(tmp_path / "absent.png")

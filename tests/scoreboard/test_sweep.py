@@ -12,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from cagc_lib.checkpoints import save_generator
 from cagc_lib.cli import main
+from cagc_lib.networks import SNGANConfig, SNGANGenerator
 from cagc_lib.scoreboard import (
     COLUMNS,
     Place,
+    columns_of,
     fill_latencies,
     read_sweep,
     read_table,
@@ -203,6 +206,8 @@ def test_an_interrupted_sweep_ends_cleanly_and_goes_on(
         ("ratio = 0.5", "distillation = 3", "rows.wide: distillation: got 3, expected a table"),
         ("images = 8", "images = 0", "rows.cheap: images: got 0, expected an integer >= 1"),
         ("teacher =", "teacher_ =", "got 'teacher_', expected only"),
+        ("samples = 8", "content = 3", "content: got 3, expected a text"),
+        ('["quality"]', "[[1]]", "sweep.toml: "),
     ],
 )
 def test_what_does_not_fit_is_one_line_and_nothing_is_written(
@@ -250,26 +255,82 @@ def test_latency_is_measured_once_a_size_and_changes_nothing_else(
         assert row == {k: v for k, v in before[key].items() if not k.startswith("latency")}
 
 
-def test_a_full_disk_loses_no_row(
-    toml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+# the table is written before and after a run
+@pytest.mark.parametrize(("file", "writes"), [("table.csv", 0), ("table.csv", 2), ("state.pt", 0)])
+def test_a_full_disk_is_one_line_and_loses_no_row(
+    toml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], file: str, writes: int,
 ) -> None:
-    where = place(tmp_path)
+    where, left, replace = place(tmp_path), [writes], Path.replace
     run_sweep(toml, where, ["cheap"], [0])
-    before = where.table.read_bytes()
-    write = sweep.record
+    before = measured(where.table)
 
-    def full(path, columns, planned, done=()):
-        if done:
-            raise OSError(28, "No space left on device")
-        return write(path, columns, planned, done)
+    def full(self: Path, target: Path) -> Path:
+        if target.name == file:
+            left[0] -= 1
+            if left[0] < 0:
+                raise OSError(28, "No space left on device")
+        return replace(self, target)
 
-    monkeypatch.setattr(sweep, "record", full)
-    with pytest.raises(OSError, match="No space left"):
-        run_sweep(toml, where, ["cheap"], [1])
-    assert where.table.read_bytes() == before
+    monkeypatch.setattr(Path, "replace", full)
+    command = ["sweep", str(toml), "--rows", "cheap", "--seeds", "1", "--device", "cpu", "--table",
+               str(where.table), "--runs", str(where.runs)]
+    capsys.readouterr()
+    assert main(command) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("cagc_lib: ") and f"{file}: cannot be written (No space left" in said
+    assert measured(where.table) == before and not list(tmp_path.rglob("*.tmp"))
     monkeypatch.undo()
     run_sweep(toml, where, ["cheap"], [1])
-    assert len(measured(where.table)) == 2
+    rows = measured(where.table)
+    assert len(rows) == 2 and rows["cheap", "0"] == before["cheap", "0"]
+
+
+def test_a_measure_that_does_not_fit_the_network_is_one_line_and_loses_no_row(
+    toml: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = place(tmp_path)
+    run_sweep(toml, where, ["teacher"])
+    before = measured(where.table)
+    text = toml.read_text()
+    sn = tmp_path / "sn.safetensors"
+    save_generator(SNGANGenerator(SNGANConfig(32, (4,) * 7, z_dim=16)), sn)
+    for network, group, message in (
+        ("portraits-11x", "quality", "teacher: got resolution 32"),
+        (str(sn), "quality", "teacher: got kind StyleGAN2, expected SN-GAN"),
+        (str(sn), "edits", "cagc_lib: other: g: got 'SNGANGenerator', expected a StyleGAN2"),
+        (str(tmp_path / "absent.pt"), "quality", "absent.pt: no such file"),
+    ):
+        toml.write_text(f'{text}\nother = {{network = "{network}", measures = ["{group}"]}}\n')
+        if group == "edits":
+            toml.write_text(toml.read_text().replace('measures = ["quality"]', "measures = []", 1))
+        status = main(["sweep", str(toml), "--rows", "other", "--device", "cpu", "--table",
+                       str(where.table), "--runs", str(where.runs)])
+        said = capsys.readouterr().err.splitlines()
+        assert status == 2 and len(said) == 1 and message in said[0], said
+        assert measured(where.table) == before
+
+
+def test_a_copy_of_the_teacher_is_infinitely_like_it(toml: Path, tmp_path: Path) -> None:
+    where, text = place(tmp_path), toml.read_text()
+    teacher = Path(text.split('"')[1])
+    copy = shutil.copy(teacher, tmp_path / "copy.safetensors")
+    toml.write_text(f'{text}\ncopy = {{network = "{copy}"}}\n')
+    run_sweep(toml, where, ["copy"])
+    assert measured(where.table)["copy", ""]["teacher_psnr"] == "inf"
+
+
+def test_intervals_are_asked_for_and_leave_the_rest_alone(toml: Path, tmp_path: Path) -> None:
+    where = place(tmp_path)
+    run_sweep(toml, where, ["teacher"])
+    before = measured(where.table)["teacher", ""]
+    # a column that is not asked for is not missing
+    run_sweep(toml, where, ["teacher"])
+    assert measured(where.table)["teacher", ""] == before and before["frechet_interval"] == ""
+    toml.write_text(toml.read_text().replace('["quality"]', '["quality", "intervals"]'))
+    run_sweep(toml, where, ["teacher"])
+    after = measured(where.table)["teacher", ""]
+    assert {k for k in after if after[k] != before[k]} == {*columns_of(("intervals",))}
 
 
 def test_another_table_is_refused(toml: Path, tmp_path: Path) -> None:

@@ -1,10 +1,10 @@
-"""The layout of rosinality/stylegan2-pytorch, the official CAGC code, DCP-GAN and StyleKD.
+"""The layout of rosinality/stylegan2-pytorch, the public CAGC code, DCP-GAN and StyleKD.
 
     their state dict -> (config, our state dict, our names -> theirs), and back
 
 Nothing but tensors is stored: widths, resolution and mapping depth are read off the shapes. Noise
 maps may be absent (older files); the resampling filters are stored and must be that of 1, 3, 3, 1.
-The tables name tensors in the order of the public code's files, since the official pruning pairs
+The tables name tensors in the order of the public code's files, since its pruning pairs
 them by it. The sources are those projects' public code; numbers are checked by golden vectors.
 Chapter 13.
 """
@@ -112,7 +112,7 @@ def pack(generator: nn.Module, discriminator: nn.Module | None) -> dict[str, Any
     The generator's config has passed `check_config`.
     """
     weights = _write(generator, _generator_table(generator.config), 4.0)
-    # as the official pruning writes it, g and g_ema are the same tensors, stored once
+    # as the public pruning writes it, g and g_ema are the same tensors, stored once
     content: dict[str, Any] = {"g": weights, "g_ema": weights}
     if discriminator is not None:
         config = discriminator.config
