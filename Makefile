@@ -116,7 +116,7 @@ endef
 # --every 600. Latencies want a machine that does nothing else.
 tables: $(READY) | cifar10
 	$(BIN)/python benchmarks/teacher.py curve runs/teacher
-	$(BIN)/python benchmarks/teacher.py judge
+	$(BIN)/python benchmarks/teacher.py judge --projected 16 --steps 150
 	$(BIN)/python benchmarks/gradient_lengths.py
 	$(BIN)/python -m cagc_lib sweep data/scoreboard.toml
 	$(BIN)/python -m cagc_lib sweep data/scoreboard.toml --latencies

@@ -1,7 +1,7 @@
 """Is the portraits teacher worth compressing?
 
     python benchmarks/teacher.py curve runs/teacher [--every 600]
-    python benchmarks/teacher.py judge [--teacher portraits]
+    python benchmarks/teacher.py judge [--teacher portraits] [--projected 16] [--steps 150]
 
 `curve` measures a training run's average network as it stands in the run folder; with --every it
 looks again after so many seconds until the run is over, once per checkpoint. `judge` measures the
