@@ -13,13 +13,14 @@ import shutil
 import statistics
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
 
 from ..checkpoints import load_features, load_generator
-from ..content import find_content
+from ..content import ContentSource, find_content
 from ..importance import ChannelScores, score_channels
 from ..metrics import latency
 from ..networks import PrunableGenerator, check, check_positive
@@ -205,10 +206,16 @@ def make_row(sweep: Sweep, run: Run, place: Place, old: Row) -> Row:
         row["seconds"] = str(round(state.seconds))
     device = torch.device(place.device)
     teacher = sweep.teacher.generator.to(device) if run.beside_teacher else None
-    subject = Subject(g.to(device), teacher, find_content(run.content), run.samples, device)
+    subject = Subject(g.to(device), teacher, _content(run.content), run.samples, device)
     found = measure(subject, groups)
     row |= {n: str(v) if isinstance(v, int) else f"{v:.6g}" for n, v in found.items()}
     return {name: old[name] for name in kept if name in old} | row
+
+
+@cache
+def _content(text: str) -> ContentSource:
+    # the real portraits' features are kept for one and the same source
+    return find_content(text)
 
 
 def train(sweep: Sweep, run: Run, place: Place) -> TrainState:

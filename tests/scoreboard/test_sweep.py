@@ -1,6 +1,7 @@
 """A sweep fills its table once, goes on where it stopped, and refuses in one line what misfits."""
 
 import csv
+import importlib
 import multiprocessing
 import os
 import shutil
@@ -331,6 +332,24 @@ def test_intervals_are_asked_for_and_leave_the_rest_alone(toml: Path, tmp_path: 
     run_sweep(toml, where, ["teacher"])
     after = measured(where.table)["teacher", ""]
     assert {k for k in after if after[k] != before[k]} == {*columns_of(("intervals",))}
+
+
+def test_real_portraits_are_read_once_for_all_rows(
+    toml: Path, small_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the package's name is the function's
+    module = importlib.import_module("cagc_lib.metrics.evaluate")
+    drawn, render = [], module.render_portraits
+
+    def noted(seeds, *given):
+        drawn.append(len(seeds))
+        return render(seeds, *given)
+
+    monkeypatch.setattr(module, "render_portraits", noted)
+    text = toml.read_text().replace("samples = 8", "samples = 9")
+    toml.write_text(text + f'again = {{network = "{small_teacher}"}}\n')
+    run_sweep(toml, place(tmp_path), ["teacher", "again"])
+    assert len(measured(place(tmp_path).table)) == 2 and sum(drawn) == 9
 
 
 def test_another_table_is_refused(toml: Path, tmp_path: Path) -> None:
