@@ -5,13 +5,12 @@ of script carry each, so they work on the rendered page, from a disk, by mouse, 
 No numerics: what is shown is what was handed in. Used by chapters 9 and 10.
 """
 
-import hashlib
 import html
-import json
 import math
 from collections.abc import Mapping, Sequence
 
 from .images import check
+from .scripts import identity_of, script_text, wired
 from .tables import STYLE as TABLE_STYLE
 from .tables import Table
 
@@ -28,12 +27,7 @@ border:1px solid rgba(128,128,128,.6);border-radius:4px;padding:.2rem .4rem;max-
 .cagc-explorer .value{font-variant-numeric:tabular-nums;white-space:nowrap}
 .cagc-explorer .bar{height:.45rem;background:#0072b2;border-radius:2px;min-width:1px}
 """
-SCRIPT = """
-(() => {
-  const rows = ROWS;
-  for (const place of document.querySelectorAll('[data-explorer="ID"]')) {
-    if (place.dataset.ready) continue;
-    place.dataset.ready = "1";
+SCRIPT = """\
     const measure = place.querySelector("select");
     const word = place.querySelector("input");
     const show = () => {
@@ -64,8 +58,6 @@ SCRIPT = """
     measure.addEventListener("change", show);
     word.addEventListener("input", show);
     show();
-  }
-})();
 """
 
 
@@ -85,13 +77,7 @@ cursor:pointer;text-align:right;text-decoration:underline dotted}
 .cagc-sortable td:first-child{white-space:normal;min-width:7rem}
 @media(min-width:900px){.cagc-sortable td:first-child{min-width:15rem}}
 """
-SORTABLE_SCRIPT = """
-(() => {
-  const rows = ROWS;
-  const groups = GROUPS;
-  for (const place of document.querySelectorAll('[data-sortable="ID"]')) {
-    if (place.dataset.ready) continue;
-    place.dataset.ready = "1";
+SORTABLE_SCRIPT = """\
     const group = place.querySelector("select");
     const word = place.querySelector("input");
     let key, turned;
@@ -140,8 +126,6 @@ SORTABLE_SCRIPT = """
     group.addEventListener("change", begin);
     word.addEventListener("input", show);
     begin();
-  }
-})();
 """
 
 
@@ -156,12 +140,12 @@ def explorer(rows: Rows, measures: Mapping[str, str]) -> Table:
         ValueError: no row, an unknown measure, a number that is not finite, another direction.
     """
     payload = _payload(rows, measures)
-    identity = _identity(payload)
+    identity = identity_of(payload)
     options = "".join(
         f'<option data-better="{better}">{html.escape(name)}</option>'
         for name, better in measures.items()
     )
-    script = SCRIPT.replace("ID", identity, 1).replace("ROWS", payload, 1)
+    script = wired("explorer", identity, "place", {"rows": payload}, SCRIPT)
     return Table(
         f'<div class="cagc-explorer" data-explorer="{identity}"><style>{STYLE}</style>'
         f"<label>measure <select autocomplete=\"off\">{options}</select></label>"
@@ -190,11 +174,11 @@ def sortable_table(
     check(len(groups) > 0 and all(groups.values()), "groups", dict(groups), "some, none empty")
     measures = {name: better for group in groups.values() for name, better in group.items()}
     payload = _payload(rows, measures, ("less", "more", ""))
-    kinds = _script_text(groups)
-    identity = _identity(payload + kinds)
+    kinds = script_text(groups)
+    identity = identity_of(payload + kinds)
     options = "".join(f"<option>{html.escape(name)}</option>" for name in groups)
-    script = SORTABLE_SCRIPT.replace("ID", identity, 1)
-    script = script.replace("GROUPS", kinds, 1).replace("ROWS", payload, 1)
+    data = {"rows": payload, "groups": kinds}
+    script = wired("sortable", identity, "place", data, SORTABLE_SCRIPT)
     return Table(
         f'<div class="cagc-explorer cagc-sortable" data-sortable="{identity}">'
         f"<style>{STYLE}{TABLE_STYLE}{SORTABLE_STYLE}</style>"
@@ -222,14 +206,4 @@ def _payload(
         values = {measure: value for measure, (value, _) in found.items()}
         texts = {measure: text for measure, (_, text) in found.items()}
         entries.append({"name": name, "values": values, "texts": texts})
-    return _script_text(entries)
-
-
-def _script_text(value: object) -> str:
-    # "</" inside a name would end the script early
-    return json.dumps(value, separators=(",", ":")).replace("</", "<\\/")
-
-
-def _identity(text: str) -> str:
-    # derived from the content, so that a re-run stores the same text
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return script_text(entries)

@@ -11,9 +11,7 @@ slider, which chooses what it moves. ipywidgets is imported on first use, and on
 from __future__ import annotations
 
 import base64
-import hashlib
 import html
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from .images import check, encoded
+from .scripts import identity_of, script_text, wired
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -42,14 +41,8 @@ border:1px solid rgba(128,128,128,.6);border-radius:4px;padding:.2rem .4rem}
 .cagc-slider dt{font-size:.85em;opacity:.75;font-weight:400}
 .cagc-slider dd{margin:0;font-variant-numeric:tabular-nums}
 """
-# FRAMES, a list for each choice, and ID are replaced. The loop finds every copy of this slider that
-# is not wired up yet, so the same cell shown twice on a page works twice.
-SCRIPT = """
-(() => {
-  const frames = FRAMES;
-  for (const figure of document.querySelectorAll('[data-slider="ID"]')) {
-    if (figure.dataset.ready) continue;
-    figure.dataset.ready = "1";
+# `frames` has a list for each choice
+SCRIPT = """\
     const input = figure.querySelector("input");
     const select = figure.querySelector("select");
     const show = () => {
@@ -74,8 +67,6 @@ SCRIPT = """
     input.addEventListener("input", show);
     if (select) select.addEventListener("change", show);
     show();
-  }
-})();
 """
 
 
@@ -128,11 +119,9 @@ def static_slider(
         [_entry(f"{title}: {name}, " if name else f"{title}: ", frame, quality) for frame in some]
         for name, some in named.items()
     ]
-    # "</" inside a label would end the script early
-    payload = json.dumps(entries, separators=(",", ":")).replace("</", "<\\/")
-    # derived from the content, so that a re-run stores the same text
-    identity = hashlib.sha256(payload.encode()).hexdigest()[:12]
-    script = SCRIPT.replace("ID", identity, 1).replace("FRAMES", payload, 1)
+    payload = script_text(entries)
+    identity = identity_of(payload)
+    script = wired("slider", identity, "figure", {"frames": payload}, SCRIPT)
     first = entries[0][start]
     size = f' style="width:{width}px"' if width else ""
     text, chooser = html.escape(title), ""
