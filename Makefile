@@ -122,6 +122,7 @@ tables: $(READY) | cifar10
 	$(BIN)/python -m cagc_lib sweep data/scoreboard.toml --latencies
 	$(BIN)/python benchmarks/draws.py
 	$(BIN)/python benchmarks/sample_size.py
+	$(BIN)/python benchmarks/latent_space.py
 	$(BIN)/python benchmarks/cifar10.py
 
 # The stamp makes every later run start at once; a changed requirements.txt installs again. Debian's

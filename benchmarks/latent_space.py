@@ -43,6 +43,7 @@ from cagc_lib.editing import (
 )
 from cagc_lib.metrics import path_lengths, trimmed_mean, variety
 from cagc_lib.scoreboard import device_name, write_table
+from cagc_lib.scoreboard.measures import EDITED, STRENGTH
 
 TABLE = pathlib.Path(__file__).resolve().parents[1] / "data" / "latent_space.csv"
 NAMES = ("portraits-11x", "portraits-2x", "portraits-4x", "portraits-24x", "portraits-89x")
@@ -50,8 +51,6 @@ COLUMNS = (
     "network", "measure", "samples", "value", "low", "high", "ratio", "ratio_low", "ratio_high",
     "device",
 )
-# as on the scoreboard
-EDITED, STRENGTH = ("yaw", "mouth_open", "skin_tone", "hair_length", "glasses"), 1.5
 DRAWS = 2_000
 
 Statistic = Callable[[torch.Tensor], float]

@@ -103,8 +103,7 @@ def test_a_chapter_opens_quietly_and_whole(
 def test_static_slider_moves_its_picture(
     address: str, watched: tuple[Page, list[str]], stem: str
 ) -> None:
-    page, problems = watched
-    page.goto(f"{address}/book/{stem}.html", wait_until="load")
+    page = open_quietly(watched, f"{address}/book/{stem}.html")
     figure = page.locator(".cagc-slider").first
     slider, picture = figure.locator("input[type=range]"), figure.locator("img")
     slider.scroll_into_view_if_needed()
@@ -130,7 +129,7 @@ def test_static_slider_moves_its_picture(
     last = state()
     assert slider.input_value() == slider.get_attribute("max")
     assert all(a != b for a, b in zip(second, last, strict=True)), "dragging changed nothing"
-    assert problems == []
+    assert watched[1] == []
 
 
 def test_bars_are_sorted_and_searched(
@@ -179,8 +178,7 @@ def test_the_scoreboard_is_sorted_by_its_heads(
 def test_a_list_beside_a_slider_changes_the_picture(
     address: str, watched: tuple[Page, list[str]]
 ) -> None:
-    page, problems = watched
-    page.goto(f"{address}/book/11_editing_with_a_smaller_network.html", wait_until="load")
+    page = open_quietly(watched, f"{address}/book/11_editing_with_a_smaller_network.html")
     figure = page.locator(".cagc-slider").last
     chosen, picture = figure.locator("select"), figure.locator("img")
     chosen.scroll_into_view_if_needed()
@@ -192,4 +190,4 @@ def test_a_list_beside_a_slider_changes_the_picture(
     figure.locator("input").focus()
     page.keyboard.press("Home")
     assert "strength -3" in str(picture.get_attribute("alt"))
-    assert problems == []
+    assert watched[1] == []
